@@ -1,0 +1,50 @@
+/* continuity.h: what a feed remembers of each instrument on its connection, to tell at once that something is missing.
+ *
+ * A table from instrument name to its last change id and last time heard, over the caller's memory, open addressing, no
+ * deletion (a new connection starts a new table). Written by the feed's own thread only.
+ */
+#ifndef TICKBAY_CONTINUITY_H
+#define TICKBAY_CONTINUITY_H
+
+#include "record.h"
+
+enum book_state {
+    BOOK_NONE = 0,    /* nothing received: waiting for the snapshot */
+    BOOK_CHAINED = 1, /* every change followed the one before */
+    BOOK_BROKEN = 2,  /* a change did not follow: waiting for a new snapshot */
+};
+
+struct continuity_entry {
+    char instrument[RECORD_INSTRUMENT_MAX]; /* empty: a free place */
+    uint64_t change_id;                     /* of the last book message */
+    uint64_t trade_seq;                     /* of the last trade */
+    int64_t quote_ns, trade_ns, book_ns;    /* recv_ns of the last message of that kind; 0: none yet */
+    uint32_t book_state;                    /* enum book_state */
+    uint32_t reserved;
+};
+
+struct continuity {
+    struct continuity_entry *entries;
+    uint64_t capacity; /* a power of two; at most 3/4 are used */
+    uint64_t used;
+};
+
+enum continuity_result {
+    CONTINUITY_OK = 0,
+    CONTINUITY_BREAK,  /* book: prev_change_id is not the last change id; trade: trade_seq jumped by more than 1 */
+    CONTINUITY_IGNORE, /* book: a change while waiting for a snapshot (already reported) */
+    CONTINUITY_REPEAT, /* book: a change (or snapshot) that we already have; trade: a trade_seq that we already have */
+    CONTINUITY_FULL,   /* the table has no place for another instrument */
+};
+
+void continuity_init(struct continuity *continuity, struct continuity_entry *entries, uint64_t capacity);
+/* The entry of an instrument (RECORD_INSTRUMENT_MAX bytes, NUL-padded), made if it is new; NULL when the table is full. */
+struct continuity_entry *continuity_find(struct continuity *continuity, const char *instrument);
+
+/* Each takes one message's records in order. On a break, *expected is the id that should have come before. */
+enum continuity_result continuity_quote(struct continuity *continuity, const struct quote *quote);
+enum continuity_result continuity_book(struct continuity *continuity, const struct book *books, uint64_t count, uint64_t *expected);
+/* One trade (a message may mix instruments). */
+enum continuity_result continuity_trade(struct continuity *continuity, const struct trade *trade, uint64_t *expected);
+
+#endif

@@ -33,15 +33,19 @@ enum continuity_result {
     CONTINUITY_OK = 0,
     CONTINUITY_BREAK,  /* book: prev_change_id is not the last change id; trade: trade_seq jumped by more than 1 */
     CONTINUITY_IGNORE, /* book: a change while waiting for a snapshot (already reported) */
-    CONTINUITY_REPEAT, /* book: a change (or snapshot) that we already have; trade: a trade_seq that we already have */
+    CONTINUITY_REPEAT, /* a change id (of a chained book) or a trade_seq not above the last one: we already have it */
     CONTINUITY_FULL,   /* the table has no place for another instrument */
 };
 
+/* `entries` must be zeroed; `capacity` a power of two, at least 4. */
 void continuity_init(struct continuity *continuity, struct continuity_entry *entries, uint64_t capacity);
-/* The entry of an instrument (RECORD_INSTRUMENT_MAX bytes, NUL-padded), made if it is new; NULL when the table is full. */
+/* The entry of an instrument (RECORD_INSTRUMENT_MAX bytes, NUL-padded, not empty), made if it is new; NULL when the table
+ * is full. A feed that knows the last stored trade_seq of an instrument puts it in here before its first trade. */
 struct continuity_entry *continuity_find(struct continuity *continuity, const char *instrument);
 
-/* Each takes one message's records in order. On a break, *expected is the id that should have come before. */
+/* Each takes one message's records in order. Any message counts as heard (quote_ns, …), whatever the result. On a break,
+ * *expected is for a book the last change id that we have, which prev_change_id should have been, and for a trade the
+ * trade_seq that should have come now. After a break a book waits for a snapshot, a trade sequence goes on from the new one. */
 enum continuity_result continuity_quote(struct continuity *continuity, const struct quote *quote);
 enum continuity_result continuity_book(struct continuity *continuity, const struct book *books, uint64_t count, uint64_t *expected);
 /* One trade (a message may mix instruments). */

@@ -1,33 +1,54 @@
 """What can be set: TOML file and environment → frozen dataclasses. The only module that reads either.
 
 Every key is optional. An unknown key, a wrong type or a value out of bounds is a ConfigError that names the key, what was
-expected and, for an unknown key, the nearest one that exists.
+expected and, for an unknown key, the nearest one that exists. The environment wins over the file. Secrets come from the
+environment or from a file that only its owner can read, never from the configuration file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Annotated, Any, cast, get_type_hints
+from urllib.parse import urlsplit
+
+from tickbay import __version__
+from tickbay.errors import ConfigError
+from tickbay.tables import Bounds, Origin, Words, build, convert_text
+
+FILE_BYTES_MAX = 1 << 20
+SECRET_BYTES_MAX = 4096  # a password file is a line, not a document
+Port = Annotated[int, Bounds(1, 65535)]
+Slots = Annotated[int, Bounds(512, 1 << 24, power_of_two=True)]
+SHORT_S = Bounds(0.05, 3600)
+KINDS = ("option", "future", "spot", "option_combo", "future_combo")
+CHANNELS = ("ticker", "trades", "book")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Venue:
-    name: str = "deribit"
+    name: Annotated[str, Words(("deribit",))] = "deribit"
     ws_url: str = "wss://www.deribit.com/ws/api/v2"
     rest_url: str = "https://www.deribit.com/api/v2"
     ca_file: Path | None = None  # extra certificate authority; certificates are always verified
-    heartbeat_s: int = 10  # asked of the venue, at least 10
-    frame_bytes_max: int = 8 << 20
-    channels_per_call: int = 200  # public/subscribe; protocols: at most 500, and 32 kB a request
-    request_bytes_max: int = 30_000
-    subscribe_credits: int = 30_000  # the venue's pool for subscribe calls …
-    subscribe_cost: int = 3_000  # … what one call takes from it …
-    subscribe_refill_per_s: int = 10_000  # … and what comes back each second
-    connect_timeout_s: float = 10.0
-    silent_s: float = 15.0  # nothing at all on the connection: it is dead
-    stale_s: float = 10.0  # no ticker of a live option for this long: resubscribe it
-    backoff_min_s: float = 1.0
-    backoff_max_s: float = 60.0
+    heartbeat_s: Annotated[int, Bounds(10, 600)] = 10  # asked of the venue, at least 10
+    frame_bytes_max: Annotated[int, Bounds(1 << 16, 64 << 20)] = 8 << 20
+    channels_per_call: Annotated[int, Bounds(1, 500)] = 200  # public/subscribe; protocols: at most 500, and 32 kB a request
+    request_bytes_max: Annotated[int, Bounds(1024, 32_768)] = 30_000
+    subscribe_credits: Annotated[int, Bounds(1, 10_000_000)] = 30_000  # the venue's pool for subscribe calls …
+    subscribe_cost: Annotated[int, Bounds(0, 10_000_000)] = 3_000  # … what one call takes from it …
+    subscribe_refill_per_s: Annotated[int, Bounds(1, 10_000_000)] = 10_000  # … and what comes back each second
+    connect_timeout_s: Annotated[float, SHORT_S] = 10.0
+    silent_s: Annotated[float, SHORT_S] = 15.0  # nothing at all on the connection: it is dead
+    stale_s: Annotated[float, SHORT_S] = 10.0  # no ticker of a live option for this long: resubscribe it
+    backoff_min_s: Annotated[float, SHORT_S] = 1.0
+    backoff_max_s: Annotated[float, SHORT_S] = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,79 +56,80 @@ class Select:
     """A rule: which instruments to record, and which channels of each. Rules are united."""
 
     currency: str = "ETH"
-    kind: str = "option"  # option, future (perpetuals too), spot, option_combo, future_combo
-    top: int = 0  # only the N with the highest open interest; 0: all
-    days_max: float = 0.0  # only those that expire within so many days; 0: all
+    kind: Annotated[str, Words(KINDS)] = "option"  # future has the perpetuals too
+    top: Annotated[int, Bounds(0, 1_000_000)] = 0  # only the N with the highest open interest; 0: all
+    days_max: Annotated[float, Bounds(0, 100_000)] = 0.0  # only those that expire within so many days; 0: all
     names: tuple[str, ...] = ()  # only these
-    channels: tuple[str, ...] = ("ticker", "trades", "book")
-    interval: str = "100ms"
+    channels: Annotated[tuple[str, ...], Words(CHANNELS)] = CHANNELS
+    interval: Annotated[str, Words(("100ms", "agg2", "raw"))] = "100ms"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feeds:
-    count: int = 4
-    channels_max: int = 1000  # per connection
+    count: Annotated[int, Bounds(1, 30)] = 4  # the venue takes 32 connections from one address
+    channels_max: Annotated[int, Bounds(1, 100_000)] = 1000  # per connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ring:
     """Slots per ring, powers of two from 512 on. At 10,000 frames/s over four feeds the defaults hold about 25 s."""
 
-    quote: int = 1 << 16
-    trade: int = 1 << 13
-    book: int = 1 << 17
-    gap: int = 1 << 12
-    instrument: int = 1 << 13
-    status: int = 1 << 10
-    full_wait_ms: int = 200  # how long a feed waits for the journal before it counts an overflow
+    quote: Slots = 1 << 16
+    trade: Slots = 1 << 13
+    book: Slots = 1 << 17
+    gap: Slots = 1 << 12
+    instrument: Slots = 1 << 13
+    status: Slots = 1 << 10
+    full_wait_ms: Annotated[int, Bounds(0, 10_000)] = 200  # how long a feed waits for the journal before it counts an overflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
-    commit_ms: int = 100
-    segment_mb: int = 64
-    retain_hours: float = 24.0  # keep segments at least so long, even when every sink has them
-    quota_gb: float = 50.0  # then the oldest go, committed or not (as a recorded gap)
-    free_floor_gb: float = 2.0  # never fill the disk beyond this
+    commit_ms: Annotated[int, Bounds(1, 10_000)] = 100
+    segment_mb: Annotated[int, Bounds(1, 4096)] = 64
+    retain_hours: Annotated[float, Bounds(0, 1_000_000)] = 24.0  # keep segments at least so long, even when every sink has them
+    quota_gb: Annotated[float, Bounds(0.001, 1_000_000)] = 50.0  # then the oldest go, committed or not (as a recorded gap)
+    free_floor_gb: Annotated[float, Bounds(0, 1_000_000)] = 2.0  # never fill the disk beyond this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timescale:
     enabled: bool = True
     host: str = "127.0.0.1"
-    port: int = 5432
+    port: Port = 5432
     user: str = "postgres"
-    password: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)  # from the environment or a secret file only
     dbname: str = "tickbay"
-    sslmode: str = ""  # empty: verify-full unless the host is this machine
-    flush_ms: int = 100
-    batch_rows: int = 20_000
+    # empty: verify-full unless the host is this machine
+    sslmode: Annotated[str, Words(("", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"))] = ""
+    flush_ms: Annotated[int, Bounds(1, 60_000)] = 100
+    batch_rows: Annotated[int, Bounds(1, 1_000_000)] = 20_000
     chunk_interval: str = "1 day"
-    compress_after_days: int = 7
-    retain_days: int = 0  # tick tables; 0: for ever
-    status_retain_days: int = 90
+    compress_after_days: Annotated[int, Bounds(1, 36_500)] = 7
+    retain_days: Annotated[int, Bounds(0, 36_500)] = 0  # tick tables; 0: for ever
+    status_retain_days: Annotated[int, Bounds(1, 36_500)] = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Universe:
-    refresh_s: float = 60.0
-    timeout_s: float = 10.0
+    refresh_s: Annotated[float, Bounds(0.05, 86_400)] = 60.0
+    timeout_s: Annotated[float, SHORT_S] = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supervisor:
-    heartbeat_timeout_s: float = 15.0  # a child silent for longer is killed and replaced
-    backoff_min_s: float = 0.5
-    backoff_max_s: float = 30.0
-    degraded_restarts: int = 10  # more than so many …
-    degraded_window_s: float = 300.0  # … in so long is DEGRADED
-    stop_timeout_s: float = 25.0
+    heartbeat_timeout_s: Annotated[float, Bounds(1, 3600)] = 15.0  # a child silent for longer is killed and replaced
+    backoff_min_s: Annotated[float, SHORT_S] = 0.5
+    backoff_max_s: Annotated[float, SHORT_S] = 30.0
+    degraded_restarts: Annotated[int, Bounds(1, 1000)] = 10  # more than so many …
+    degraded_window_s: Annotated[float, Bounds(1, 86_400)] = 300.0  # … in so long is DEGRADED
+    stop_timeout_s: Annotated[float, Bounds(1, 3600)] = 25.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    level: str = "info"  # debug, info, warning, error
-    format: str = "auto"  # auto: human on a terminal, else json
+    level: Annotated[str, Words(("debug", "info", "warning", "error"))] = "info"
+    format: Annotated[str, Words(("auto", "human", "json"))] = "auto"  # auto: human on a terminal, else json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,3 +145,153 @@ class Config:
     universe: Universe = field(default_factory=Universe)
     supervisor: Supervisor = field(default_factory=Supervisor)
     log: Log = field(default_factory=Log)
+
+    def fingerprint(self) -> str:
+        """Of everything but the secrets, and of the version: a child with another one does not run what is configured."""
+        return hashlib.sha256(f"{__version__} {self!r}".encode()).hexdigest()[:16]
+
+
+TESTNET = {"ws_url": "wss://test.deribit.com/ws/api/v2", "rest_url": "https://test.deribit.com/api/v2"}
+# Environment variable → table ("" is the top) and key. The text is read as the key's type.
+ENVIRONMENT = {
+    "TICKBAY_DATA_DIR": ("", "data_dir"),
+    "TICKBAY_RUN_DIR": ("", "run_dir"),
+    "DB_HOST": ("timescale", "host"),
+    "DB_PORT": ("timescale", "port"),
+    "DB_USER": ("timescale", "user"),
+    "DB_NAME": ("timescale", "dbname"),
+    "DERIBIT_WS_URL": ("venue", "ws_url"),
+    "DERIBIT_REST_URL": ("venue", "rest_url"),
+    "LOG_LEVEL": ("log", "level"),
+}
+SECRET_VARIABLES = ("DB_PASSWORD", "DB_PASSWORD_FILE", "CREDENTIALS_DIRECTORY")  # only writers get these
+
+
+def find(path: Path | None, env: Mapping[str, str]) -> Path | None:
+    """The configuration file: the one given, else $TICKBAY_CONFIG, else tickbay.toml in this directory if there is one."""
+    if path is not None:
+        return path
+    if named := env.get("TICKBAY_CONFIG"):
+        return Path(named)
+    here = Path("tickbay.toml")
+    return here if here.exists() else None
+
+
+def load(path: Path | None, env: Mapping[str, str]) -> Config:
+    """The configuration of the file `path` (None: defaults) under that of `env`; raises ConfigError.
+
+    Relative paths are relative to the directory of the file that has them, else to the current one.
+    """
+    tables: dict[str, Any] = _read(path) if path is not None else {}
+    origin = Origin(str(path), path.absolute().parent if path is not None else Path.cwd())
+    timescale = tables.get("timescale")
+    if isinstance(timescale, dict) and "password" in timescale:
+        raise ConfigError(f"{path}: timescale.password does not belong in this file: set DB_PASSWORD_FILE or DB_PASSWORD")
+    config = build(Config, tables, "", origin)
+    if "data_dir" not in tables:
+        config = replace(config, data_dir=origin.directory / config.data_dir)
+    config = _overridden(config, env)
+    _check(config)
+    return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            text = file.read(FILE_BYTES_MAX + 1)
+        if len(text) > FILE_BYTES_MAX:
+            raise ConfigError(f"{path}: larger than {FILE_BYTES_MAX} bytes: is it the configuration file?")
+        return tomllib.loads(text.decode())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _overridden(config: Config, env: Mapping[str, str]) -> Config:
+    """`config` with what the environment says."""
+    origin = Origin("environment", Path.cwd())
+    changes: dict[str, dict[str, Any]] = {"": {}, "venue": {}, "timescale": {}, "log": {}}
+    if _number(env, "DERIBIT_TESTNET", bool, origin):
+        changes["venue"] |= TESTNET
+    for variable, (table, key) in ENVIRONMENT.items():
+        if text := env.get(variable):
+            hints = get_type_hints(type(getattr(config, table)) if table else Config, include_extras=True)
+            changes[table][key] = convert_text(text, hints[key], variable, origin)
+    if (flush_s := _number(env, "FLUSH_INTERVAL_SEC", Annotated[float, Bounds(0.001, 60)], origin)) is not None:
+        changes["timescale"]["flush_ms"] = max(1, round(flush_s * 1000))
+    if (top := _number(env, "TOP_N_INSTRUMENTS", Annotated[int, Bounds(0, 1_000_000)], origin)) is not None:
+        changes[""]["select"] = tuple(replace(rule, top=int(top)) for rule in config.select)
+    if password := _password(env):
+        changes["timescale"]["password"] = password
+    tables = {table: replace(getattr(config, table), **keys) for table, keys in changes.items() if table and keys}
+    config = replace(config, **changes[""], **tables)
+    if config.run_dir == Path():
+        runtime = env.get("RUNTIME_DIRECTORY", "").split(":")[0]  # systemd lists several with colons
+        config = replace(config, run_dir=Path(runtime or f"/dev/shm/tickbay-{os.getuid()}"))
+    return config
+
+
+def _number(env: Mapping[str, str], variable: str, hint: Any, origin: Origin) -> float | None:
+    text = env.get(variable)
+    return None if not text else cast("float", convert_text(text, hint, variable, origin))
+
+
+def _password(env: Mapping[str, str]) -> str:
+    """The database password: DB_PASSWORD, the file of DB_PASSWORD_FILE, or systemd's credential db_password; "" for none."""
+    if env.get("DB_PASSWORD") and env.get("DB_PASSWORD_FILE"):
+        raise ConfigError("environment: DB_PASSWORD and DB_PASSWORD_FILE are both set: unset one")
+    if password := env.get("DB_PASSWORD"):
+        return password
+    if named := env.get("DB_PASSWORD_FILE"):
+        return _secret(Path(named))
+    credential = Path(env.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / "db_password"
+    return _secret(credential) if credential.exists() else ""
+
+
+def _secret(path: Path) -> str:
+    """The line in a secret file, which others than its owner and group must not be able to read."""
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if mode & stat.S_IROTH:
+                raise ConfigError(f"{path}: this secret can be read by everyone: chmod o-rwx {path}")
+            text = file.read(SECRET_BYTES_MAX + 1)
+        if len(text) > SECRET_BYTES_MAX:
+            raise ConfigError(f"{path}: a secret of more than {SECRET_BYTES_MAX} bytes: is it the right file?")
+        return text.decode().rstrip("\r\n")
+    except OSError as error:
+        raise ConfigError(f"{path}: the secret cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: the secret is not UTF-8 text") from error
+
+
+def _check(config: Config) -> None:
+    """What needs more than one value to judge."""
+    for key, url, secure, plain in (
+        ("venue.ws_url", config.venue.ws_url, "wss", "ws"),
+        ("venue.rest_url", config.venue.rest_url, "https", "http"),
+    ):
+        parts = urlsplit(url)
+        if parts.scheme not in (secure, plain) or not parts.hostname:
+            raise ConfigError(f"{key} = {url!r}: expected {secure}://host…")
+        if parts.username or parts.password:
+            raise ConfigError(f"{key}: a URL must not carry a user or password")
+        if parts.scheme == plain and not is_loopback(parts.hostname):
+            raise ConfigError(f"{key} = {url!r}: {plain}:// is for this machine only: use {secure}://")
+    for key, low, high in (
+        ("venue.backoff_min_s", config.venue.backoff_min_s, config.venue.backoff_max_s),
+        ("supervisor.backoff_min_s", config.supervisor.backoff_min_s, config.supervisor.backoff_max_s),
+    ):
+        if low > high:
+            raise ConfigError(f"{key} = {low:g} is greater than the matching backoff_max_s = {high:g}")
+    if not config.select:
+        raise ConfigError("select: no rule, so nothing would be recorded: add a [[select]] table")
+
+
+def is_loopback(host: str) -> bool:
+    """Is `host` this machine, by name or address?"""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -39,7 +39,8 @@ class Venue:
     ca_file: Path | None = None  # extra certificate authority; certificates are always verified
     heartbeat_s: Annotated[int, Bounds(10, 600)] = 10  # asked of the venue, at least 10
     frame_bytes_max: Annotated[int, Bounds(1 << 16, 64 << 20)] = 8 << 20
-    channels_per_call: Annotated[int, Bounds(1, 500)] = 200  # public/subscribe; protocols: at most 500, and 32 kB a request
+    # public/subscribe; the venue recommends at most 500, and refuses requests over 32 kB
+    channels_per_call: Annotated[int, Bounds(1, 500)] = 200
     request_bytes_max: Annotated[int, Bounds(1024, 32_768)] = 30_000
     subscribe_credits: Annotated[int, Bounds(1, 10_000_000)] = 30_000  # the venue's pool for subscribe calls …
     subscribe_cost: Annotated[int, Bounds(0, 10_000_000)] = 3_000  # … what one call takes from it …
@@ -80,15 +81,18 @@ class Ring:
     gap: Slots = 1 << 12
     instrument: Slots = 1 << 13
     status: Slots = 1 << 10
-    full_wait_ms: Annotated[int, Bounds(0, 10_000)] = 200  # how long a feed waits for the journal before it counts an overflow
+    # how long a feed waits for the journal before it counts an overflow
+    full_wait_ms: Annotated[int, Bounds(0, 10_000)] = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
     commit_ms: Annotated[int, Bounds(1, 10_000)] = 100
     segment_mb: Annotated[int, Bounds(1, 4096)] = 64
-    retain_hours: Annotated[float, Bounds(0, 1_000_000)] = 24.0  # keep segments at least so long, even when every sink has them
-    quota_gb: Annotated[float, Bounds(0.001, 1_000_000)] = 50.0  # then the oldest go, committed or not (as a recorded gap)
+    # keep segments at least so long, even when every sink has them
+    retain_hours: Annotated[float, Bounds(0, 1_000_000)] = 24.0
+    # then the oldest go, committed or not (as a recorded gap)
+    quota_gb: Annotated[float, Bounds(0.001, 1_000_000)] = 50.0
     free_floor_gb: Annotated[float, Bounds(0, 1_000_000)] = 2.0  # never fill the disk beyond this
 
 
@@ -186,7 +190,9 @@ def load(path: Path | None, env: Mapping[str, str]) -> Config:
     origin = Origin(str(path), path.absolute().parent if path is not None else Path.cwd())
     timescale = tables.get("timescale")
     if isinstance(timescale, dict) and "password" in timescale:
-        raise ConfigError(f"{path}: timescale.password does not belong in this file: set DB_PASSWORD_FILE or DB_PASSWORD")
+        raise ConfigError(
+            f"{path}: timescale.password does not belong in this file: set DB_PASSWORD_FILE or DB_PASSWORD"
+        )
     config = build(Config, tables, "", origin)
     if "data_dir" not in tables:
         config = replace(config, data_dir=origin.directory / config.data_dir)

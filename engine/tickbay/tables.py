@@ -105,7 +105,9 @@ def convert_text(text: str, hint: Any, key: str, origin: Origin) -> object:
     value: object = text
     try:
         if plain is bool:
-            value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.strip().lower()]
+            value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
+                text.strip().lower()
+            ]
         elif plain in (int, float):
             value = plain(text)
     except (ValueError, KeyError) as error:

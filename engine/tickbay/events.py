@@ -1,0 +1,202 @@
+"""The catalogue of log events, and how one is written. The only way anything is logged.
+
+One event is one line on stderr: JSON, or for a person on a terminal. Repeats within REPEAT_S are counted, not written. Secrets are
+blanked out. A log that nobody reads, or that is gone, never holds a process up: the line is dropped and counted.
+Used by every process; never in the per-tick path.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, IntEnum, unique
+
+import orjson
+
+REPEAT_S = 10.0  # the same event again within this time is only counted
+REPEATS_MAX = 256  # different events remembered for that; the oldest goes first
+LINE_BYTES_MAX = 4096  # PIPE_BUF: a pipe that polls writable takes so many at once, without blocking
+TEXT_MAX = 600  # characters of one field; what others sent us may be long
+
+
+class Level(IntEnum):
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What an event says: how bad it is, one sentence for a person, and the names of its fields."""
+
+    level: Level
+    sentence: str
+    fields: str = ""
+
+
+@unique
+class Event(Enum):
+    """Every event. Its name in lower case is what the log shows; tests check that no call uses other fields."""
+
+    # any process
+    PROCESS_STARTED = Meaning(Level.INFO, "process started", "version")
+    PROCESS_STOPPING = Meaning(Level.INFO, "asked to stop", "signal")
+    PROCESS_STOPPED = Meaning(Level.INFO, "process ended", "uptime_s")
+    PROCESS_FAILED = Meaning(Level.ERROR, "process failed", "error where")
+    PROCESS_REFUSED = Meaning(Level.ERROR, "cannot run as configured", "error")
+    RUN_DIR_NOT_TMPFS = Meaning(
+        Level.WARNING, "run_dir is not on a tmpfs: rings will write to a disk", "path filesystem"
+    )
+
+    # supervisor
+    SUPERVISOR_READY = Meaning(Level.INFO, "all processes run", "processes startup_s")
+    CHILD_STARTED = Meaning(Level.INFO, "started a process", "child pid")
+    CHILD_ADOPTED = Meaning(Level.INFO, "adopted a living process", "child pid")
+    CHILD_EXITED = Meaning(Level.ERROR, "a process died and will be replaced", "child pid status restart_s")
+    CHILD_HUNG = Meaning(Level.ERROR, "a process is silent: killing it", "child pid silent_s")
+    CHILD_RESTARTING = Meaning(Level.INFO, "restarting a process on request", "child pid reason")
+    CHILD_UNWANTED = Meaning(Level.INFO, "stopping a process that is not configured any more", "child pid")
+    CHILD_UNSTARTABLE = Meaning(Level.ERROR, "a process cannot be started", "child error restart_s")
+    RESTARTS_EXCESSIVE = Meaning(
+        Level.ERROR, "a process keeps dying: DEGRADED, but trying on", "child restarts window_s"
+    )
+    RESTARTS_CALMED = Meaning(Level.INFO, "a process that kept dying runs again", "child")
+    STOP_STAGE = Meaning(Level.INFO, "stopping", "stage processes")
+    STOP_OVERDUE = Meaning(Level.ERROR, "a process did not stop in time: killing it", "child pid")
+    STOP_FORCED = Meaning(Level.WARNING, "asked to stop a second time: killing what still runs", "processes")
+
+    # universe
+    UNIVERSE_FETCHED = Meaning(Level.DEBUG, "instruments fetched", "instruments took_s")
+    UNIVERSE_STALE = Meaning(
+        Level.WARNING, "the venue's instruments cannot be fetched: using the last known", "error age_s"
+    )
+    UNIVERSE_UNKNOWN = Meaning(Level.ERROR, "the venue's instruments cannot be fetched and none are known yet", "error")
+    UNIVERSE_CHANGED = Meaning(Level.INFO, "the universe changed", "version instruments channels listed ended")
+    UNIVERSE_OVERFLOW = Meaning(
+        Level.ERROR, "more channels than the feeds can take: raise feeds.count or select less", "refused capacity"
+    )
+    UNIVERSE_EMPTY = Meaning(Level.ERROR, "the rules select no instrument", "rules")
+    INSTRUMENT_REFUSED = Meaning(Level.ERROR, "an instrument cannot be recorded", "instrument reason")
+    INSTRUMENT_RING_FULL = Meaning(
+        Level.WARNING, "the journal does not take instrument records: trying again", "pending"
+    )
+
+
+class Events:
+    """Where one process logs. `on_error` is told the sentence of each event of level ERROR (for its health)."""
+
+    def __init__(
+        self,
+        process: str,
+        *,
+        level: str = "info",
+        format: str = "auto",
+        fd: int = 2,
+        secrets: Sequence[str] = (),
+        on_error: Callable[[str], None] | None = None,
+    ) -> None:
+        self._process = process
+        self._level = Level[level.upper()]
+        self._human = format == "human" or (format == "auto" and os.isatty(fd))
+        self._fd = fd
+        self._secrets = tuple(secret for secret in secrets if secret)
+        self._on_error = on_error
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+        self._recent: dict[tuple[object, ...], _Recent] = {}
+        self._lock = threading.RLock()  # re-entrant: a signal handler may log while its own thread does
+        self.dropped = 0  # lines that the log could not take
+
+    def emit(self, event: Event, **fields: object) -> None:
+        """Log `event`. The same event with the same texts within REPEAT_S is only counted; the next line says how often."""
+        with self._lock:
+            meaning = event.value
+            clean = {name: self._clean(value) for name, value in fields.items()}
+            if meaning.level >= Level.ERROR and self._on_error is not None:
+                self._on_error(_sentence(meaning.sentence, clean))
+            if meaning.level < self._level:
+                return
+            now = time.monotonic()
+            key = (event, *(value for value in clean.values() if isinstance(value, str)))
+            recent = self._recent.get(key)
+            if recent is not None and now - recent.since < REPEAT_S:
+                recent.count += 1
+                recent.fields = clean
+                return
+            repeats = self._recent.pop(key).count if recent is not None else 0
+            while len(self._recent) >= REPEATS_MAX:
+                self._settle(next(iter(self._recent)))
+            self._recent[key] = _Recent(now, event, clean)
+            self._write(event, clean, repeats)
+
+    def settle(self, *, all: bool = False) -> None:
+        """Write the counts of repeats that have ended (or, at the end of the process, of all)."""
+        with self._lock:
+            now = time.monotonic()
+            for key in [key for key, recent in self._recent.items() if all or now - recent.since >= REPEAT_S]:
+                self._settle(key)
+
+    def _settle(self, key: tuple[object, ...]) -> None:
+        recent = self._recent.pop(key)
+        if recent.count:
+            self._write(recent.event, recent.fields, recent.count)
+
+    def _clean(self, value: object) -> object:
+        """A value as it may be shown: no secret, no endless text, only what JSON knows."""
+        if value is None or isinstance(value, bool | int):
+            return value
+        if isinstance(value, float):
+            return round(value, 6)
+        text = str(value)
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text if len(text) <= TEXT_MAX else text[:TEXT_MAX] + "…"
+
+    def _write(self, event: Event, fields: dict[str, object], repeats: int) -> None:
+        line = (self._human_line if self._human else self._json_line)(event, fields, repeats)
+        if len(line) > LINE_BYTES_MAX:
+            line = (self._human_line if self._human else self._json_line)(event, {"cut": True}, repeats)
+        try:
+            writable = any(state & select.POLLOUT for _, state in self._poll.poll(0))
+            if not writable or os.write(self._fd, line) != len(line):
+                self.dropped += 1
+        except OSError:  # the terminal or the reader is gone: capture goes on without a log
+            self.dropped += 1
+
+    def _json_line(self, event: Event, fields: dict[str, object], repeats: int) -> bytes:
+        now = time.time()
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
+        line = {
+            "time": when,
+            "level": event.value.level.name.lower(),
+            "process": self._process,
+            "event": event.name.lower(),
+        }
+        return orjson.dumps(line | ({"repeats": repeats} if repeats else {}) | fields, option=orjson.OPT_APPEND_NEWLINE)
+
+    def _human_line(self, event: Event, fields: dict[str, object], repeats: int) -> bytes:
+        level = event.value.level.name.lower()
+        text = _sentence(event.value.sentence, fields) + (f" ({repeats} more times)" if repeats else "")
+        # What a venue or a database sent must not move the cursor of the person who reads this.
+        printable = "".join(char if char.isprintable() else "\ufffd" for char in text)
+        return f"{time.strftime('%H:%M:%S', time.gmtime())}Z {level:<7} {self._process:<16} {printable}\n".encode(
+            errors="replace"
+        )
+
+
+@dataclass(slots=True)
+class _Recent:
+    since: float  # time.monotonic()
+    event: Event
+    fields: dict[str, object]
+    count: int = 0
+
+
+def _sentence(sentence: str, fields: dict[str, object]) -> str:
+    shown = "  ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+    return f"{sentence}: {shown}" if shown else sentence

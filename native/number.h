@@ -1,9 +1,11 @@
-/* number.h: JSON numbers to the nearest double, and bounded integers. */
+/* number.h: JSON numbers to the nearest double, and bounded integers. Independent of the locale, exact in every case. */
 #ifndef TICKBAY_NUMBER_H
 #define TICKBAY_NUMBER_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#define NUMBER_MAX 64 /* bytes of one number; a longer one is refused. The longest that a venue needs is 24. */
 
 /* Parse a JSON number (RFC 8259 grammar: no leading +, no leading zeros, no bare point) at `text`, ending before `end`.
  * Returns the first byte behind it, or NULL where there is no valid number. The number may end at `end`: the caller

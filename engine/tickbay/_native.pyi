@@ -1,0 +1,229 @@
+"""Signatures of the compiled module (native/_native.pyx). The manual of each function is the header of its C unit."""
+
+from collections.abc import Buffer, Sequence
+from typing import NamedTuple, Protocol, final
+
+from picows import WSFrame, WSListener, WSTransport
+
+RING_OK: int
+RING_EMPTY: int
+RING_LAPPED: int
+RING_FULL: int
+RING_NOT_YET: int
+RING_WRONG: int
+RING_STREAM_MAX: int
+
+BATCH_OK: int
+BATCH_END: int
+BATCH_STOP: int
+BATCH_TORN: int
+BATCH_HEADER_SIZE: int
+BATCH_PAYLOAD_MAX: int
+SEGMENT_HEADER_SIZE: int
+
+DECODE_OK: int
+DECODE_MORE: int
+DECODE_BAD: int
+DECODE_FULL: int
+MESSAGE_QUOTE: int
+MESSAGE_TRADE: int
+MESSAGE_BOOK: int
+MESSAGE_REPLY: int
+MESSAGE_ERROR: int
+MESSAGE_HEARTBEAT: int
+MESSAGE_TEST_REQUEST: int
+MESSAGE_UNKNOWN: int
+
+BOOK_NONE: int
+BOOK_CHAINED: int
+BOOK_BROKEN: int
+
+PGCOPY_INT8_U64: int
+PGCOPY_INT8_U64_NULL0: int
+PGCOPY_INT8_U32: int
+PGCOPY_INT4_U32: int
+PGCOPY_INT4_U32_NULL0: int
+PGCOPY_INT2_U8: int
+PGCOPY_FLOAT8: int
+PGCOPY_TIMESTAMPTZ: int
+PGCOPY_TEXT: int
+PGCOPY_BOOL_U8: int
+PGCOPY_BOOL_FLAG: int
+PGCOPY_ENUM_U8: int
+PGCOPY_CONST_TEXT: int
+PGCOPY_CONST_INT4: int
+PGCOPY_HEADER: bytes
+PGCOPY_TRAILER: bytes
+
+class RecordField(NamedTuple):
+    name: str
+    type: str  # as numpy spells it: "<u8", "S48", …
+    offset: int
+    size: int
+
+class RecordTable(NamedTuple):
+    name: str
+    size: int
+    layout: int
+    fields: tuple[RecordField, ...]
+
+def record_tables() -> dict[int, RecordTable]:
+    """What record.c says of each kind."""
+
+def continuity_table() -> RecordTable:
+    """The entries of FeedListener.instruments."""
+
+def crc32c(buffer: Buffer, crc: int = 0) -> int: ...
+def number_double(text: bytes) -> tuple[float, int] | None:
+    """(value, bytes taken), or None where there is no valid number at the start of `text`."""
+
+def decode_deribit(frame: Buffer, recv_ns: int, conn: int, room: int = 4096) -> tuple[int, int, bytes, int]:
+    """(DECODE_…, MESSAGE_…, the records as bytes, how many were needed). The message of records has the number of their
+    kind: `np.frombuffer(records, record.DTYPES[message])`."""
+
+class BatchHeader(NamedTuple):
+    segment: int
+    stream: bytes
+    kind: int
+    epoch: int
+    first_seq: int
+    count: int
+    length: int  # bytes of the payload, which follows the BATCH_HEADER_SIZE bytes of the header
+    record_size: int
+    layout: int
+    written_ns: int
+
+class SegmentHeader(NamedTuple):
+    segment: int
+    epoch: int
+    created_ns: int
+
+def batch_seal(
+    segment: int, stream: bytes, kind: int, epoch: int, first_seq: int, records: Buffer, written_ns: int
+) -> bytes:
+    """The BATCH_HEADER_SIZE bytes that go before `records`."""
+
+def batch_seal_end(segment: int, written_ns: int) -> bytes: ...
+def batch_check(buffer: Buffer, segment: int, offset: int = 0) -> tuple[int, BatchHeader | None]:
+    """(BATCH_…, header); a header only with BATCH_OK."""
+
+def batch_walk(buffer: Buffer, segment: int, offset: int) -> tuple[int, int, int]:
+    """(BATCH_END, BATCH_STOP or BATCH_TORN, offset behind the last good batch, good batches)."""
+
+def segment_seal(segment: int, epoch: int, created_ns: int) -> bytes:
+    """The SEGMENT_HEADER_SIZE bytes at the start of a segment."""
+
+def segment_check(buffer: Buffer) -> SegmentHeader | None: ...
+
+class PgcopyColumn(NamedTuple):
+    """struct pgcopy_column; `words` and `constant` are UTF-8."""
+
+    type: int
+    offset: int = 0
+    width: int = 0
+    argument: int = 0
+    words: tuple[bytes, ...] = ()
+    constant: bytes = b""
+
+@final
+class PgcopyPlan:
+    def __init__(self, kind: int, columns: Sequence[PgcopyColumn]) -> None:
+        """ValueError where a column does not lie in a record of `kind`."""
+
+    def encode(self, records: Buffer, flag_mask: int = 0, flag_value: int = 0) -> tuple[memoryview, int]:
+        """(rows' bytes, number of rows). The bytes are valid until the next call."""
+
+def ring_file_size(kind: int, slots: int) -> int:
+    """0 where the arguments are out of bounds."""
+
+@final
+class Ring:
+    """A mapped ring file. ValueError from every method of a ring that is closed or not attached; ring.py is for use."""
+
+    def __init__(self, descriptor: int, file_size: int) -> None:
+        """OSError where the kernel refuses, ValueError where the size is no ring's."""
+
+    def create(self, kind: int, slots: int, stream: bytes, boot_id: bytes, epoch: int, first_seq: int) -> int: ...
+    def attach(self, kind: int) -> int: ...
+    def close(self) -> None: ...
+    def produce(self, pid: int, start_time: int) -> int: ...
+    def set_conn(self, conn: int) -> None: ...
+    def append(self, records: Buffer) -> bool:
+        """False where the ring is full."""
+
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def free(self) -> int: ...
+    @property
+    def head(self) -> int: ...
+    @property
+    def durable(self) -> int: ...
+    @property
+    def oldest(self) -> int: ...
+    def read(self, seq: int, limit: int, out: Buffer) -> tuple[int, int]:
+        """(RING_…, records written to `out`)."""
+
+    def peek(self, seq: int, most: int) -> tuple[int, memoryview]: ...
+    def set_durable(self, seq: int) -> None: ...
+    def set_epoch(self, epoch: int, first_seq: int) -> None: ...
+    def epoch(self) -> tuple[int, int]: ...
+    def identity(self) -> dict[str, int | bytes]: ...
+
+class FeedHandler(Protocol):
+    """What a FeedListener calls, on the loop's thread. An exception from here ends the connection."""
+
+    def on_connected(self, transport: WSTransport) -> None: ...
+    def on_disconnected(self, transport: WSTransport) -> None: ...
+    def on_close(self, code: int, reason: str) -> None:
+        """The venue sent a close frame (0: without a code); it is answered and on_disconnected() follows."""
+
+    def on_message(self, message: int, payload: bytes, recv_ns: int) -> None:
+        """MESSAGE_REPLY, _ERROR, _HEARTBEAT, _TEST_REQUEST or _UNKNOWN."""
+
+    def on_undecodable(self, payload: bytes, recv_ns: int) -> None:
+        """Also a message in several frames that is longer than frame_bytes_max: its first frame_bytes_max + 1 bytes."""
+
+    def on_break(self, kind: int, instrument: bytes, expected: int, got: int, recv_ns: int) -> None:
+        """A book (once until it is whole again) or a trade did not follow; feed.h, struct feed_found."""
+
+    def on_book_whole(self, instrument: bytes, recv_ns: int) -> None:
+        """A snapshot ended what a break began."""
+
+    def on_overflow_begin(self, kind: int, recv_ns: int) -> None: ...
+    def on_overflow_end(self, kind: int, records: int, from_ns: int, to_ns: int) -> None: ...
+
+@final
+class FeedListener(WSListener):
+    """One for the life of a feed process; start() before each connection. The rings are taken over (Ring.produce()) and stay
+    mapped with it."""
+
+    def __init__(
+        self,
+        handler: FeedHandler,
+        quote: Ring,
+        trade: Ring,
+        book: Ring,
+        *,
+        full_wait_ms: int = 200,
+        frame_bytes_max: int = 8 << 20,
+        instruments_max: int = 1 << 14,
+    ) -> None: ...
+    def start(self, conn: int) -> None:
+        """A new connection with a greater epoch: continuity starts anew, frames of an older connection are ignored."""
+
+    @property
+    def conn(self) -> int: ...
+    def counters(self) -> dict[str, int]:
+        """struct feed_counters, since the process began."""
+
+    @property
+    def instruments(self) -> memoryview:
+        """The live continuity table, read-only: `np.frombuffer(listener.instruments, record.CONTINUITY)`."""
+
+    def settle(self, closing: bool = False) -> None:
+        """End the overflows whose rings have space again, or all (`closing`): on_overflow_end(). Call it every second."""
+
+    def on_ws_connected(self, transport: WSTransport) -> None: ...
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None: ...
+    def on_ws_disconnected(self, transport: WSTransport) -> None: ...

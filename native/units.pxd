@@ -1,0 +1,259 @@
+# units.pxd: what _native.pyx uses of the C units. The headers are the manual.
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+cdef extern from "record.h" nogil:
+    enum record_kind:
+        RECORD_QUOTE
+        RECORD_TRADE
+        RECORD_BOOK
+        RECORD_KIND_COUNT
+    enum:
+        RECORD_INSTRUMENT_MAX
+    enum record_type:
+        RECORD_U8
+        RECORD_U32
+        RECORD_U64
+        RECORD_I64
+        RECORD_F64
+        RECORD_TEXT
+    struct record_field:
+        const char *name
+        record_type type
+        uint32_t offset
+        uint32_t size
+    struct quote:
+        pass
+    struct trade:
+        pass
+    struct book:
+        pass
+    const record_field *record_fields(record_kind kind)
+    const char *record_name(record_kind kind)
+    uint32_t record_size(record_kind kind)
+    uint64_t record_layout(record_kind kind)
+
+cdef extern from "ring.h" nogil:
+    enum:
+        RING_HEADER_SIZE
+        RING_STREAM_MAX
+    enum ring_result:
+        RING_OK
+        RING_EMPTY
+        RING_LAPPED
+        RING_FULL
+        RING_NOT_YET
+        RING_WRONG
+    struct ring:
+        uint64_t capacity
+        uint32_t record_size
+        uint32_t kind
+    struct ring_identity:
+        char stream[32]
+        char boot_id[40]
+        uint32_t kind
+        uint32_t record_size
+        uint64_t capacity
+        uint32_t producer_pid
+        uint64_t producer_start_time
+        uint32_t conn
+    uint64_t ring_file_size(record_kind kind, uint64_t capacity)
+    ring_result ring_create(void *memory, uint64_t file_size, record_kind kind, uint64_t capacity, const char *stream,
+                            const char *boot_id, uint32_t epoch, uint64_t first_seq)
+    ring_result ring_attach(ring *ring, void *memory, uint64_t file_size, record_kind kind)
+    uint32_t ring_produce(ring *ring, uint32_t pid, uint64_t start_time)
+    void ring_set_conn(ring *ring, uint32_t conn)
+    ring_result ring_claim(ring *ring, uint64_t count, void **slots)
+    uint64_t ring_free(ring *ring)
+    void ring_publish(ring *ring, uint64_t count)
+    uint64_t ring_head(const ring *ring)
+    uint64_t ring_durable(const ring *ring)
+    uint64_t ring_oldest(const ring *ring)
+    ring_result ring_read(const ring *ring, uint64_t seq, uint64_t limit, uint64_t max, void *out, uint64_t *count)
+    ring_result ring_peek(const ring *ring, uint64_t seq, uint64_t max, const void **records, uint64_t *count)
+    void ring_set_durable(ring *ring, uint64_t seq)
+    void ring_set_epoch(ring *ring, uint32_t epoch, uint64_t epoch_first_seq)
+    void ring_epoch(const ring *ring, uint32_t *epoch, uint64_t *first_seq)
+    void ring_identify(const ring *ring, ring_identity *identity)
+
+cdef extern from "ringmap.h" nogil:
+    enum ringmap_result:
+        RINGMAP_OK
+        RINGMAP_WRONG
+        RINGMAP_FAILED
+    ringmap_result ringmap_open(int descriptor, uint64_t file_size, void **memory)
+    void ringmap_close(void *memory, uint64_t file_size)
+
+cdef extern from "crc32c.h" nogil:
+    uint32_t crc32c(uint32_t crc, const void *bytes, size_t length)
+
+cdef extern from "number.h" nogil:
+    const char *number_double(const char *text, const char *end, double *value)
+
+cdef extern from "batch.h" nogil:
+    enum:
+        BATCH_STREAM_MAX
+        BATCH_PAYLOAD_MAX
+        SEGMENT_HEADER_SIZE
+    struct batch_header:
+        uint32_t length
+        uint32_t count
+        uint64_t segment
+        uint64_t first_seq
+        uint64_t layout
+        int64_t written_ns
+        uint32_t epoch
+        int kind
+        int record_size
+        char stream[32]
+    struct segment_header:
+        uint64_t segment
+        uint32_t epoch
+        int64_t created_ns
+    enum batch_result:
+        BATCH_OK
+        BATCH_END
+        BATCH_STOP
+        BATCH_TORN
+    void batch_seal(batch_header *header, uint64_t segment, const char *stream, record_kind kind, uint32_t epoch,
+                    uint64_t first_seq, uint32_t count, int64_t written_ns, const void *records)
+    void batch_seal_end(batch_header *header, uint64_t segment, int64_t written_ns)
+    batch_result batch_check(const void *bytes, size_t available, uint64_t segment, batch_header *header)
+    batch_result batch_walk(const void *segment_bytes, size_t size, uint64_t segment, size_t offset, size_t *end,
+                            uint64_t *batches)
+    void segment_seal(segment_header *header, uint64_t segment, uint32_t epoch, int64_t created_ns)
+    batch_result segment_check(const void *bytes, size_t available, segment_header *header)
+
+cdef extern from "pgcopy.h" nogil:
+    const char *PGCOPY_HEADER
+    const char *PGCOPY_TRAILER
+    enum:
+        PGCOPY_HEADER_SIZE
+        PGCOPY_TRAILER_SIZE
+    enum pgcopy_type:
+        PGCOPY_INT8_U64
+        PGCOPY_INT8_U64_NULL0
+        PGCOPY_INT8_U32
+        PGCOPY_INT4_U32
+        PGCOPY_INT4_U32_NULL0
+        PGCOPY_INT2_U8
+        PGCOPY_FLOAT8
+        PGCOPY_TIMESTAMPTZ
+        PGCOPY_TEXT
+        PGCOPY_BOOL_U8
+        PGCOPY_BOOL_FLAG
+        PGCOPY_ENUM_U8
+        PGCOPY_CONST_TEXT
+        PGCOPY_CONST_INT4
+    struct pgcopy_column:
+        pgcopy_type type
+        uint32_t offset
+        uint32_t width
+        uint32_t argument
+        const char *const *words
+        const char *constant
+    enum pgcopy_result:
+        PGCOPY_OK
+        PGCOPY_FULL
+    size_t pgcopy_row_max(const pgcopy_column *columns, size_t column_count)
+    pgcopy_result pgcopy_encode(const pgcopy_column *columns, size_t column_count, const void *records, size_t record_size,
+                                size_t count, uint32_t flag_mask, uint32_t flag_value, unsigned char *out, size_t out_max,
+                                size_t *taken, size_t *rows, size_t *size)
+
+cdef extern from "decode.h" nogil:
+    enum:
+        DECODE_RECORDS_MAX
+    enum decode_result:
+        DECODE_OK
+        DECODE_MORE
+        DECODE_BAD
+        DECODE_FULL
+    enum message:
+        MESSAGE_QUOTE
+        MESSAGE_TRADE
+        MESSAGE_BOOK
+        MESSAGE_REPLY
+        MESSAGE_ERROR
+        MESSAGE_HEARTBEAT
+        MESSAGE_TEST_REQUEST
+        MESSAGE_UNKNOWN
+    struct decode_room:
+        quote *quotes
+        trade *trades
+        book *books
+        uint64_t quotes_max
+        uint64_t trades_max
+        uint64_t books_max
+    struct decoded:
+        message message
+        uint64_t count
+        uint64_t needed
+    decode_result decode_deribit(const char *frame, size_t length, int64_t recv_ns, uint32_t conn, const decode_room *room,
+                                 decoded *decoded)
+
+cdef extern from "continuity.h" nogil:
+    enum book_state:
+        BOOK_NONE
+        BOOK_CHAINED
+        BOOK_BROKEN
+    struct continuity_entry:
+        char instrument[48]
+        uint64_t change_id
+        uint64_t trade_seq
+        int64_t quote_ns
+        int64_t trade_ns
+        int64_t book_ns
+        uint32_t book_state
+
+cdef extern from "feed.h" nogil:
+    enum feed_tell:
+        FEED_TELL_MESSAGE
+        FEED_TELL_UNDECODABLE
+        FEED_TELL_RECORDS
+        FEED_TELL_WAIT
+        FEED_TELL_OVERFLOW
+        FEED_TELL_OVERFLOWED
+    enum feed_finding:
+        FEED_NOTHING
+        FEED_BREAK
+        FEED_BOOK_WHOLE
+    struct feed_overflow:
+        uint64_t records
+        int64_t from_ns
+        int64_t to_ns
+    struct feed_report:
+        message message
+        record_kind kind
+        feed_overflow overflow
+    struct feed_found:
+        record_kind kind
+        const char *instrument
+        uint64_t expected
+        uint64_t got
+        int64_t recv_ns
+    struct feed_counters:
+        uint64_t frames
+        uint64_t bytes
+        uint64_t quotes
+        uint64_t trades
+        uint64_t books
+        uint64_t replies
+        uint64_t errors
+        uint64_t heartbeats
+        uint64_t test_requests
+        uint64_t unknown
+        uint64_t undecodable
+        uint64_t breaks
+        uint64_t repeats
+        uint64_t ignored
+        uint64_t unwatched
+        uint64_t waits
+        uint64_t overflows
+        uint64_t lost_records
+    struct feed:
+        feed_counters counters
+    void feed_init(feed *feed, ring *quote, ring *trade, ring *book, uint32_t full_wait_ms)
+    void feed_connect(feed *feed, uint32_t conn, continuity_entry *entries, uint64_t capacity)
+    unsigned feed_frame(feed *feed, const char *frame, size_t length, int64_t recv_ns, uint32_t waited_ms, feed_report *report)
+    feed_finding feed_next(feed *feed, feed_found *found)
+    unsigned feed_settle(feed *feed, record_kind kind, int closing, feed_report *report)

@@ -1,8 +1,8 @@
 """What can be set: TOML file and environment → frozen dataclasses. The only module that reads either.
 
-Every key is optional. An unknown key, a wrong type or a value out of bounds is a ConfigError that names the key, what was
-expected and, for an unknown key, the nearest one that exists. The environment wins over the file. Secrets come from the
-environment or from a file that only its owner can read, never from the configuration file.
+Every key is optional. An unknown key, a wrong type or a value out of bounds is a ConfigError that names the key, what
+was expected and, for an unknown key, the nearest one that exists. The environment wins over the file. Secrets come
+from the environment or from a file that only its owner can read, never from the configuration file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 import tomllib
+from argparse import ArgumentParser
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
@@ -23,6 +24,7 @@ from tickbay.errors import ConfigError
 from tickbay.tables import Bounds, Origin, Words, build, convert_text
 
 FILE_BYTES_MAX = 1 << 20
+MEMORY_DIR = Path("/dev/shm")  # noqa: S108 - our folder in it is checked: ours, 0700, no link
 SECRET_BYTES_MAX = 4096  # a password file is a line, not a document
 Port = Annotated[int, Bounds(1, 65535)]
 Slots = Annotated[int, Bounds(512, 1 << 24, power_of_two=True)]
@@ -151,7 +153,9 @@ class Config:
     log: Log = field(default_factory=Log)
 
     def fingerprint(self) -> str:
-        """Of everything but the secrets, and of the version: a child with another one does not run what is configured."""
+        """Of everything but the secrets, and of the version: a child with another one does not run what is
+        configured.
+        """
         return hashlib.sha256(f"{__version__} {self!r}".encode()).hexdigest()[:16]
 
 
@@ -172,13 +176,21 @@ SECRET_VARIABLES = ("DB_PASSWORD", "DB_PASSWORD_FILE", "CREDENTIALS_DIRECTORY") 
 
 
 def find(path: Path | None, env: Mapping[str, str]) -> Path | None:
-    """The configuration file: the one given, else $TICKBAY_CONFIG, else tickbay.toml in this directory if there is one."""
+    """The configuration file: the one given, else $TICKBAY_CONFIG, else tickbay.toml in this directory if there is
+    one.
+    """
     if path is not None:
         return path
     if named := env.get("TICKBAY_CONFIG"):
         return Path(named)
     here = Path("tickbay.toml")
     return here if here.exists() else None
+
+
+def add_argument(parser: ArgumentParser) -> None:
+    """The option that every command has which needs the configuration."""
+    help = "configuration file; default: $TICKBAY_CONFIG, else tickbay.toml here, else built-in defaults"
+    parser.add_argument("--config", type=Path, metavar="FILE", help=help)
 
 
 def load(path: Path | None, env: Mapping[str, str]) -> Config:
@@ -203,7 +215,7 @@ def load(path: Path | None, env: Mapping[str, str]) -> Config:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             text = file.read(FILE_BYTES_MAX + 1)
         if len(text) > FILE_BYTES_MAX:
             raise ConfigError(f"{path}: larger than {FILE_BYTES_MAX} bytes: is it the configuration file?")
@@ -234,7 +246,7 @@ def _overridden(config: Config, env: Mapping[str, str]) -> Config:
     config = replace(config, **changes[""], **tables)
     if config.run_dir == Path():
         runtime = env.get("RUNTIME_DIRECTORY", "").split(":")[0]  # systemd lists several with colons
-        config = replace(config, run_dir=Path(runtime or f"/dev/shm/tickbay-{os.getuid()}"))
+        config = replace(config, run_dir=Path(runtime) if runtime else MEMORY_DIR / f"tickbay-{os.getuid()}")
     return config
 
 
@@ -244,7 +256,9 @@ def _number(env: Mapping[str, str], variable: str, hint: Any, origin: Origin) ->
 
 
 def _password(env: Mapping[str, str]) -> str:
-    """The database password: DB_PASSWORD, the file of DB_PASSWORD_FILE, or systemd's credential db_password; "" for none."""
+    """The database password: DB_PASSWORD, the file of DB_PASSWORD_FILE, or systemd's credential db_password; "" for
+    none.
+    """
     if env.get("DB_PASSWORD") and env.get("DB_PASSWORD_FILE"):
         raise ConfigError("environment: DB_PASSWORD and DB_PASSWORD_FILE are both set: unset one")
     if password := env.get("DB_PASSWORD"):
@@ -258,7 +272,7 @@ def _password(env: Mapping[str, str]) -> str:
 def _secret(path: Path) -> str:
     """The line in a secret file, which others than its owner and group must not be able to read."""
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if mode & stat.S_IROTH:
                 raise ConfigError(f"{path}: this secret can be read by everyone: chmod o-rwx {path}")

@@ -1,8 +1,8 @@
 """The catalogue of log events, and how one is written. The only way anything is logged.
 
-One event is one line on stderr: JSON, or for a person on a terminal. Repeats within REPEAT_S are counted, not written. Secrets are
-blanked out. A log that nobody reads, or that is gone, never holds a process up: the line is dropped and counted.
-Used by every process; never in the per-tick path.
+One event is one line on stderr: JSON, or for a person on a terminal. Repeats within REPEAT_S are counted, not
+written. Secrets are blanked out. A log that nobody reads, or that is gone, never holds a process up: the line is
+dropped and counted. Used by every process; never in the per-tick path.
 """
 
 from __future__ import annotations
@@ -113,7 +113,9 @@ class Events:
         self.dropped = 0  # lines that the log could not take
 
     def emit(self, event: Event, **fields: object) -> None:
-        """Log `event`. The same event with the same texts within REPEAT_S is only counted; the next line says how often."""
+        """Log `event`. The same event with the same texts within REPEAT_S is only counted; the next line says how
+        often.
+        """
         with self._lock:
             meaning = event.value
             clean = {name: self._clean(value) for name, value in fields.items()}

@@ -1,7 +1,7 @@
 """What a process says of itself: counters, gauges, state and a heartbeat, in `run/health/<process>.json`.
 
-Each process beats at least once a second from its main loop, so a hang shows. The supervisor reads the heartbeats (SUP-2),
-`tickbay status` everything.
+Each process beats at least once a second from its main loop, so a hang shows. The supervisor reads the heartbeats
+(SUP-2), `tickbay status` everything.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ FILE_BYTES_MAX = 1 << 20
 
 
 def heartbeat_ns() -> int:
-    """The clock of heartbeats: never set back, the same for every process of this boot, and it goes on while the machine sleeps."""
+    """The clock of heartbeats: never set back, the same for every process of this boot, and it goes on while the
+    machine sleeps.
+    """
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
@@ -68,7 +70,9 @@ class Health:
         return {name: (value - counters.get(name, 0)) / elapsed for name, value in self.counters.items()}
 
     def beat(self) -> None:
-        """Write the file. A tmpfs that somebody else filled must not end capture: then the old file is overwritten in place."""
+        """Write the file. A tmpfs that somebody else filled must not end capture: then the old file is overwritten in
+        place.
+        """
         content = orjson.dumps(self._report(), option=orjson.OPT_SERIALIZE_NUMPY)
         try:
             write_atomically(self._path, content)
@@ -140,7 +144,7 @@ class Report:
 def read_report(run_dir: Path, process: str) -> Report | None:
     """The last report of `process`, or None where there is none that can be read (also: just being overwritten)."""
     try:
-        with open(run_dir / "health" / f"{process}.json", "rb") as file:
+        with (run_dir / "health" / f"{process}.json").open("rb") as file:
             value = orjson.loads(file.read(FILE_BYTES_MAX))
         identity = Identity(value.pop("pid"), value.pop("start_time"), value.pop("boot_id"))
         value.pop("write_failures")

@@ -1,7 +1,8 @@
 """Who a process is, beyond a number that is used again: pid, start time and boot; its pid file; and its lock.
 
-`run/pids/<process>.json` is written by the process itself, after it has locked `run/pids/<process>.lock` for its whole life, so one
-name never runs twice (RING-2 rests on that). Whoever signals a process does so through its pidfd, after comparing its start time.
+`run/pids/<process>.json` is written by the process itself, after it has locked `run/pids/<process>.lock` for its
+whole life, so one name never runs twice (RING-2 rests on that). Whoever signals a process does so through its pidfd,
+after comparing its start time.
 """
 
 from __future__ import annotations
@@ -97,7 +98,9 @@ def claim(run_dir: Path, process: str, fingerprint: str) -> Identity:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path`, as who reads it sees it, whole or not at all. Not synced: for run_dir, and for what can be made again."""
+    """Replace `path`, as who reads it sees it, whole or not at all. Not synced: for run_dir, and for what can be made
+    again.
+    """
     temporary = path.with_name(path.name + ".tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -105,7 +108,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise OSError(28, "not everything could be written", str(path))
     finally:
         os.close(fd)
-    os.rename(temporary, path)
+    temporary.rename(path)
 
 
 def _start_time(pid: int) -> int:

@@ -1,7 +1,8 @@
 """What every process of tickbay shares: its name and title, directories, signals, log, health, and how it ends.
 
-`python -m tickbay process <name>` calls main(), which prepares a ProcessContext and calls `run(context)` of the role's module.
-Exit status: 0 stopped as asked · 1 failed, to be restarted · 2 the operator must change something · 128+n a second signal n.
+`python -m tickbay process <name>` calls main(), which prepares a ProcessContext and calls `run(context)` of the
+role's module. Exit status: 0 stopped as asked · 1 failed, to be restarted · 2 the operator must change something ·
+128+n a second signal n.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import stat
 import time
 import traceback
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from types import FrameType
 from setproctitle import setproctitle
 
 from tickbay import __version__, identity
-from tickbay.config import Config
+from tickbay.config import Config, add_argument, find, load
 from tickbay.errors import ConfigError
 from tickbay.events import Event, Events
 from tickbay.health import Health
@@ -37,13 +39,15 @@ MEMORY_FILESYSTEMS = ("tmpfs", "ramfs")
 
 
 class Stopping:
-    """Set once, by the first SIGTERM or SIGINT. Safe to set from a signal handler, unlike threading.Event, whose lock the
-    interrupted thread may hold."""
+    """Set once, by the first SIGTERM or SIGINT. Safe to set from a signal handler, unlike threading.Event, whose lock
+    the interrupted thread may hold."""
 
     def __init__(self) -> None:
         self._set = False
         self._callbacks: list[Callable[[], None]] = []
         self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._eventfd, select.POLLIN)
 
     def is_set(self) -> bool:
         return self._set
@@ -55,8 +59,8 @@ class Stopping:
             self._run_callbacks()
 
     def add_callback(self, callback: Callable[[], None]) -> None:
-        """Call `callback` in the main thread when set; at once if it already is. It must be safe within a signal handler
-        (in an event loop: `lambda: loop.call_soon_threadsafe(...)`)."""
+        """Call `callback` in the main thread when set; at once if it already is. It must be safe within a signal
+        handler (in an event loop: `lambda: loop.call_soon_threadsafe(...)`)."""
         self._callbacks.append(callback)
         if self._set:
             self._run_callbacks()
@@ -64,7 +68,7 @@ class Stopping:
     def wait(self, timeout_s: float) -> bool:
         """Sleep until set or for so long; returns whether it is set."""
         if not self._set:
-            select.select([self._eventfd], [], [], timeout_s)
+            self._poll.poll(timeout_s * 1000)
         return self._set
 
     def _run_callbacks(self) -> None:
@@ -92,13 +96,19 @@ class ProcessContext:
         return self.name.partition("-")[2]
 
 
-def main(name: str, config: Config) -> int:
-    """Be process `name` until it is told to stop; returns the exit status."""
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", help="universe, journal, feed-N or writer-<sink>")
+    add_argument(parser)
+
+
+def main(arguments: Namespace) -> int:
+    """Be process `arguments.name` until it is told to stop; returns the exit status."""
+    name = arguments.name
     if not NAME.fullmatch(name):
         raise ConfigError(f"no process is called {name!r}: expected universe, journal, feed-N or writer-<sink>")
+    config = load(find(arguments.config, os.environ), os.environ)
     with running(name, config) as context:
-        module = importlib.import_module(f"tickbay.{context.role}")
-        return guarded(context, module.run)
+        return guarded(context, lambda: importlib.import_module(f"tickbay.{context.role}").run(context))
 
 
 @contextmanager
@@ -125,11 +135,11 @@ def running(name: str, config: Config) -> Iterator[ProcessContext]:
     yield context
 
 
-def guarded(context: ProcessContext, run: Callable[[ProcessContext], int | None]) -> int:
+def guarded(context: ProcessContext, run: Callable[[], int | None]) -> int:
     """Call `run`; turn however it ends into an event, a last health report and an exit status."""
     began = time.monotonic()
     try:
-        status = run(context) or 0
+        status = run() or 0
         context.health.state = "stopped"
         context.events.emit(Event.PROCESS_STOPPED, uptime_s=round(time.monotonic() - began, 1))
     except ConfigError as error:
@@ -148,7 +158,7 @@ def guarded(context: ProcessContext, run: Callable[[ProcessContext], int | None]
 
 
 def _handle_signals(context: ProcessContext) -> None:
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
         if context.stopping.is_set():
             os._exit(128 + number)  # a second time: at once, which is safe by design (the journal recovers)
         context.health.state = "stopping"
@@ -184,13 +194,15 @@ def _check_directory(key: str, path: Path) -> None:
         if status.st_uid != os.geteuid():
             raise ConfigError(f"{key} {path}: belongs to user {status.st_uid}, not to us: set another {key}")
         if status.st_mode & 0o077:
-            os.chmod(path, 0o700)
+            path.chmod(0o700)
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         raise ConfigError(f"{key} {path}: cannot be written: chown it to user {os.geteuid()} or set another {key}")
 
 
 def filesystem(path: Path, mounts: str | None = None) -> str:
-    """The type of the file system that `path` lies on ("tmpfs"), from the kernel's list of mounts; "" where it is not known."""
+    """The type of the file system that `path` lies on ("tmpfs"), from the kernel's list of mounts; "" where it is not
+    known.
+    """
     text = Path("/proc/self/mountinfo").read_text() if mounts is None else mounts
     best, found = -1, ""
     for line in text.splitlines():

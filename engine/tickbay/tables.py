@@ -1,7 +1,8 @@
 """Tables of a TOML file → frozen dataclasses, with types and bounds checked. Pure; used by config.py only.
 
-The dataclass is the description: its annotations give the types, `Annotated[..., Bounds | Words]` the bounds. What does not fit is a
-ConfigError in one line: the file, the key, what was expected and, for an unknown key, the nearest one.
+The dataclass is the description: its annotations give the types, `Annotated[..., Bounds | Words]` the bounds. What
+does not fit is a ConfigError in one line: the file, the key, what was expected and, for an unknown key, the nearest
+one.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class Origin:
 
 
 def build(cls: type[Table], table: Mapping[str, object], prefix: str, origin: Origin) -> Table:
-    """An instance of the dataclass `cls` from `table`; absent keys keep their defaults. `prefix` names the table ("venue.")."""
+    """An instance of the dataclass `cls` from `table`; absent keys keep their defaults. `prefix` names the table
+    ("venue.").
+    """
     hints = typing.get_type_hints(cls, include_extras=True)
     values: dict[str, Any] = {}
     for key, value in table.items():

@@ -165,11 +165,11 @@ def crc32c(buffer, uint32_t crc=0):
 # ---------------------------------------------------------------- batch
 
 
-def batch_seal(uint64_t segment, bytes stream not None, int kind, uint32_t epoch, uint64_t first_seq, records, int64_t written_ns):
+def batch_seal(uint64_t segment, str stream not None, int kind, uint32_t epoch, uint64_t first_seq, int64_t written_ns, records):
     cdef Held held = Held(records)
     cdef uint32_t count = <uint32_t> whole_records(held, c.record_size(<c.record_kind> kind))
     cdef char name[c.BATCH_STREAM_MAX]
-    pad(name, sizeof(name), stream)
+    pad(name, sizeof(name), stream.encode())
     cdef c.batch_header header
     with nogil:
         c.batch_seal(&header, segment, name, <c.record_kind> kind, epoch, first_seq, count, written_ns, held.buffer.buf)
@@ -192,7 +192,7 @@ def batch_check(buffer, uint64_t segment, size_t offset=0):
         result = c.batch_check(<const char *> held.buffer.buf + offset, held.buffer.len - offset, segment, &header)
     if result != c.BATCH_OK:
         return <int> result, None
-    return <int> result, BatchHeader(header.segment, unpad(header.stream, sizeof(header.stream)), header.kind, header.epoch,
+    return <int> result, BatchHeader(header.segment, unpad(header.stream, sizeof(header.stream)).decode(), header.kind, header.epoch,
                                      header.first_seq, header.count, header.length, header.record_size, header.layout,
                                      header.written_ns)
 
@@ -332,11 +332,11 @@ cdef class Ring:
             raise ValueError("the ring is closed or not attached")
         return &self.ring
 
-    def create(self, int kind, uint64_t slots, bytes stream not None, bytes boot_id not None, uint32_t epoch, uint64_t first_seq):
+    def create(self, int kind, uint64_t slots, str stream not None, str boot_id not None, uint32_t epoch, uint64_t first_seq):
         cdef char name[c.RING_STREAM_MAX]
         cdef char boot[40]
-        pad(name, sizeof(name), stream)
-        pad(boot, sizeof(boot), boot_id)
+        pad(name, sizeof(name), stream.encode())
+        pad(boot, sizeof(boot), boot_id.encode())
         return <int> c.ring_create(self.memory, self.file_size, <c.record_kind> kind, slots, name, boot, epoch, first_seq)
 
     def attach(self, int kind):
@@ -419,8 +419,8 @@ cdef class Ring:
         cdef c.ring_identity identity
         c.ring_identify(self.use(), &identity)
         return {
-            "stream": unpad(identity.stream, sizeof(identity.stream)),
-            "boot_id": unpad(identity.boot_id, sizeof(identity.boot_id)),
+            "stream": unpad(identity.stream, sizeof(identity.stream)).decode(errors="replace"),
+            "boot_id": unpad(identity.boot_id, sizeof(identity.boot_id)).decode(errors="replace"),
             "kind": identity.kind,
             "record_size": identity.record_size,
             "capacity": identity.capacity,

@@ -1,9 +1,10 @@
 """Signatures of the compiled module (native/_native.pyx). The manual of each function is the header of its C unit."""
 
-from collections.abc import Buffer, Sequence
-from typing import NamedTuple, Protocol, final
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, TypedDict, final
 
 from picows import WSFrame, WSListener, WSTransport
+from typing_extensions import Buffer
 
 RING_OK: int
 RING_EMPTY: int
@@ -83,7 +84,7 @@ def decode_deribit(frame: Buffer, recv_ns: int, conn: int, room: int = 4096) -> 
 
 class BatchHeader(NamedTuple):
     segment: int
-    stream: bytes
+    stream: str
     kind: int
     epoch: int
     first_seq: int
@@ -99,7 +100,7 @@ class SegmentHeader(NamedTuple):
     created_ns: int
 
 def batch_seal(
-    segment: int, stream: bytes, kind: int, epoch: int, first_seq: int, records: Buffer, written_ns: int
+    segment: int, stream: str, kind: int, epoch: int, first_seq: int, written_ns: int, records: Buffer
 ) -> bytes:
     """The BATCH_HEADER_SIZE bytes that go before `records`."""
 
@@ -136,6 +137,16 @@ class PgcopyPlan:
 def ring_file_size(kind: int, slots: int) -> int:
     """0 where the arguments are out of bounds."""
 
+class RingIdentity(TypedDict):
+    stream: str
+    boot_id: str
+    kind: int
+    record_size: int
+    capacity: int
+    producer_pid: int  # 0: none yet
+    producer_start_time: int
+    conn: int
+
 @final
 class Ring:
     """A mapped ring file. ValueError from every method of a ring that is closed or not attached; ring.py is for use."""
@@ -143,7 +154,7 @@ class Ring:
     def __init__(self, descriptor: int, file_size: int) -> None:
         """OSError where the kernel refuses, ValueError where the size is no ring's."""
 
-    def create(self, kind: int, slots: int, stream: bytes, boot_id: bytes, epoch: int, first_seq: int) -> int: ...
+    def create(self, kind: int, slots: int, stream: str, boot_id: str, epoch: int, first_seq: int) -> int: ...
     def attach(self, kind: int) -> int: ...
     def close(self) -> None: ...
     def produce(self, pid: int, start_time: int) -> int: ...
@@ -168,7 +179,7 @@ class Ring:
     def set_durable(self, seq: int) -> None: ...
     def set_epoch(self, epoch: int, first_seq: int) -> None: ...
     def epoch(self) -> tuple[int, int]: ...
-    def identity(self) -> dict[str, int | bytes]: ...
+    def identity(self) -> RingIdentity: ...
 
 class FeedHandler(Protocol):
     """What a FeedListener calls, on the loop's thread. An exception from here ends the connection."""

@@ -42,7 +42,7 @@ PGCOPY_TRAILER = PyBytes_FromStringAndSize(c.PGCOPY_TRAILER, c.PGCOPY_TRAILER_SI
 
 RecordField = namedtuple("RecordField", "name type offset size")
 RecordTable = namedtuple("RecordTable", "name size layout fields")
-BatchHeader = namedtuple("BatchHeader", "segment stream kind epoch first_seq count length record_size layout written_ns")
+BatchHeader = namedtuple("BatchHeader", "segment stream kind epoch first_seq records length record_size layout written_ns")
 SegmentHeader = namedtuple("SegmentHeader", "segment epoch created_ns")
 PgcopyColumn = namedtuple("PgcopyColumn", "type offset width argument words constant", defaults=(0, 0, 0, (), b""))
 

@@ -1,10 +1,13 @@
 """Signatures of the compiled module (native/_native.pyx). The manual of each function is the header of its C unit."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypedDict, final
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypedDict, final
 
+import numpy.typing as npt
 from picows import WSFrame, WSListener, WSTransport
 from typing_extensions import Buffer
+
+Memory: TypeAlias = Buffer | npt.NDArray[Any]  # anything with a buffer; numpy says so only from Python 3.12 on
 
 RING_OK: int
 RING_EMPTY: int
@@ -74,11 +77,11 @@ def record_tables() -> dict[int, RecordTable]:
 def continuity_table() -> RecordTable:
     """The entries of FeedListener.instruments."""
 
-def crc32c(buffer: Buffer, crc: int = 0) -> int: ...
+def crc32c(buffer: Memory, crc: int = 0) -> int: ...
 def number_double(text: bytes) -> tuple[float, int] | None:
     """(value, bytes taken), or None where there is no valid number at the start of `text`."""
 
-def decode_deribit(frame: Buffer, recv_ns: int, conn: int, room: int = 4096) -> tuple[int, int, bytes, int]:
+def decode_deribit(frame: Memory, recv_ns: int, conn: int, room: int = 4096) -> tuple[int, int, bytes, int]:
     """(DECODE_…, MESSAGE_…, the records as bytes, how many were needed). The message of records has the number of their
     kind: `np.frombuffer(records, record.DTYPES[message])`."""
 
@@ -88,7 +91,7 @@ class BatchHeader(NamedTuple):
     kind: int
     epoch: int
     first_seq: int
-    count: int
+    records: int
     length: int  # bytes of the payload, which follows the BATCH_HEADER_SIZE bytes of the header
     record_size: int
     layout: int
@@ -100,21 +103,21 @@ class SegmentHeader(NamedTuple):
     created_ns: int
 
 def batch_seal(
-    segment: int, stream: str, kind: int, epoch: int, first_seq: int, written_ns: int, records: Buffer
+    segment: int, stream: str, kind: int, epoch: int, first_seq: int, written_ns: int, records: Memory
 ) -> bytes:
     """The BATCH_HEADER_SIZE bytes that go before `records`."""
 
 def batch_seal_end(segment: int, written_ns: int) -> bytes: ...
-def batch_check(buffer: Buffer, segment: int, offset: int = 0) -> tuple[int, BatchHeader | None]:
+def batch_check(buffer: Memory, segment: int, offset: int = 0) -> tuple[int, BatchHeader | None]:
     """(BATCH_…, header); a header only with BATCH_OK."""
 
-def batch_walk(buffer: Buffer, segment: int, offset: int) -> tuple[int, int, int]:
+def batch_walk(buffer: Memory, segment: int, offset: int) -> tuple[int, int, int]:
     """(BATCH_END, BATCH_STOP or BATCH_TORN, offset behind the last good batch, good batches)."""
 
 def segment_seal(segment: int, epoch: int, created_ns: int) -> bytes:
     """The SEGMENT_HEADER_SIZE bytes at the start of a segment."""
 
-def segment_check(buffer: Buffer) -> SegmentHeader | None: ...
+def segment_check(buffer: Memory) -> SegmentHeader | None: ...
 
 class PgcopyColumn(NamedTuple):
     """struct pgcopy_column; `words` and `constant` are UTF-8."""
@@ -131,7 +134,7 @@ class PgcopyPlan:
     def __init__(self, kind: int, columns: Sequence[PgcopyColumn]) -> None:
         """ValueError where a column does not lie in a record of `kind`."""
 
-    def encode(self, records: Buffer, flag_mask: int = 0, flag_value: int = 0) -> tuple[memoryview, int]:
+    def encode(self, records: Memory, flag_mask: int = 0, flag_value: int = 0) -> tuple[memoryview, int]:
         """(rows' bytes, number of rows). The bytes are valid until the next call."""
 
 def ring_file_size(kind: int, slots: int) -> int:
@@ -159,7 +162,7 @@ class Ring:
     def close(self) -> None: ...
     def produce(self, pid: int, start_time: int) -> int: ...
     def set_conn(self, conn: int) -> None: ...
-    def append(self, records: Buffer) -> bool:
+    def append(self, records: Memory) -> bool:
         """False where the ring is full."""
 
     @property
@@ -172,7 +175,7 @@ class Ring:
     def durable(self) -> int: ...
     @property
     def oldest(self) -> int: ...
-    def read(self, seq: int, limit: int, out: Buffer) -> tuple[int, int]:
+    def read(self, seq: int, limit: int, out: Memory) -> tuple[int, int]:
         """(RING_…, records written to `out`)."""
 
     def peek(self, seq: int, most: int) -> tuple[int, memoryview]: ...
@@ -206,8 +209,8 @@ class FeedHandler(Protocol):
 
 @final
 class FeedListener(WSListener):
-    """One for the life of a feed process; start() before each connection. The rings are taken over (Ring.produce()) and stay
-    mapped with it."""
+    """One for the life of a feed process; start() before each connection. The rings have been taken over (Ring.produce());
+    they stay mapped with it."""
 
     def __init__(
         self,
@@ -233,7 +236,8 @@ class FeedListener(WSListener):
         """The live continuity table, read-only: `np.frombuffer(listener.instruments, record.CONTINUITY)`."""
 
     def settle(self, closing: bool = False) -> None:
-        """End the overflows whose rings have space again, or all (`closing`): on_overflow_end(). Call it every second."""
+        """End the overflows whose rings have space again, or all (`closing`), with on_overflow_end(). To be called each second:
+        no frame may come that would end them."""
 
     def on_ws_connected(self, transport: WSTransport) -> None: ...
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None: ...

@@ -1,7 +1,7 @@
 """The records as numpy sees them: dtypes, kinds and streams.
 
-native/record.h is the source of truth. The dtypes are made from the field tables of native/record.c and checked here, at
-import, so that a process with a wrong layout never starts. Used by every process.
+native/record.h is the source of truth. The dtypes are made from the field tables of native/record.c and checked here,
+at import, so that a process with a wrong layout never starts. Used by every process.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Named ring files and their lifetime: made by the journal, attached by everyone.
 
-native/ring.h is the manual of what happens inside. Here a ring gets its file: on a tmpfs, 0600, every page allocated at once
-(a page that cannot be had later would be a SIGBUS), filled in under another name and then renamed, so that nobody attaches
-to half a ring.
+native/ring.h is the manual of what happens inside. Here a ring gets its file: on a tmpfs, 0600, every page allocated at
+once (a page that cannot be had later would be a SIGBUS), filled in under another name and then renamed, so that nobody
+attaches to half a ring.
 
 RING-1: `read()` gives whole records or raises Lapped, and the caller reads on from the journal at the same sequence.
 RING-2: `append()` is refused (RingFull) only when the journal is behind; there is one producer.
@@ -128,7 +128,7 @@ class Ring:
         if result == _native.RING_NOT_YET:
             raise RingMissing(f"ring {path} is still being made")
         if result != _native.RING_OK:
-            raise RingFault(f"{path} is no {kind.name.lower()} ring of this version: the journal process makes a new one")
+            raise RingFault(f"{path} is no {kind.name.lower()} ring of this version: the journal makes a new one")
         return cls(memory, path, kind)
 
     def close(self) -> None:
@@ -176,7 +176,7 @@ class Ring:
     # -------- reader
 
     def read(self, seq: int, limit: int = SEQ_MAX, most: int = 65_536) -> Records:
-        """A copy of the records from `seq` on, up to `limit` (inclusive) and at most `most`; empty where there are none yet."""
+        """A copy of the records from `seq` up to `limit` (inclusive), at most `most`; empty where there are none yet."""
         count = max(0, min(most, limit - seq + 1, self.head - seq))
         out: Records = np.empty(count, self.dtype)
         if count == 0:
@@ -204,7 +204,7 @@ class Ring:
     # -------- producer
 
     def produce(self, pid: int, start_time: int) -> int:
-        """Take the ring over; returns the connection epoch stored last. RING-2: the caller has made sure that it is the one."""
+        """Take the ring over; returns the connection epoch stored last. RING-2: the caller is the only one (its lock)."""
         return self.native.produce(pid, start_time)
 
     def set_conn(self, conn: int) -> None:

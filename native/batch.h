@@ -11,7 +11,8 @@
 #include "record.h"
 
 #define BATCH_MAGIC 0x31424254u   /* "TBB1" */
-#define SEGMENT_MAGIC 0x3130474553424b54u /* "TKBSEG01" little-endian, see batch.c */
+#define SEGMENT_MAGIC 0x3130474553424b54u /* "TKBSEG01" */
+#define SEGMENT_VERSION 1u
 #define SEGMENT_HEADER_SIZE 4096u
 #define BATCH_STREAM_MAX 32
 #define BATCH_PAYLOAD_MAX (16u << 20) /* bytes; a length above it is damage, not a large batch */
@@ -52,18 +53,21 @@ enum batch_result {
     BATCH_TORN,  /* a batch of this segment begins here, but it is damaged or cut off */
 };
 
-/* Fill `header` (all of it, CRC last) for `count` records at `records`. */
+/* Fill `header` (all of it, CRC last) for `count` (at least 1, at most BATCH_PAYLOAD_MAX bytes) records at `records`, which
+ * the caller writes right behind it. */
 void batch_seal(struct batch_header *header, uint64_t segment, const char stream[BATCH_STREAM_MAX], enum record_kind kind,
                 uint32_t epoch, uint64_t first_seq, uint32_t count, int64_t written_ns, const void *records);
 /* The batch that ends a segment. */
 void batch_seal_end(struct batch_header *header, uint64_t segment, int64_t written_ns);
 
 /* Check what lies at `bytes` (`available` bytes up to the end of the file) as a batch of `segment`. Trusts nothing: sizes are
- * checked by dividing. With BATCH_OK, `*header` is a copy and the payload starts at bytes + sizeof *header. */
+ * checked by dividing. With BATCH_OK and BATCH_END, `*header` is a copy and the payload starts at bytes + sizeof *header.
+ * The record's size and layout are those of the writer's version: compare them before you take the payload for records. */
 enum batch_result batch_check(const void *bytes, size_t available, uint64_t segment, struct batch_header *header);
 
-/* Walk the batches of a mapped segment from `offset` on; `*end` is the offset behind the last good one. Returns why it
- * stopped: BATCH_END, BATCH_STOP or BATCH_TORN. Checks each batch, not the continuity of streams (journal.py does). */
+/* Walk the batches of a mapped segment from `offset` on; `*end` is the offset behind the last good one (behind the
+ * batch that ends the segment, with BATCH_END) and `*batches` how many hold records. Returns why it stopped: BATCH_END,
+ * BATCH_STOP or BATCH_TORN. Checks each batch, not the continuity of streams (journal.py does). */
 enum batch_result batch_walk(const void *segment_bytes, size_t size, uint64_t segment, size_t offset, size_t *end, uint64_t *batches);
 
 void segment_seal(struct segment_header *header, uint64_t segment, uint32_t epoch, int64_t created_ns);

@@ -14,6 +14,8 @@
 #define PGCOPY_TRAILER "\377\377"
 #define PGCOPY_TRAILER_SIZE 2
 
+/* Unsigned fields keep their bits: a value beyond the column's range would come out negative. The venue's numbers stay far
+ * below 2^63, seconds since 1970 below 2^31 until 2038; take a bigint for them. */
 enum pgcopy_type {
     PGCOPY_INT8_U64,       /* bigint from uint64_t (or int64_t) */
     PGCOPY_INT8_U64_NULL0, /* the same, 0 is NULL */
@@ -22,7 +24,7 @@ enum pgcopy_type {
     PGCOPY_INT4_U32_NULL0,
     PGCOPY_INT2_U8,        /* smallint from uint8_t; 255 is NULL */
     PGCOPY_FLOAT8,         /* double precision from double; NaN is NULL */
-    PGCOPY_TIMESTAMPTZ,    /* timestamptz (microseconds since 2000-01-01) from int64_t nanoseconds since 1970; 0 is NULL */
+    PGCOPY_TIMESTAMPTZ,    /* timestamptz (microseconds since 2000-01-01, rounded down) from int64_t nanoseconds since 1970; 0 is NULL */
     PGCOPY_TEXT,           /* text from `width` NUL-padded bytes; empty is NULL */
     PGCOPY_BOOL_U8,        /* boolean from uint8_t */
     PGCOPY_BOOL_FLAG,      /* boolean: is `argument` set in the uint32_t at offset */
@@ -42,14 +44,14 @@ struct pgcopy_column {
 
 enum pgcopy_result {
     PGCOPY_OK = 0,
-    PGCOPY_FULL, /* `out` is full: *taken records are encoded, call again with the rest */
+    PGCOPY_FULL, /* less than pgcopy_row_max() is left in `out`: *taken records are done, call again with the rest */
 };
 
-/* An upper bound of the bytes of one row. */
+/* An upper bound of the bytes of one row; an `out` smaller than this takes none. */
 size_t pgcopy_row_max(const struct pgcopy_column *columns, size_t column_count);
 
 /* Encode records whose head.flags & flag_mask == flag_value (0, 0: all). *taken counts records consumed, encoded or not;
- * *rows the rows written; *size the bytes. Whole rows only. */
+ * *rows the rows written; *size the bytes. Whole rows only. Every field must lie in record_size, and any alignment will do. */
 enum pgcopy_result pgcopy_encode(const struct pgcopy_column *columns, size_t column_count, const void *records, size_t record_size,
                                  size_t count, uint32_t flag_mask, uint32_t flag_value, unsigned char *out, size_t out_max,
                                  size_t *taken, size_t *rows, size_t *size);

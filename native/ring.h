@@ -22,7 +22,9 @@
 
 #include "record.h"
 
-#define RING_HEADER_SIZE 4096u /* a page, so that the slots can be mapped twice */
+#define RING_HEADER_SIZE 65536u /* a multiple of every page size (aarch64: up to 64 KiB), so that the slots can be mapped twice */
+#define RING_PAGE 4096u         /* the slots fill whole pages of this size at least */
+#define RING_SLOTS_MAX (1ull << 32) /* far above any memory; keeps every product below 2^64 */
 #define RING_STREAM_MAX 32     /* bytes of a stream's name, "<feed>.<kind>", NUL-padded */
 
 enum ring_result {
@@ -47,8 +49,8 @@ struct ring {
     uint64_t cached_durable; /* producer: last seen; refreshed only when the ring looks full */
 };
 
-/* Bytes of the file for `capacity` slots (a power of two with capacity * record_size a multiple of the page size), or 0
- * where the arguments are out of bounds. */
+/* Bytes of the file for `capacity` slots (a power of two with capacity * record_size a multiple of RING_PAGE; where the
+ * machine's pages are larger, of those), or 0 where the arguments are out of bounds. 512 slots do for any kind. */
 uint64_t ring_file_size(enum record_kind kind, uint64_t capacity);
 
 /* Journal: make a new ring in `memory` (header and slots zeroed, `file_size` from ring_file_size()). The first record
@@ -66,7 +68,8 @@ uint32_t ring_produce(struct ring *ring, uint32_t pid, uint64_t start_time);
 void ring_set_conn(struct ring *ring, uint32_t conn);
 
 /* Producer: `count` contiguous slots to write records into (zeroed or not: write every byte). They are not visible until
- * ring_publish(). Claiming again without publishing reuses the same slots. RING_FULL leaves *slots alone. */
+ * ring_publish(). Claiming again without publishing reuses the same slots. RING_FULL leaves *slots alone.
+ * Claim little: what was claimed is lost to the readers (as the oldest records) even when it is never published. */
 enum ring_result ring_claim(struct ring *ring, uint64_t count, void **slots);
 /* Producer: free slots right now (refreshes the cached durable position). */
 uint64_t ring_free(struct ring *ring);
@@ -88,7 +91,8 @@ enum ring_result ring_read(const struct ring *ring, uint64_t seq, uint64_t limit
 enum ring_result ring_peek(const struct ring *ring, uint64_t seq, uint64_t max, const void **records, uint64_t *count);
 /* Journal only: everything up to and including `seq` is on disk (JRNL-2). */
 void ring_set_durable(struct ring *ring, uint64_t seq);
-/* Journal only, before any ring_set_durable() of the new epoch. */
+/* Journal only, before any ring_set_durable() of the new epoch. `epoch_first_seq` is greater than durable (or equal to it,
+ * where nothing is), so that no reader can take an old record for one of the new epoch while the two are being stored. */
 void ring_set_epoch(struct ring *ring, uint32_t epoch, uint64_t epoch_first_seq);
 /* Anyone. Load durable first, then the epoch: records of [*first_seq, durable] have *epoch; older ones are asked of the journal. */
 void ring_epoch(const struct ring *ring, uint32_t *epoch, uint64_t *first_seq);

@@ -11,14 +11,16 @@ _Static_assert(sizeof(struct batch_header) % 8 == 0, "a payload begins at a mult
 _Static_assert(offsetof(struct batch_header, length) == 8, "the CRC covers what lies behind it");
 _Static_assert(offsetof(struct segment_header, version) == 12, "the CRC covers what lies behind it");
 
-static uint32_t batch_crc(const struct batch_header *header, const void *payload) {
+static uint32_t batch_crc(const struct batch_header *header, const void *payload)
+{
     size_t begin = offsetof(struct batch_header, length);
     uint32_t crc = crc32c(0, (const unsigned char *)header + begin, sizeof *header - begin);
     return crc32c(crc, payload, header->length);
 }
 
 void batch_seal(struct batch_header *header, uint64_t segment, const char stream[BATCH_STREAM_MAX], enum record_kind kind,
-                uint32_t epoch, uint64_t first_seq, uint32_t count, int64_t written_ns, const void *records) {
+                uint32_t epoch, uint64_t first_seq, uint32_t count, int64_t written_ns, const void *records)
+{
     uint32_t size = record_size(kind);
     assert(size != 0 && count != 0 && count <= BATCH_PAYLOAD_MAX / size && first_seq != 0 && stream[0] != '\0');
     *header = (struct batch_header){
@@ -37,13 +39,15 @@ void batch_seal(struct batch_header *header, uint64_t segment, const char stream
     header->crc = batch_crc(header, records);
 }
 
-void batch_seal_end(struct batch_header *header, uint64_t segment, int64_t written_ns) {
+void batch_seal_end(struct batch_header *header, uint64_t segment, int64_t written_ns)
+{
     *header = (struct batch_header){.magic = BATCH_MAGIC, .segment = segment, .written_ns = written_ns};
     header->crc = batch_crc(header, "");
 }
 
 /* Do the sizes in the header agree with each other? True for the batch that ends a segment, too. */
-static bool sizes_hold(const struct batch_header *header) {
+static bool sizes_hold(const struct batch_header *header)
+{
     if (header->kind == 0) {
         return header->count == 0 && header->length == 0 && header->record_size == 0;
     }
@@ -53,12 +57,14 @@ static bool sizes_hold(const struct batch_header *header) {
            header->length % size == 0 && header->length <= BATCH_PAYLOAD_MAX;
 }
 
-static bool range_holds(const struct batch_header *header) {
+static bool range_holds(const struct batch_header *header)
+{
     return header->kind == 0 ||
            (header->first_seq != 0 && header->first_seq <= (uint64_t)INT64_MAX - header->count && header->stream[0] != '\0');
 }
 
-enum batch_result batch_check(const void *bytes, size_t available, uint64_t segment, struct batch_header *header) {
+enum batch_result batch_check(const void *bytes, size_t available, uint64_t segment, struct batch_header *header)
+{
     struct batch_header found = {0};
     memcpy(&found, bytes, available < sizeof found ? available : sizeof found);
     if (available < sizeof found.magic || found.magic != BATCH_MAGIC) {
@@ -78,7 +84,8 @@ enum batch_result batch_check(const void *bytes, size_t available, uint64_t segm
     return found.kind == 0 ? BATCH_END : BATCH_OK;
 }
 
-enum batch_result batch_walk(const void *segment_bytes, size_t size, uint64_t segment, size_t offset, size_t *end, uint64_t *batches) {
+enum batch_result batch_walk(const void *segment_bytes, size_t size, uint64_t segment, size_t offset, size_t *end, uint64_t *batches)
+{
     *batches = 0;
     *end = offset;
     while (*end < size) {
@@ -96,18 +103,21 @@ enum batch_result batch_walk(const void *segment_bytes, size_t size, uint64_t se
     return BATCH_STOP;
 }
 
-static uint32_t segment_crc(const struct segment_header *header) {
+static uint32_t segment_crc(const struct segment_header *header)
+{
     size_t begin = offsetof(struct segment_header, version);
     return crc32c(0, (const unsigned char *)header + begin, offsetof(struct segment_header, reserved) - begin);
 }
 
-void segment_seal(struct segment_header *header, uint64_t segment, uint32_t epoch, int64_t created_ns) {
+void segment_seal(struct segment_header *header, uint64_t segment, uint32_t epoch, int64_t created_ns)
+{
     *header = (struct segment_header){
         .magic = SEGMENT_MAGIC, .version = SEGMENT_VERSION, .segment = segment, .epoch = epoch, .created_ns = created_ns};
     header->crc = segment_crc(header);
 }
 
-enum batch_result segment_check(const void *bytes, size_t available, struct segment_header *header) {
+enum batch_result segment_check(const void *bytes, size_t available, struct segment_header *header)
+{
     if (available < sizeof *header) {
         return BATCH_STOP;
     }

@@ -27,7 +27,8 @@ static const uint32_t TABLE[8][256] = {
     TABLE_OF(0x493c7d27u, 0x9278fa4eu, 0x211d826du, 0x423b04dau, 0x847609b4u, 0x0d006599u, 0x1a00cb32u, 0x34019664u),
 };
 
-uint32_t crc32c_portable(uint32_t crc, const void *bytes, size_t length) {
+uint32_t crc32c_portable(uint32_t crc, const void *bytes, size_t length)
+{
     const unsigned char *at = bytes;
     crc = ~crc;
     for (; length >= 8; length -= 8, at += 8) {
@@ -46,7 +47,8 @@ uint32_t crc32c_portable(uint32_t crc, const void *bytes, size_t length) {
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-__attribute__((target("sse4.2"))) static uint32_t crc32c_instruction(uint32_t crc, const void *bytes, size_t length) {
+__attribute__((target("sse4.2"))) static uint32_t crc32c_instruction(uint32_t crc, const void *bytes, size_t length)
+{
     const unsigned char *at = bytes;
     uint64_t state = ~crc;
     for (; length >= 8; length -= 8, at += 8) {
@@ -60,7 +62,8 @@ __attribute__((target("sse4.2"))) static uint32_t crc32c_instruction(uint32_t cr
     return ~(uint32_t)state;
 }
 
-static int has_instruction(void) {
+static int has_instruction(void)
+{
     return __builtin_cpu_supports("sse4.2");
 }
 
@@ -69,7 +72,8 @@ static int has_instruction(void) {
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 
-__attribute__((target("arch=armv8-a+crc"))) static uint32_t crc32c_instruction(uint32_t crc, const void *bytes, size_t length) {
+__attribute__((target("arch=armv8-a+crc"))) static uint32_t crc32c_instruction(uint32_t crc, const void *bytes, size_t length)
+{
     const unsigned char *at = bytes;
     crc = ~crc;
     for (; length >= 8; length -= 8, at += 8) {
@@ -83,21 +87,25 @@ __attribute__((target("arch=armv8-a+crc"))) static uint32_t crc32c_instruction(u
     return ~crc;
 }
 
-static int has_instruction(void) {
+static int has_instruction(void)
+{
     return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0; /* a look into our own memory, no system call */
 }
 
 #else
 
-static uint32_t crc32c_instruction(uint32_t crc, const void *bytes, size_t length) {
+static uint32_t crc32c_instruction(uint32_t crc, const void *bytes, size_t length)
+{
     return crc32c_portable(crc, bytes, length);
 }
 
-static int has_instruction(void) {
+static int has_instruction(void)
+{
     return 0;
 }
 #endif
 
-uint32_t crc32c(uint32_t crc, const void *bytes, size_t length) {
+uint32_t crc32c(uint32_t crc, const void *bytes, size_t length)
+{
     return has_instruction() ? crc32c_instruction(crc, bytes, length) : crc32c_portable(crc, bytes, length);
 }

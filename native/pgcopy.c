@@ -16,33 +16,39 @@
 _Static_assert(sizeof PGCOPY_HEADER - 1 == PGCOPY_HEADER_SIZE, "the header has another size");
 _Static_assert(sizeof PGCOPY_TRAILER - 1 == PGCOPY_TRAILER_SIZE, "the trailer has another size");
 
-static uint8_t load8(const unsigned char *at) {
+static uint8_t load8(const unsigned char *at)
+{
     return *at;
 }
 
-static uint32_t load32(const unsigned char *at) {
+static uint32_t load32(const unsigned char *at)
+{
     uint32_t value;
     memcpy(&value, at, sizeof value);
     return value;
 }
 
-static uint64_t load64(const unsigned char *at) {
+static uint64_t load64(const unsigned char *at)
+{
     uint64_t value;
     memcpy(&value, at, sizeof value);
     return value;
 }
 
-static void store16(unsigned char *out, uint16_t value) {
+static void store16(unsigned char *out, uint16_t value)
+{
     value = __builtin_bswap16(value);
     memcpy(out, &value, sizeof value);
 }
 
-static void store32(unsigned char *out, uint32_t value) {
+static void store32(unsigned char *out, uint32_t value)
+{
     value = __builtin_bswap32(value);
     memcpy(out, &value, sizeof value);
 }
 
-static void store64(unsigned char *out, uint64_t value) {
+static void store64(unsigned char *out, uint64_t value)
+{
     value = __builtin_bswap64(value);
     memcpy(out, &value, sizeof value);
 }
@@ -50,49 +56,57 @@ static void store64(unsigned char *out, uint64_t value) {
 #define NULL_FIELD 0xffffffffu /* -1 */
 
 /* Each put_ writes one field and returns the position behind it; it may scribble up to the field's bound (pgcopy_row_max). */
-static unsigned char *put8(unsigned char *out, uint64_t value, bool null) {
+static unsigned char *put8(unsigned char *out, uint64_t value, bool null)
+{
     store32(out, null ? NULL_FIELD : 8);
     store64(out + 4, value);
     return out + (null ? 4 : 12);
 }
 
-static unsigned char *put4(unsigned char *out, uint32_t value, bool null) {
+static unsigned char *put4(unsigned char *out, uint32_t value, bool null)
+{
     store32(out, null ? NULL_FIELD : 4);
     store32(out + 4, value);
     return out + (null ? 4 : 8);
 }
 
-static unsigned char *put2(unsigned char *out, uint16_t value, bool null) {
+static unsigned char *put2(unsigned char *out, uint16_t value, bool null)
+{
     store32(out, null ? NULL_FIELD : 2);
     store16(out + 4, value);
     return out + (null ? 4 : 6);
 }
 
-static unsigned char *put1(unsigned char *out, bool value) {
+static unsigned char *put1(unsigned char *out, bool value)
+{
     store32(out, 1);
     out[4] = value;
     return out + 5;
 }
 
-static unsigned char *put_float8(unsigned char *out, uint64_t bits) {
+static unsigned char *put_float8(unsigned char *out, uint64_t bits)
+{
     /* NaN: all ones in the exponent and anything in the fraction; as integers, so that no sNaN is ever touched. */
     return put8(out, bits, bits << 1 > 0xffe0000000000000u);
 }
 
-static unsigned char *put_timestamptz(unsigned char *out, int64_t ns) {
+static unsigned char *put_timestamptz(unsigned char *out, int64_t ns)
+{
     /* Rounded down, also before 1970: order is kept, and equal times stay equal. */
     int64_t us = ns / 1000 - (ns % 1000 < 0);
     return put8(out, (uint64_t)(us - EPOCH_2000_US), ns == 0);
 }
 
-static unsigned char *put_bytes(unsigned char *out, const void *bytes, size_t length) {
+static unsigned char *put_bytes(unsigned char *out, const void *bytes, size_t length)
+{
     store32(out, (uint32_t)length);
     memcpy(out + 4, bytes, length);
     return out + 4 + length;
 }
 
 /* The length of NUL-padded text, and the text to `out` on the way: all `width` bytes, whatever its length. */
-static size_t copy_text(unsigned char *out, const unsigned char *text, size_t width) {
+static size_t copy_text(unsigned char *out, const unsigned char *text, size_t width)
+{
     size_t length = width;
     size_t at = width & ~(size_t)7;
     for (size_t i = width; i > at; i--) { /* a width that is no multiple of 8: none in record.h has that */
@@ -112,13 +126,15 @@ static size_t copy_text(unsigned char *out, const unsigned char *text, size_t wi
     return length;
 }
 
-static unsigned char *put_text(unsigned char *out, const unsigned char *text, size_t width) {
+static unsigned char *put_text(unsigned char *out, const unsigned char *text, size_t width)
+{
     size_t length = copy_text(out + 4, text, width);
     store32(out, length == 0 ? NULL_FIELD : (uint32_t)length);
     return out + 4 + length;
 }
 
-static unsigned char *put_word(unsigned char *out, const struct pgcopy_column *column, uint8_t number) {
+static unsigned char *put_word(unsigned char *out, const struct pgcopy_column *column, uint8_t number)
+{
     const char *word = number < column->width ? column->words[number] : "";
     if (word[0] == '\0') {
         store32(out, NULL_FIELD);
@@ -127,7 +143,8 @@ static unsigned char *put_word(unsigned char *out, const struct pgcopy_column *c
     return put_bytes(out, word, strlen(word));
 }
 
-static unsigned char *put_column(unsigned char *out, const struct pgcopy_column *column, const unsigned char *record) {
+static unsigned char *put_column(unsigned char *out, const struct pgcopy_column *column, const unsigned char *record)
+{
     const unsigned char *field = record + column->offset;
     switch (column->type) {
     case PGCOPY_INT8_U64:
@@ -164,7 +181,8 @@ static unsigned char *put_column(unsigned char *out, const struct pgcopy_column 
 }
 
 /* Bytes of the record that a column reads, and the most that it writes behind its length. */
-static void column_bounds(const struct pgcopy_column *column, size_t *reads, size_t *writes) {
+static void column_bounds(const struct pgcopy_column *column, size_t *reads, size_t *writes)
+{
     *reads = 0;
     *writes = 0;
     switch (column->type) {
@@ -210,7 +228,8 @@ static void column_bounds(const struct pgcopy_column *column, size_t *reads, siz
     assert(!"a column of no known type");
 }
 
-size_t pgcopy_row_max(const struct pgcopy_column *columns, size_t column_count) {
+size_t pgcopy_row_max(const struct pgcopy_column *columns, size_t column_count)
+{
     size_t size = 2;
     for (size_t i = 0; i < column_count; i++) {
         size_t reads, writes;
@@ -220,7 +239,8 @@ size_t pgcopy_row_max(const struct pgcopy_column *columns, size_t column_count) 
     return size;
 }
 
-static void assert_fields_lie_in_record(const struct pgcopy_column *columns, size_t column_count, size_t record_size) {
+static void assert_fields_lie_in_record(const struct pgcopy_column *columns, size_t column_count, size_t record_size)
+{
     assert(column_count <= PGCOPY_COLUMNS_MAX && record_size >= sizeof(struct record_head));
     for (size_t i = 0; i < column_count; i++) {
         size_t reads, writes;
@@ -231,7 +251,8 @@ static void assert_fields_lie_in_record(const struct pgcopy_column *columns, siz
 
 enum pgcopy_result pgcopy_encode(const struct pgcopy_column *columns, size_t column_count, const void *records, size_t record_size,
                                  size_t count, uint32_t flag_mask, uint32_t flag_value, unsigned char *out, size_t out_max,
-                                 size_t *taken, size_t *rows, size_t *size) {
+                                 size_t *taken, size_t *rows, size_t *size)
+{
     assert_fields_lie_in_record(columns, column_count, record_size);
     size_t row_max = pgcopy_row_max(columns, column_count);
     const unsigned char *record = records;

@@ -45,20 +45,23 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "a lock
 /* A sequence is a bigint in every database; below this no sum here can wrap. */
 #define RING_SEQ_MAX ((uint64_t)INT64_MAX - RING_SLOTS_MAX)
 
-static bool is_capacity(uint32_t size, uint64_t capacity) {
+static bool is_capacity(uint32_t size, uint64_t capacity)
+{
     if (size == 0 || capacity == 0 || capacity > RING_SLOTS_MAX || (capacity & (capacity - 1)) != 0) {
         return false;
     }
     return capacity * size % RING_PAGE == 0;
 }
 
-uint64_t ring_file_size(enum record_kind kind, uint64_t capacity) {
+uint64_t ring_file_size(enum record_kind kind, uint64_t capacity)
+{
     uint32_t size = record_size(kind);
     return is_capacity(size, capacity) ? RING_HEADER_SIZE + capacity * size : 0;
 }
 
 enum ring_result ring_create(void *memory, uint64_t file_size, enum record_kind kind, uint64_t capacity,
-                             const char stream[RING_STREAM_MAX], const char boot_id[40], uint32_t epoch, uint64_t first_seq) {
+                             const char stream[RING_STREAM_MAX], const char boot_id[40], uint32_t epoch, uint64_t first_seq)
+{
     if (file_size == 0 || file_size != ring_file_size(kind, capacity) || first_seq == 0 || first_seq > RING_SEQ_MAX ||
         stream[0] == '\0') {
         return RING_WRONG;
@@ -84,7 +87,8 @@ enum ring_result ring_create(void *memory, uint64_t file_size, enum record_kind 
 }
 
 /* RING-3: the positions must be ones that these functions can have stored. */
-static bool positions_hold(struct ring_header *header) {
+static bool positions_hold(struct ring_header *header)
+{
     /* Loaded in the order that keeps the inequalities true while the owners go on storing: durable before head before
      * claim (each is stored before the next may pass it; the acquires pair with the releases in ring_set_durable(),
      * ring_publish() and ring_claim()), and durable once more after claim for the bound of the ring's fill. */
@@ -99,7 +103,8 @@ static bool positions_hold(struct ring_header *header) {
     return claim - 1 <= durable_after || claim - 1 - durable_after <= header->capacity;
 }
 
-enum ring_result ring_attach(struct ring *ring, void *memory, uint64_t file_size, enum record_kind kind) {
+enum ring_result ring_attach(struct ring *ring, void *memory, uint64_t file_size, enum record_kind kind)
+{
     struct ring_header *header = memory;
     if (file_size < RING_HEADER_SIZE) {
         return RING_WRONG;
@@ -133,11 +138,13 @@ enum ring_result ring_attach(struct ring *ring, void *memory, uint64_t file_size
     return RING_OK;
 }
 
-static unsigned char *slot(const struct ring *ring, uint64_t seq) {
+static unsigned char *slot(const struct ring *ring, uint64_t seq)
+{
     return ring->slots + (seq & ring->mask) * ring->record_size;
 }
 
-uint32_t ring_produce(struct ring *ring, uint32_t pid, uint64_t start_time) {
+uint32_t ring_produce(struct ring *ring, uint32_t pid, uint64_t start_time)
+{
     struct ring_header *header = ring->header;
     atomic_store_explicit(&header->producer_start_time, start_time, memory_order_relaxed);
     /* Pairs with the acquire in ring_identify(). */
@@ -147,12 +154,14 @@ uint32_t ring_produce(struct ring *ring, uint32_t pid, uint64_t start_time) {
     return atomic_load_explicit(&header->conn, memory_order_relaxed);
 }
 
-void ring_set_conn(struct ring *ring, uint32_t conn) {
+void ring_set_conn(struct ring *ring, uint32_t conn)
+{
     /* Relaxed: a number by itself; each record carries its own. */
     atomic_store_explicit(&ring->header->conn, conn, memory_order_relaxed);
 }
 
-uint64_t ring_free(struct ring *ring) {
+uint64_t ring_free(struct ring *ring)
+{
     /* Relaxed: the caller is the only one who stores head. */
     uint64_t head = atomic_load_explicit(&ring->header->head, memory_order_relaxed);
     /* Pairs with the release in ring_set_durable(): the journal has read a slot before the producer overwrites it. */
@@ -161,7 +170,8 @@ uint64_t ring_free(struct ring *ring) {
     return used < ring->capacity ? ring->capacity - used : 0;
 }
 
-enum ring_result ring_claim(struct ring *ring, uint64_t count, void **slots) {
+enum ring_result ring_claim(struct ring *ring, uint64_t count, void **slots)
+{
     struct ring_header *header = ring->header;
     uint64_t head = atomic_load_explicit(&header->head, memory_order_relaxed); /* our own */
     /* RING-2: the journal's position is the only thing compared. */
@@ -179,7 +189,8 @@ enum ring_result ring_claim(struct ring *ring, uint64_t count, void **slots) {
     return RING_OK;
 }
 
-void ring_publish(struct ring *ring, uint64_t count) {
+void ring_publish(struct ring *ring, uint64_t count)
+{
     struct ring_header *header = ring->header;
     uint64_t head = atomic_load_explicit(&header->head, memory_order_relaxed); /* our own */
     assert(count <= atomic_load_explicit(&header->claim, memory_order_relaxed) - head && "published more than was claimed");
@@ -191,27 +202,32 @@ void ring_publish(struct ring *ring, uint64_t count) {
     atomic_store_explicit(&header->head, head + count, memory_order_release);
 }
 
-uint64_t ring_head(const struct ring *ring) {
+uint64_t ring_head(const struct ring *ring)
+{
     return atomic_load_explicit(&ring->header->head, memory_order_acquire); /* pairs with the release in ring_publish() */
 }
 
-uint64_t ring_durable(const struct ring *ring) {
+uint64_t ring_durable(const struct ring *ring)
+{
     return atomic_load_explicit(&ring->header->durable, memory_order_acquire); /* pairs with the release in ring_set_durable() */
 }
 
 /* The oldest sequence whose slot the producer has not been allowed to overwrite when it stored `claim`. */
-static uint64_t oldest(const struct ring *ring, uint64_t claim) {
+static uint64_t oldest(const struct ring *ring, uint64_t claim)
+{
     uint64_t first_seq = ring->header->first_seq;
     return claim > ring->capacity && claim - ring->capacity > first_seq ? claim - ring->capacity : first_seq;
 }
 
-uint64_t ring_oldest(const struct ring *ring) {
+uint64_t ring_oldest(const struct ring *ring)
+{
     /* Relaxed: only a hint, ring_read() decides. */
     return oldest(ring, atomic_load_explicit(&ring->header->claim, memory_order_relaxed));
 }
 
 /* How many records from `seq` on lie before `head`, at most `max` and never more than are mapped contiguously. */
-static uint64_t run_length(const struct ring *ring, uint64_t seq, uint64_t head, uint64_t max) {
+static uint64_t run_length(const struct ring *ring, uint64_t seq, uint64_t head, uint64_t max)
+{
     uint64_t count = head - seq;
     count = count < max ? count : max;
     return count < ring->capacity ? count : ring->capacity;
@@ -221,13 +237,15 @@ static uint64_t run_length(const struct ring *ring, uint64_t seq, uint64_t head,
  * ThreadSanitizer, and meant: the alternative, atomic words on both sides, would make the decoder store every field
  * atomically, and the claim tells afterwards whether these bytes are worth anything (RING-1). Nothing here branches on
  * them. Words instead of memcpy(), because ThreadSanitizer watches memcpy() even in here; compilers make it one. */
-__attribute__((no_sanitize("thread"))) static void copy_racing(uint64_t *restrict out, const uint64_t *restrict in, uint64_t words) {
+__attribute__((no_sanitize("thread"))) static void copy_racing(uint64_t *restrict out, const uint64_t *restrict in, uint64_t words)
+{
     for (uint64_t i = 0; i < words; i++) {
         out[i] = in[i];
     }
 }
 
-enum ring_result ring_read(const struct ring *ring, uint64_t seq, uint64_t limit, uint64_t max, void *out, uint64_t *count) {
+enum ring_result ring_read(const struct ring *ring, uint64_t seq, uint64_t limit, uint64_t max, void *out, uint64_t *count)
+{
     *count = 0;
     uint64_t head = ring_head(ring);
     if (seq >= head || seq > limit || max == 0) {
@@ -250,7 +268,8 @@ enum ring_result ring_read(const struct ring *ring, uint64_t seq, uint64_t limit
     return RING_OK;
 }
 
-enum ring_result ring_peek(const struct ring *ring, uint64_t seq, uint64_t max, const void **records, uint64_t *count) {
+enum ring_result ring_peek(const struct ring *ring, uint64_t seq, uint64_t max, const void **records, uint64_t *count)
+{
     *count = 0;
     uint64_t head = ring_head(ring);
     if (seq >= head || max == 0) {
@@ -264,7 +283,8 @@ enum ring_result ring_peek(const struct ring *ring, uint64_t seq, uint64_t max, 
     return RING_OK;
 }
 
-void ring_set_durable(struct ring *ring, uint64_t seq) {
+void ring_set_durable(struct ring *ring, uint64_t seq)
+{
     struct ring_header *header = ring->header;
     assert(seq >= atomic_load_explicit(&header->durable, memory_order_relaxed) && "JRNL-2: durable never goes back");
     assert(seq < ring_head(ring) && "JRNL-2: durable never passes what was published");
@@ -272,7 +292,8 @@ void ring_set_durable(struct ring *ring, uint64_t seq) {
     atomic_store_explicit(&header->durable, seq, memory_order_release);
 }
 
-void ring_set_epoch(struct ring *ring, uint32_t epoch, uint64_t epoch_first_seq) {
+void ring_set_epoch(struct ring *ring, uint32_t epoch, uint64_t epoch_first_seq)
+{
     struct ring_header *header = ring->header;
     assert(epoch_first_seq >= 1 && epoch_first_seq <= RING_SEQ_MAX);
     /* First the sequence, then the epoch: a reader between the two stores has the old epoch with a range that begins
@@ -282,13 +303,15 @@ void ring_set_epoch(struct ring *ring, uint32_t epoch, uint64_t epoch_first_seq)
     atomic_store_explicit(&header->epoch, epoch, memory_order_release);
 }
 
-void ring_epoch(const struct ring *ring, uint32_t *epoch, uint64_t *first_seq) {
+void ring_epoch(const struct ring *ring, uint32_t *epoch, uint64_t *first_seq)
+{
     /* Pairs with the release in ring_set_epoch(): with a new epoch comes its sequence. */
     *epoch = atomic_load_explicit(&ring->header->epoch, memory_order_acquire);
     *first_seq = atomic_load_explicit(&ring->header->epoch_first_seq, memory_order_relaxed);
 }
 
-void ring_identify(const struct ring *ring, struct ring_identity *identity) {
+void ring_identify(const struct ring *ring, struct ring_identity *identity)
+{
     const struct ring_header *header = ring->header;
     *identity = (struct ring_identity){
         .kind = ring->kind,

@@ -1,0 +1,183 @@
+"""How the big tables are cut by day, compressed and dropped, on each edition of the database. The settings may change at any
+start, so this is compared and set again each time; it is no step of the schema.
+
+TimescaleDB Community: hypertables, columnstore and retention policies of its own. Apache edition: hypertables, and dropping by
+our timer. Plain PostgreSQL: native partitions, which must exist before their rows come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from enum import Enum
+
+import psycopg
+from psycopg import sql
+
+from tickbay.config import Timescale
+from tickbay.sinks.columns import CUT_TABLES
+
+NOT_SUPPORTED = "0A000"  # what the Apache edition answers to everything that is Community only
+NOT_ALLOWED = "42501"
+DAYS_AHEAD = 3  # partitions made ahead of time: a writer that may not create tables survives a long weekend
+STATUS_TABLE = "collector_status"
+
+
+class Edition(Enum):
+    COMMUNITY = "TimescaleDB Community"
+    APACHE = "TimescaleDB Apache"
+    PLAIN = "PostgreSQL"
+
+
+def edition_of(connection: psycopg.Connection) -> Edition:
+    """By what the tables are, not by what is installed: an extension that was installed later changes nothing."""
+    row = connection.execute(
+        "SELECT c.relkind = 'p', current_setting('timescaledb.license', true) FROM pg_class c WHERE c.oid = to_regclass(%s)",
+        [CUT_TABLES[0]],
+    ).fetchone()
+    if row is None or row[0]:
+        return Edition.PLAIN
+    return Edition.APACHE if row[1] == "apache" else Edition.COMMUNITY
+
+
+def settle(connection: psycopg.Connection, settings: Timescale) -> list[str]:
+    """Make the database keep to `settings`. Returns a line for each thing that it cannot do. Autocommit expected."""
+    edition = edition_of(connection)
+    notes = []
+    try:
+        _index(connection, wanted=settings.instrument_index)
+        if edition is not Edition.PLAIN:
+            for table in CUT_TABLES:
+                connection.execute(
+                    "SELECT set_chunk_time_interval(%s::regclass, %s::interval)", [table, settings.chunk_interval]
+                )
+        if edition is Edition.COMMUNITY:
+            _policies(connection, settings)
+    except psycopg.Error as error:
+        if error.sqlstate == NOT_SUPPORTED:
+            edition = Edition.APACHE
+        elif error.sqlstate == NOT_ALLOWED:
+            notes.append("this user does not own the tables: indexes, compression and retention stay as they are")
+        else:
+            raise
+    if edition is Edition.APACHE:
+        notes.append(
+            "TimescaleDB is the Apache edition: nothing will be compressed; old chunks are dropped by the writer"
+        )
+    return notes
+
+
+def days_of(times_ns: Iterable[tuple[int, int]]) -> set[date]:
+    """The UTC days in spans of time (first and last, nanoseconds since 1970)."""
+    days: set[date] = set()
+    for first_ns, last_ns in times_ns:
+        first, last = (datetime.fromtimestamp(ns // 10**9, UTC).date() for ns in (first_ns, last_ns))
+        days.update(first + timedelta(days=number) for number in range((last - first).days + 1))
+    return days
+
+
+def make_partitions(connection: psycopg.Connection, days: Iterable[date]) -> int:
+    """Plain PostgreSQL: make what is missing; returns how many. In the caller's transaction."""
+    made = 0
+    for day in sorted(days):
+        row = connection.execute("SELECT tickbay_make_partitions(%s)", [day]).fetchone()
+        made += row[0] if row else 0
+    return made
+
+
+def drop_old(connection: psycopg.Connection, settings: Timescale, now: datetime) -> list[str]:
+    """Drop what is older than it is to be kept; returns a line for each table that lost something. Autocommit expected.
+
+    On TimescaleDB Community its own policies do the same, and this finds nothing."""
+    told = []
+    for table in CUT_TABLES:
+        days = _kept_days(settings, table)
+        if not days:
+            continue
+        row = connection.execute("SELECT tickbay_drop_before(%s, %s)", [table, now - timedelta(days=days)]).fetchone()
+        if row and row[0]:
+            told.append(f"{table}: {row[0]} days older than {days} days dropped")
+    return told
+
+
+def _kept_days(settings: Timescale, table: str) -> int:
+    """0: for ever."""
+    return settings.status_retain_days if table == STATUS_TABLE else settings.retain_days
+
+
+def _index(connection: psycopg.Connection, *, wanted: bool) -> None:
+    """The optional index of one instrument's time: it costs half of the ingest rate (schema/README.md has the figures)."""
+    for table in CUT_TABLES:
+        if table == STATUS_TABLE:
+            continue
+        name = f"{table}_instrument"
+        there = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone()
+        assert there is not None
+        if wanted and not there[0]:
+            connection.execute(
+                sql.SQL("CREATE INDEX {} ON {} (instrument, ts DESC)").format(
+                    sql.Identifier(name), sql.Identifier(table)
+                )
+            )
+        elif there[0] and not wanted:
+            connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+
+
+def _policies(connection: psycopg.Connection, settings: Timescale) -> None:
+    """Community: compress and drop by the server's own jobs."""
+    jobs = {
+        (table, procedure): config
+        for table, procedure, config in connection.execute(
+            "SELECT hypertable_name, proc_name, config FROM timescaledb_information.jobs"
+            " WHERE proc_name IN ('policy_compression', 'policy_retention') AND hypertable_schema = current_schema()"
+        )
+    }
+    compressed = {
+        name
+        for (name,) in connection.execute(
+            "SELECT hypertable_name FROM timescaledb_information.hypertables"
+            " WHERE compression_enabled AND hypertable_schema = current_schema()"
+        )
+    }
+    for table in CUT_TABLES:
+        if table not in compressed:
+            segment = "stream" if table == STATUS_TABLE else "instrument"
+            connection.execute(
+                sql.SQL(
+                    "ALTER TABLE {} SET (timescaledb.compress, timescaledb.compress_segmentby = {},"
+                    " timescaledb.compress_orderby = 'ts, seq')"
+                ).format(sql.Identifier(table), sql.Literal(segment))
+            )
+        _policy(
+            connection,
+            table,
+            "compression",
+            "compress_after",
+            settings.compress_after_days,
+            jobs.get((table, "policy_compression")),
+        )
+        _policy(
+            connection,
+            table,
+            "retention",
+            "drop_after",
+            _kept_days(settings, table),
+            jobs.get((table, "policy_retention")),
+        )
+
+
+def _policy(
+    connection: psycopg.Connection, table: str, name: str, key: str, days: int, config: dict[str, object] | None
+) -> None:
+    """One policy of one table: made, changed or removed so that it says `days` (0: none)."""
+    assert name in ("compression", "retention")
+    if config is not None:
+        same = connection.execute("SELECT %s::interval = make_interval(days => %s)", [config.get(key), days]).fetchone()
+        if days and same and same[0]:
+            return
+        connection.execute(sql.SQL("SELECT {}(%s::regclass)").format(sql.Identifier(f"remove_{name}_policy")), [table])
+    if days:
+        connection.execute(
+            sql.SQL("SELECT {}(%s::regclass, make_interval(days => %s))").format(sql.Identifier(f"add_{name}_policy")),
+            [table, days],
+        )

@@ -1,0 +1,78 @@
+"""What a writer asks of a database. Comes in: chunks of records, in order. Goes out: rows, and a cursor that moved with them.
+
+A sink knows how far it has committed each stream, and tells at open(). commit() is all or nothing, and says by its error who
+must act: SinkDown and CursorMoved (open again, go on from the cursors that it tells), SinkParked (the operator).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tickbay.cursor import Position
+from tickbay.errors import TickbayError
+from tickbay.record import Kind, Records
+
+
+class CursorMoved(TickbayError):
+    """Another writer has committed since we read the cursors: nothing of ours landed, open again (SINK-1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Records of one stream and one epoch, of ascending sequence, at least one."""
+
+    stream: str
+    kind: Kind
+    epoch: int
+    records: Records
+
+    @property
+    def end(self) -> Position:
+        return Position(self.epoch, int(self.records["seq"][-1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Records that the journal no longer has: the sink will never get them, and says so in its table of gaps."""
+
+    stream: str
+    kind: Kind
+    epoch: int
+    first_seq: int
+    last_seq: int
+    at_ns: int  # our clock, when it was found
+
+    @property
+    def end(self) -> Position:
+        return Position(self.epoch, self.last_seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What one commit() did."""
+
+    rows: int  # stored as rows of their own table
+    quarantined: int  # refused, and stored in the quarantine (SINK-4)
+    bytes: int  # sent
+    reasons: tuple[str, ...] = field(default=())  # why the first few were refused
+
+
+class Sink(Protocol):
+    """A database, as its writer uses it. Not thread-safe; one writer has one."""
+
+    def open(self, streams: Sequence[str]) -> dict[str, Position]:
+        """Connect (again) and tell how far each of `streams` is committed; START for a new one. SinkDown, SinkParked."""
+
+    def commit(self, chunks: Sequence[Chunk], holes: Sequence[Hole] = ()) -> Committed:
+        """Store the rows and move the cursors to the end of each stream's last chunk or hole, all or nothing.
+
+        SinkDown: it may have happened or not, open() tells. CursorMoved, SinkParked: it has not happened."""
+
+    def maintain(self) -> list[str]:
+        """What must be done now and then beside the rows (partitions, retention), between commits. Returns one sentence
+        for each thing worth telling."""
+
+    def close(self) -> None:
+        """End the connection; open() makes a new one."""

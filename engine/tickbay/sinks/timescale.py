@@ -1,0 +1,381 @@
+"""TimescaleDB (or plain PostgreSQL) as a sink: rows and cursor in one transaction. Runs in the process writer-timescale.
+
+SINK-1: the cursor moves by compare-and-swap as the transaction's first statement: it takes the lock, so of two writers one
+        waits, finds the cursor moved and loses harmlessly. No row is lost, none comes twice.
+SINK-4: a row that the database refuses is quarantined with its reason in that same transaction; its neighbours land.
+TIME-1: rows outside a sane window of time are quarantined before the COPY: PostgreSQL accepts the year 148,000 and would make
+        a partition for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import psycopg
+from psycopg import sql
+
+from tickbay import schema
+from tickbay._native import PGCOPY_HEADER, PGCOPY_TRAILER
+from tickbay.config import Timescale
+from tickbay.cursor import START, Position
+from tickbay.errors import SinkDown, SinkParked, SinkRefused
+from tickbay.gap import Cause
+from tickbay.record import LAYOUTS, Kind, Records
+from tickbay.sinks import partitions
+from tickbay.sinks.columns import KIND_WORDS, TABLES, Table, plan
+from tickbay.sinks.connection import connect, conninfo_of, translated
+from tickbay.sinks.poison import Breaker, copy_around
+from tickbay.sinks.sink import Chunk, Committed, CursorMoved, Hole
+
+SLICE_BYTES = 128 << 10  # larger writes make libpq grow and copy its buffer
+EARLIEST_NS = 1_262_304_000 * 10**9  # 2010-01-01: before every venue that we know
+AHEAD_NS = 86_400 * 10**9  # a venue's clock may be ahead of ours, not by more than a day
+MAINTAIN_S = 3600.0
+REASONS_TOLD = 3
+
+_TABLES = {kind: tuple(table for table in TABLES if table.kind == kind) for kind in Kind}
+_COPY = {
+    table.name: sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        sql.Identifier(table.name), sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
+    )
+    for table in TABLES
+}
+_SWAP = """
+    UPDATE sink_cursor AS c SET epoch = n.epoch, seq = n.seq, updated_at = now()
+    FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) AS n (stream, old_epoch, old_seq, epoch, seq)
+    WHERE c.sink = %s AND c.stream = n.stream AND c.epoch = n.old_epoch AND c.seq = n.old_seq
+"""
+_QUARANTINE = """
+    INSERT INTO quarantine (sink, stream, epoch, seq, kind, table_name, sqlstate, reason, layout, record)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+_HOLE = """
+    INSERT INTO data_gaps (ts, exch_ns, recv_ns, stream, epoch, seq, conn, from_ns, to_ns, to_ts, first_missing, last_missing, count,
+                           cause, kind, expected, healed, detail)
+    VALUES (%(at)s, %(at_ns)s, %(at_ns)s, %(stream)s, %(epoch)s, %(first)s, 0, %(at_ns)s, %(at_ns)s, %(at)s, %(first)s, %(last)s,
+            %(count)s, %(cause)s, %(kind)s, false, false, %(detail)s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """A record that will not be a row, and why."""
+
+    chunk: Chunk
+    record: Records  # of length 1
+    table: str
+    sqlstate: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Load:
+    """What one transaction stores: for each table the records of each chunk that may be rows of it."""
+
+    tables: dict[str, tuple[Table, list[tuple[Chunk, Records]]]] = field(default_factory=dict)
+    poison: list[Poison] = field(default_factory=list)
+    records: int = 0
+
+
+class TimescaleSink:
+    """The sink "timescale". See Sink."""
+
+    def __init__(
+        self,
+        settings: Timescale,
+        *,
+        name: str = "timescale",
+        clock_ns: Callable[[], int] = time.time_ns,
+        on_schema: Callable[[schema.Applied], None] | None = None,
+    ) -> None:
+        """`on_schema` is told what open() found and did to the tables, at each new connection."""
+        self.name = name
+        self.edition = partitions.Edition.PLAIN
+        self._settings = settings
+        self._clock_ns = clock_ns
+        self._on_schema = on_schema
+        self._connection: psycopg.Connection | None = None
+        self._cursors: dict[str, Position] = {}
+        self._days: set[date] = set()  # that have their partitions
+        self._breaker = Breaker()
+        self._maintained = float("-inf")
+
+    # ------------------------------------------------------------ open, close
+
+    def open(self, streams: Sequence[str]) -> dict[str, Position]:
+        """See Sink.open(). Applies the schema at each new connection: the database may be another one than before."""
+        with translated():
+            if self._connection is None or self._connection.closed:
+                self._connect()
+            assert self._connection is not None
+            try:
+                with self._connection.transaction():
+                    self._cursors = _read_cursors(self._connection, self.name, streams)
+            except psycopg.Error:
+                self.close()
+                raise
+        return dict(self._cursors)
+
+    def _connect(self) -> None:
+        applied = schema.apply(conninfo_of(self._settings), self._settings)
+        self.edition = applied.edition
+        self._connection = connect(conninfo_of(self._settings), name=f"writer {self.name}")
+        self._days.clear()
+        if self._on_schema is not None:
+            self._on_schema(applied)
+
+    def close(self) -> None:
+        """See Sink.close()."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    # ------------------------------------------------------------ commit
+
+    def commit(self, chunks: Sequence[Chunk], holes: Sequence[Hole] = ()) -> Committed:
+        """See Sink.commit()."""
+        load = self._sort(chunks)
+        parts: list[Chunk | Hole] = [*chunks, *holes]
+        ends = {part.stream: part.end for part in sorted(parts, key=lambda part: part.end)}
+        try:
+            with translated():
+                try:
+                    self._make_partitions(load)
+                    committed = self._transact(load, ends, holes, careful=False)
+                except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.RaiseException):
+                    self._rollback()
+                    self._days.clear()  # a partition may have been dropped behind our back, which looks like a bad row
+                    self._make_partitions(load)
+                    committed = self._transact(load, ends, holes, careful=True)
+        except (SinkDown, SinkParked, SinkRefused, CursorMoved) as error:
+            # The connection's state is not worth knowing: a new one costs a millisecond, an old one may hold a lock.
+            self.close()
+            if isinstance(error, SinkRefused):  # a statement of ours, not a row: nothing that bisecting could find
+                raise SinkParked(f"{error} (SQLSTATE {error.sqlstate})") from None
+            raise
+        self._cursors.update(ends)
+        self._breaker.count(load.records, committed.quarantined)
+        return committed
+
+    def _sort(self, chunks: Sequence[Chunk]) -> Load:
+        """Records by table; those of an insane time aside (TIME-1)."""
+        load = Load()
+        latest_ns = self._clock_ns() + AHEAD_NS
+        for chunk in chunks:
+            assert len(chunk.records)
+            load.records += len(chunk.records)
+            for table in _TABLES[chunk.kind]:
+                records = chunk.records
+                if table.cut:
+                    times = records["exch_ns"]
+                    if times.min() < EARLIEST_NS or times.max() > latest_ns:
+                        sane = (times >= EARLIEST_NS) & (times <= latest_ns)
+                        load.poison += [
+                            Poison(chunk, records[index : index + 1], table.name, "", "TIME-1: outside 2010 … tomorrow")
+                            for index in np.flatnonzero(~sane & _selected(table, records))
+                        ]
+                        records = records[sane]
+                if len(records):
+                    load.tables.setdefault(table.name, (table, []))[1].append((chunk, records))
+        if len(load.poison) > self._breaker.allowed(load.records):
+            self.close()
+            raise SinkParked(
+                f"{len(load.poison)} of {load.records} records are of another time than 2010 … tomorrow: check the clock"
+            )
+        return load
+
+    def _transact(self, load: Load, ends: dict[str, Position], holes: Sequence[Hole], *, careful: bool) -> Committed:
+        """One transaction, all of it. `careful`: around rows that the database refuses."""
+        connection = self._require()
+        self._swap(connection, ends)
+        poison = list(load.poison)
+        rows = sent = 0
+        for table, pieces in load.tables.values():
+            if careful:
+                bad = self._copy_around(connection, table, pieces, self._breaker.allowed(load.records) - len(poison))
+                poison += bad
+                rows += sum(int(_selected(table, records).sum()) for _, records in pieces) - len(bad)
+            else:
+                table_rows, table_bytes = _copy(connection, table, pieces)
+                rows, sent = rows + table_rows, sent + table_bytes
+        with connection.cursor() as cursor:
+            cursor.executemany(_QUARANTINE, [_quarantine_row(self.name, item) for item in poison])
+            cursor.executemany(_HOLE, [_hole_row(hole) for hole in holes])
+        connection.commit()
+        reasons = tuple(f"{item.table}: {item.reason}" for item in poison[:REASONS_TOLD])
+        return Committed(rows=rows, quarantined=len(poison), bytes=sent, reasons=reasons)
+
+    def _swap(self, connection: psycopg.Connection, ends: dict[str, Position]) -> None:
+        """SINK-1: every cursor from where we read it to its end, or none. In the order of the streams' names, so that two
+        writers wait for each other in one direction."""
+        streams = sorted(ends)
+        old = [self._cursors[stream] for stream in streams]
+        new = [ends[stream] for stream in streams]
+        assert all(before < after for before, after in zip(old, new, strict=True))
+        moved = connection.execute(
+            _SWAP,
+            [
+                streams,
+                [at.epoch for at in old],
+                [at.seq for at in old],
+                [at.epoch for at in new],
+                [at.seq for at in new],
+                self.name,
+            ],
+        )
+        if moved.rowcount != len(streams):
+            raise CursorMoved(
+                f"another writer has committed to {len(streams) - moved.rowcount} of our {len(streams)} streams"
+            )
+
+    def _copy_around(
+        self, connection: psycopg.Connection, table: Table, pieces: list[tuple[Chunk, Records]], allowed: int
+    ) -> list[Poison]:
+        """COPY what the database takes of `pieces`, in savepoints; returns the rest."""
+        chosen = [(chunk, records[_selected(table, records)]) for chunk, records in pieces]
+
+        def copy(first: int, last: int) -> None:
+            with translated(table.name), connection.transaction():
+                _copy(connection, table, _cut_out(chosen, first, last))
+
+        found = copy_around(sum(len(records) for _, records in chosen), copy, allowed=allowed)
+        poison = []
+        for index, refusal in found:
+            ((chunk, record),) = _cut_out(chosen, index, index + 1)
+            poison.append(Poison(chunk, record, table.name, refusal.sqlstate, str(refusal)))
+        return poison
+
+    def _require(self) -> psycopg.Connection:
+        if self._connection is None:
+            raise SinkDown("not connected")
+        return self._connection
+
+    def _rollback(self) -> None:
+        connection = self._require()
+        if not connection.closed:
+            connection.rollback()
+
+    # ------------------------------------------------------------ partitions, retention
+
+    def _make_partitions(self, load: Load) -> None:
+        """A row must never fail for want of a partition (plain PostgreSQL): make it first, in a transaction of its own."""
+        if self.edition is not partitions.Edition.PLAIN:
+            return
+        spans = [
+            (int(records["exch_ns"].min()), int(records["exch_ns"].max()))
+            for table, pieces in load.tables.values()
+            if table.cut
+            for _, records in pieces
+        ]
+        days = partitions.days_of(spans) - self._days
+        if days:
+            connection = self._require()
+            partitions.make_partitions(connection, days)
+            connection.commit()
+            self._days |= days
+
+    def maintain(self) -> list[str]:
+        """See Sink.maintain(): once an hour, partitions of the days to come and retention."""
+        if time.monotonic() - self._maintained < MAINTAIN_S:
+            return []
+        connection = self._require()
+        now = datetime.fromtimestamp(self._clock_ns() / 1e9, UTC)
+        try:
+            with translated():
+                if self.edition is partitions.Edition.PLAIN:
+                    partitions.make_partitions(
+                        connection, {(now + timedelta(days=day)).date() for day in range(partitions.DAYS_AHEAD + 1)}
+                    )
+                    connection.commit()
+                told = partitions.drop_old(connection, self._settings, now)
+                connection.commit()
+        except (SinkDown, SinkParked, SinkRefused) as error:
+            # A table that somebody reads cannot be dropped now; rows go on coming all the same.
+            self.close()
+            self._maintained = time.monotonic()
+            return [f"partitions and retention: {error}"]
+        self._maintained = time.monotonic()
+        return told
+
+
+def _read_cursors(connection: psycopg.Connection, sink: str, streams: Sequence[str]) -> dict[str, Position]:
+    connection.execute(
+        "INSERT INTO sink_cursor (sink, stream, epoch, seq) SELECT %s, stream, %s, %s FROM unnest(%s::text[]) AS stream"
+        " ON CONFLICT DO NOTHING",
+        [sink, *START, sorted(streams)],
+    )
+    rows = connection.execute(
+        "SELECT stream, epoch, seq FROM sink_cursor WHERE sink = %s AND stream = ANY (%s)", [sink, list(streams)]
+    )
+    return {stream: Position(epoch, seq) for stream, epoch, seq in rows}
+
+
+def _selected(table: Table, records: Records) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which records belong in `table`, as the encoder decides it."""
+    return np.asarray((records["flags"] & int(table.mask)) == int(table.value))
+
+
+def _cut_out(pieces: list[tuple[Chunk, Records]], first: int, last: int) -> list[tuple[Chunk, Records]]:
+    """Records first … last - 1 of the pieces, counted through."""
+    result = []
+    for chunk, records in pieces:
+        part = records[max(0, first) : max(0, last)]
+        if len(part):
+            result.append((chunk, part))
+        first, last = first - len(records), last - len(records)
+    return result
+
+
+def _copy(connection: psycopg.Connection, table: Table, pieces: list[tuple[Chunk, Records]]) -> tuple[int, int]:
+    """COPY the records of `pieces` that belong in `table`; returns rows and bytes."""
+    rows = sent = 0
+    with connection.cursor() as cursor:
+        with cursor.copy(_COPY[table.name]) as copy:
+            copy.write(PGCOPY_HEADER)
+            for chunk, records in pieces:
+                encoded, count = plan(table, chunk.stream, chunk.epoch).encode(
+                    records, int(table.mask), int(table.value)
+                )
+                for start in range(0, len(encoded), SLICE_BYTES):
+                    copy.write(encoded[start : start + SLICE_BYTES])
+                rows, sent = rows + count, sent + len(encoded)
+            copy.write(PGCOPY_TRAILER)
+        if cursor.rowcount != rows:  # a stream that ends early is accepted as short
+            raise SinkDown(f"{table.name}: {cursor.rowcount} of {rows} rows arrived")
+    return rows, sent
+
+
+def _quarantine_row(sink: str, poison: Poison) -> tuple[object, ...]:
+    chunk = poison.chunk
+    layout = LAYOUTS[chunk.kind]
+    return (
+        sink,
+        chunk.stream,
+        chunk.epoch,
+        int(poison.record["seq"][0]),
+        KIND_WORDS[chunk.kind],
+        poison.table,
+        poison.sqlstate or None,
+        poison.reason,
+        layout - (1 << 64) if layout >> 63 else layout,
+        poison.record.tobytes(),
+    )
+
+
+def _hole_row(hole: Hole) -> dict[str, object]:
+    return {
+        "at": datetime.fromtimestamp(hole.at_ns / 1e9, UTC),
+        "at_ns": hole.at_ns,
+        "stream": hole.stream,
+        "epoch": hole.epoch,
+        "first": hole.first_seq,
+        "last": hole.last_seq,
+        "count": hole.last_seq - hole.first_seq + 1,
+        "cause": Cause.JOURNAL_QUOTA.name.lower(),
+        "kind": KIND_WORDS[hole.kind],
+        "detail": "the journal deleted these before they were written here",
+    }

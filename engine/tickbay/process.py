@@ -43,6 +43,7 @@ class Stopping:
     the interrupted thread may hold."""
 
     def __init__(self) -> None:
+        self.on_repeat: Callable[[], None] | None = None  # called at a second signal, right before the end
         self._set = False
         self._callbacks: list[Callable[[], None]] = []
         self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -160,6 +161,8 @@ def guarded(context: ProcessContext, run: Callable[[], int | None]) -> int:
 def _handle_signals(context: ProcessContext) -> None:
     def stop(number: int, _frame: FrameType | None) -> None:
         if context.stopping.is_set():
+            if context.stopping.on_repeat is not None:
+                context.stopping.on_repeat()
             os._exit(128 + number)  # a second time: at once, which is safe by design (the journal recovers)
         context.health.state = "stopping"
         context.events.emit(Event.PROCESS_STOPPING, signal=signal.Signals(number).name)

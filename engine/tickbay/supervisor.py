@@ -1,0 +1,329 @@
+"""SUPERVISOR: starts, watches, replaces and adopts the other processes. `tickbay up` runs it in the foreground.
+
+In: the configuration, pid files, heartbeats, one control socket. Out: processes, `run/health/supervisor.json`,
+sd_notify.
+
+SUP-1: killing the supervisor stops no capture; a new one adopts the living children.
+SUP-2: a child that dies or hangs is replaced within seconds, with a bounded, decaying restart rate, its siblings
+untouched.
+
+The order of stopping loses nothing (stop()): feeds and universe end, so nothing more is published → the journal syncs
+what the rings still hold → the writers commit up to there and end → the journal ends and marks itself clean. Whatever
+a writer cannot commit (its database is down) stays in the journal. Until its own turn each process is still replaced
+if it dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from tickbay import config as configuration
+from tickbay import control, restart
+from tickbay.child import Child, Leaving, Spawn, process_names, spawn_process
+from tickbay.errors import ConfigError, ControlRefused
+from tickbay.events import Event
+from tickbay.health import Report, read_report
+from tickbay.notify import Notifier
+from tickbay.positions import ring_positions
+from tickbay.process import ProcessContext, guarded, running, warn_of_slow_rings
+
+TICK_S = 0.25  # restarts are due, heartbeats looked at and our own one written so often
+RESTART_WAIT_S = 60.0  # for a process that `tickbay restart` replaces to beat again
+OPERATOR_STATUS = 2  # how a process exits where the operator must change something
+# When each stage of stopping is overdue, as a share of supervisor.stop_timeout_s.
+STOP_FEEDS, STOP_SYNC, STOP_WRITERS, STOP_JOURNAL = 0.35, 0.5, 0.8, 1.0
+
+
+class Supervisor:
+    """`spawn` starts a process of a given name; `previous` is what the supervisor before us reported last."""
+
+    def __init__(
+        self, context: ProcessContext, *, spawn: Spawn, env: Mapping[str, str], previous: Report | None = None
+    ) -> None:
+        self._context = context
+        self._config = context.config
+        self._events = context.events
+        self._spawn = spawn
+        self._notifier = Notifier(env)
+        self._pinged_s = 0.0
+        self._random = random.Random()  # for jitter
+        self._children = {name: Child(name, self._config.run_dir) for name in process_names(self._config)}
+        self._unwanted: list[Child] = []  # living ones of an older configuration
+        self._previous = previous.children if previous is not None else {}
+        self._ready = False
+        self._refusal: ConfigError | None = None
+        self._killed = 0  # children that did not stop in time
+        context.stopping.on_repeat = self._kill_all
+
+    async def run(self) -> int:
+        """Until told to stop; returns the exit status. ConfigError when the journal cannot run as configured."""
+        server = control.Server(self._config.run_dir / "sockets" / "supervisor.sock", self._control)
+        await server.start()
+        try:
+            await self._start_all()
+            await self._wait(lambda: False)
+            await self._stop()
+        finally:
+            await server.stop()
+        return 1 if self._killed else 0
+
+    async def _wait(self, done: Callable[[], bool], until_s: float | None = None) -> bool:
+        """Tick until `done`, or the time `until_s`; without a time, until told to stop. Returns whether it is done."""
+        while not done():
+            now_s = time.monotonic()
+            if now_s >= until_s if until_s is not None else self._context.stopping.is_set():
+                return False
+            self._tick()
+            await asyncio.sleep(TICK_S)
+            if self._refusal is not None:
+                raise self._refusal
+        return True
+
+    # Starting
+
+    async def _start_all(self) -> None:
+        began_s = time.monotonic()
+        self._adopt_all()
+        journal = self._children["journal"]
+        if not journal.running:
+            self._start(journal)
+        # The journal makes the rings, so it comes first. (The others would wait for theirs, and say so.)
+        if not await self._wait(lambda: journal.past_start):
+            return
+        for child in self._children.values():
+            if not child.running and child.due_s is None:
+                self._start(child)
+        if await self._wait(lambda: all(child.beaten for child in self._children.values())):
+            self._ready = True
+            self._notifier.send(f"READY=1\nSTATUS={len(self._children)} processes run")
+            took_s = round(time.monotonic() - began_s, 1)
+            self._events.emit(Event.SUPERVISOR_READY, processes=len(self._children), startup_s=took_s)
+
+    def _adopt_all(self) -> None:
+        """SUP-1: whoever lives is taken over; who is not wanted any more, or runs with another configuration, goes."""
+        for child in self._children.values():
+            if not child.adopt():
+                continue
+            child.restarts = int(self._previous.get(child.name, {}).get("restarts", 0))
+            self._watch(child)
+            self._events.emit(Event.CHILD_ADOPTED, child=child.name, pid=child.pid)
+            if child.fingerprint != self._config.fingerprint():
+                self._leave(child, Leaving.RESTART, reason="it runs with another configuration or version")
+        for path in (self._config.run_dir / "pids").glob("*.json"):
+            child = Child(path.stem, self._config.run_dir)
+            if path.stem not in self._children and path.stem != self._context.name and child.adopt():
+                self._unwanted.append(child)
+                self._watch(child)
+                self._leave(child, Leaving.STOP, reason="it is not configured any more")
+
+    def _start(self, child: Child) -> None:
+        """Start it, unless it lives already (one that the supervisor before us had only just started)."""
+        try:
+            if child.adopt():
+                event = Event.CHILD_ADOPTED
+            else:
+                child.start(self._spawn)
+                event = Event.CHILD_STARTED
+        except OSError as error:
+            wait_s = self._count_failure(child)
+            self._events.emit(Event.CHILD_UNSTARTABLE, child=child.name, error=error, restart_s=round(wait_s, 2))
+            return
+        self._events.emit(event, child=child.name, pid=child.pid)
+        self._watch(child)
+
+    # Watching
+
+    def _watch(self, child: Child) -> None:
+        asyncio.get_running_loop().add_reader(child.pidfd, partial(self._ended, child))
+
+    def _ended(self, child: Child) -> None:
+        """Its pidfd became readable: the process is gone."""
+        asyncio.get_running_loop().remove_reader(child.pidfd)
+        pid, leaving, started = child.pid, child.leaving, child.past_start
+        status = child.reap()
+        if child in self._unwanted:
+            self._unwanted.remove(child)
+        elif leaving is Leaving.RESTART:
+            child.restarts += 1
+            self._start(child)
+        elif leaving is Leaving.NO:
+            wait_s = self._count_failure(child)
+            ended = {"child": child.name, "pid": pid, "status": _ending(status)}
+            self._events.emit(Event.CHILD_EXITED, **ended, restart_s=round(wait_s, 2))
+            if child.role == "journal" and status == OPERATOR_STATUS and not started and not self._ready:
+                report = read_report(self._config.run_dir, child.name)
+                self._refusal = ConfigError(report.last_error if report is not None else "the journal cannot run")
+
+    def _count_failure(self, child: Child) -> float:
+        """SUP-2: put the next start as far off as its history says. Returns that wait in seconds."""
+        limits, now_s = self._config.supervisor, time.monotonic()
+        child.failures.append(now_s)
+        child.restarts += 1
+        wait_s = restart.delay_s(child.failures, now_s, limits=limits, jitter=self._random.random())
+        child.due_s = now_s + wait_s
+        return wait_s
+
+    def _tick(self) -> None:
+        now_s = time.monotonic()
+        for child in [*self._children.values(), *self._unwanted]:
+            child.observe()
+            if child.running:
+                self._check_living(child, now_s)
+            elif child.due_s is not None and now_s >= child.due_s:
+                self._start(child)
+        for child in self._children.values():
+            self._check_history(child, now_s)
+        self._beat(now_s)
+
+    def _check_living(self, child: Child, now_s: float) -> None:
+        """SUP-2: who is silent for too long hangs; who was asked to end and does not, too."""
+        limits = self._config.supervisor
+        if child.killed:
+            return
+        if child.leaving is not Leaving.NO and now_s - child.leaving_s > limits.stop_timeout_s:
+            self._kill_overdue(child)
+        elif child.leaving is Leaving.NO and child.silent_s() > limits.heartbeat_timeout_s:
+            silent_s = round(child.silent_s(), 1)
+            self._events.emit(Event.CHILD_HUNG, child=child.name, pid=child.pid, silent_s=silent_s)
+            child.kill()
+
+    def _check_history(self, child: Child, now_s: float) -> None:
+        limits = self._config.supervisor
+        was, child.excessive = child.excessive, restart.excessive(child.failures, now_s, limits=limits)
+        if child.excessive and not was:
+            window_s = limits.degraded_window_s
+            self._events.emit(Event.RESTARTS_EXCESSIVE, child=child.name, restarts=child.restarts, window_s=window_s)
+        elif was and not child.excessive:
+            self._events.emit(Event.RESTARTS_CALMED, child=child.name)
+
+    def _beat(self, now_s: float) -> None:
+        health = self._context.health
+        if self._context.stopping.is_set():
+            health.state = "stopping"
+        elif any(child.excessive for child in self._children.values()):
+            health.state = "degraded"
+        else:
+            health.state = "live" if self._ready else "starting"
+        health.children = {
+            child.name: {
+                "pid": child.pid,
+                "running": child.running,
+                "adopted": child.adopted,
+                "restarts": child.restarts,
+                "excessive": child.excessive,
+                "restart_s": round(max(child.due_s - now_s, 0.0), 2) if child.due_s is not None else None,
+            }
+            for child in self._children.values()
+        }
+        health.beat()
+        # A hang of a child is ours to end, and a database is nobody's business here: what systemd watches is that we
+        # do. So the ping stops only when a child has been silent for longer than we let one be.
+        limit_s = self._config.supervisor.heartbeat_timeout_s * 2
+        fresh = all(child.silent_s() < limit_s for child in self._children.values() if child.running)
+        if self._notifier.watchdog_s and fresh and now_s - self._pinged_s >= self._notifier.watchdog_s:
+            self._notifier.send("WATCHDOG=1")
+            self._pinged_s = now_s
+
+    # Restarting on request
+
+    async def _control(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        match request["op"]:
+            case "status":
+                return {"state": self._context.health.state, "children": self._context.health.children}
+            case "restart":
+                return await self._replace(str(request.get("process", "")))
+        raise ControlRefused(f"the supervisor knows no operation {request['op']!r}: expected status or restart")
+
+    async def _replace(self, name: str) -> Mapping[str, Any]:
+        """Ask a process to end, start it anew and wait until it beats."""
+        child = self._children.get(name)
+        if child is None:
+            raise ControlRefused(f"no process is called {name!r}: there are {', '.join(self._children)}")
+        old_pid = child.pid
+        if child.running:
+            self._leave(child, Leaving.RESTART, reason="asked for")
+        else:
+            child.due_s = time.monotonic()  # it waits for its restart: now, then
+        ends_s = time.monotonic() + RESTART_WAIT_S
+        while time.monotonic() < ends_s and not self._context.stopping.is_set():
+            if child.running and child.pid != old_pid and child.beaten:
+                return {"process": name, "old_pid": old_pid, "pid": child.pid}
+            await asyncio.sleep(TICK_S)
+        raise ControlRefused(f"{name} has not come back yet: see tickbay status")
+
+    # Stopping
+
+    def _leave(self, child: Child, leaving: Leaving, *, reason: str) -> None:
+        self._events.emit(Event.CHILD_LEAVING, child=child.name, pid=child.pid, reason=reason)
+        child.leave(leaving)
+
+    async def _stop(self) -> None:
+        """The order that loses nothing: see the top."""
+        self._notifier.send("STOPPING=1")
+        began_s, timeout_s = time.monotonic(), self._config.supervisor.stop_timeout_s
+        children = self._children.values()
+        producers = [child for child in children if child.role in ("feed", "universe")]
+        await self._end([*producers, *self._unwanted], began_s + STOP_FEEDS * timeout_s)
+        await self._wait(self._is_synced, until_s=began_s + STOP_SYNC * timeout_s)
+        await self._end([child for child in children if child.role == "writer"], began_s + STOP_WRITERS * timeout_s)
+        await self._end([self._children["journal"]], began_s + STOP_JOURNAL * timeout_s)
+
+    def _is_synced(self) -> bool:
+        """Has the journal synced everything that was published?"""
+        return all(position.undurable == 0 for position in ring_positions(self._config.run_dir).values())
+
+    async def _end(self, stage: Iterable[Child], until_s: float) -> None:
+        """Ask these to end and wait; kill who has not by then."""
+        stage = list(stage)
+        for child in stage:
+            child.leave(Leaving.STOP)
+        await self._wait(lambda: not any(child.running for child in stage), until_s=until_s)
+        for child in stage:
+            if child.running:
+                self._kill_overdue(child)
+        await self._wait(lambda: not any(child.running for child in stage), until_s=until_s + 1.0)
+
+    def _kill_overdue(self, child: Child) -> None:
+        self._killed += 1
+        self._events.emit(Event.STOP_OVERDUE, child=child.name, pid=child.pid)
+        child.kill()
+
+    def _kill_all(self) -> None:
+        """A second signal: at once. Safe by design: what was published lies in the rings, what was synced in the
+        journal.
+        """
+        living = [child for child in [*self._children.values(), *self._unwanted] if child.running]
+        for child in living:
+            child.kill()
+        self._events.emit(Event.STOP_FORCED, processes=len(living))
+
+
+def _ending(status: int | None) -> str:
+    """How a process ended, for a person. Of an adopted one nobody can tell: its status went to its new parent."""
+    if status is None:
+        return "unknown"
+    return signal.Signals(-status).name if status < 0 else f"exit {status}"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    configuration.add_argument(parser)
+
+
+def main(arguments: Namespace) -> int:
+    """`tickbay up`: supervise in the foreground until told to stop; returns the exit status."""
+    path = configuration.find(arguments.config, os.environ)
+    config = configuration.load(path, os.environ)
+    previous = read_report(config.run_dir, "supervisor")
+    with running("supervisor", config) as context:
+        warn_of_slow_rings(config, context.events)
+        spawn = spawn_process(path, os.environ)
+        supervisor = Supervisor(context, spawn=spawn, env=os.environ, previous=previous)
+        return guarded(context, lambda: asyncio.run(supervisor.run()))

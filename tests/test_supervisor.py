@@ -1,0 +1,305 @@
+"""SUP-1, SUP-2 and the order of stopping, with real processes: tests/children.py says what they do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tickbay import control
+from tickbay.health import Report, read_report
+from tickbay.identity import pid_file
+from tickbay.record import Kind, blank
+from tickbay.ring import Ring, create
+
+NAMES = ("journal", "writer-timescale", "universe", "feed-1", "feed-2")
+PATIENCE_S = 30.0  # for anything that must come; on a busy machine an interpreter alone takes a second
+
+
+class Engine:
+    """A run_dir, a data_dir and the supervisors that a test starts in them."""
+
+    def __init__(self, tmp_path: Path, run_dir: Path) -> None:
+        self.run_dir, self.data_dir = run_dir, tmp_path / "data"
+        self.file = tmp_path / "tickbay.toml"
+        self.configure("")
+        (self.data_dir / "behave").mkdir(parents=True)
+        self.log = tmp_path / "log"
+
+    def configure(self, more: str) -> None:
+        self.file.write_text(
+            f'run_dir = "{self.run_dir}"\ndata_dir = "{self.data_dir}"\n'
+            "[feeds]\ncount = 2\n"
+            f"[supervisor]\nheartbeat_timeout_s = 2\nstop_timeout_s = 10\n{more}"
+        )
+
+    def order(self, name: str, text: str) -> None:
+        (self.data_dir / "behave" / name).write_text(text)
+
+    def up(self, **env: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(Path(__file__).with_name("children.py")), "supervise", str(self.file)]
+        with self.log.open("ab") as log:
+            return subprocess.Popen(command, stderr=log, env=os.environ | env)
+
+    def ready(self) -> Report:
+        return wait_for(lambda: self.report_if("live"), "the supervisor to be live")
+
+    def report_if(self, state: str) -> Report | None:
+        report = read_report(self.run_dir, "supervisor")
+        return report if report and report.identity.alive() and report.state == state else None
+
+    def pids(self) -> dict[str, int]:
+        """Of the living children."""
+        written = {name: pid_file(self.run_dir, name) for name in NAMES}
+        return {name: file.identity.pid for name, file in written.items() if file and file.identity.alive()}
+
+    def replaced(self, name: str, pid: int) -> bool:
+        return self.pids().get(name, pid) != pid
+
+    def ended(self) -> list[str]:
+        return [line.split()[0] for line in (self.data_dir / "ended").read_text().splitlines()]
+
+
+Answer = TypeVar("Answer")
+
+
+def wait_for(question: Callable[[], Answer | None], what: str) -> Answer:
+    """Ask until the answer is true."""
+    ends = time.monotonic() + PATIENCE_S
+    while time.monotonic() < ends:
+        if answer := question():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"waited {PATIENCE_S:g} s for {what}")
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="tickbay-test-") as run_dir:
+        engine = Engine(tmp_path, Path(run_dir))
+        yield engine
+        for name in ("supervisor", *NAMES, "feed-3"):
+            written = pid_file(engine.run_dir, name)
+            if written is not None and (pidfd := written.identity.open()) is not None:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                os.close(pidfd)
+
+
+@pytest.mark.slow
+def test_a_killed_child_is_replaced_and_its_siblings_are_untouched(engine: Engine) -> None:
+    """SUP-2"""
+    supervisor = engine.up()
+    engine.ready()
+    before = engine.pids()
+    assert set(before) == set(NAMES)
+    os.kill(before["feed-1"], signal.SIGKILL)
+    wait_for(lambda: engine.replaced("feed-1", before["feed-1"]), "a new feed-1")
+    after = engine.pids()
+    assert {name: pid for name, pid in after.items() if name != "feed-1"} == {
+        name: pid for name, pid in before.items() if name != "feed-1"
+    }
+    report = wait_for(lambda: engine.report_if("live"), "a report")
+    assert {name: child["restarts"] for name, child in report.children.items()} == {
+        name: int(name == "feed-1") for name in NAMES
+    }
+    assert stop(supervisor) == 0
+
+
+@pytest.mark.slow
+def test_a_hung_child_is_replaced(engine: Engine) -> None:
+    """SUP-2: a stopped process does not die by itself; its heartbeat gives it away."""
+    supervisor = engine.up()
+    engine.ready()
+    before = engine.pids()
+    os.kill(before["writer-timescale"], signal.SIGSTOP)
+    wait_for(lambda: engine.replaced("writer-timescale", before["writer-timescale"]), "a new writer")
+    assert {name for name, pid in engine.pids().items() if pid != before[name]} == {"writer-timescale"}
+    assert '"child_hung"' in engine.log.read_text()
+    assert stop(supervisor) == 0
+
+
+@pytest.mark.slow
+def test_children_outlive_a_killed_supervisor_and_the_next_one_adopts_them(engine: Engine) -> None:
+    """SUP-1"""
+    first = engine.up()
+    engine.ready()
+    before = engine.pids()
+    os.kill(before["feed-2"], signal.SIGKILL)
+    wait_for(lambda: engine.replaced("feed-2", before["feed-2"]), "a new feed-2")
+    before = engine.pids()
+    first.kill()
+    first.wait()
+    beats = {name: report_of(engine, name).heartbeat_ns for name in NAMES}
+    wait_for(lambda: all(report_of(engine, name).heartbeat_ns > beats[name] for name in NAMES), "children that beat on")
+
+    second = engine.up()
+    report = engine.ready()
+    assert engine.pids() == before
+    assert all(child["adopted"] for child in report.children.values())
+    assert report.children["feed-2"]["restarts"] == 1, "the count survives the supervisor"
+
+    # An adopted child is watched like any other, though it is not ours to wait for.
+    os.kill(before["feed-1"], signal.SIGKILL)
+    wait_for(lambda: engine.replaced("feed-1", before["feed-1"]), "a new feed-1")
+    assert stop(second) == 0
+    assert engine.pids() == {}
+
+
+@pytest.mark.slow
+def test_an_adopted_child_of_another_configuration_is_restarted_or_stopped(engine: Engine) -> None:
+    engine.configure("[journal]\ncommit_ms = 50\n")
+    engine.file.write_text(engine.file.read_text().replace("count = 2", "count = 3"))
+    first = engine.up()
+    engine.ready()
+    before = engine.pids()
+    extra = pid_file(engine.run_dir, "feed-3")
+    assert extra is not None and extra.identity.alive()
+    first.kill()
+    first.wait()
+    engine.configure("")
+    second = engine.up()
+    engine.ready()
+    wait_for(
+        lambda: all(engine.replaced(name, pid) for name, pid in before.items()), "children with the new configuration"
+    )
+    wait_for(lambda: not extra.identity.alive(), "the third feed to end")
+    assert stop(second) == 0
+
+
+@pytest.mark.slow
+def test_the_first_sigterm_ends_feeds_then_writers_then_the_journal(engine: Engine) -> None:
+    supervisor = engine.up()
+    engine.ready()
+    assert stop(supervisor) == 0
+    ended = engine.ended()
+    assert set(ended[:3]) == {"feed-1", "feed-2", "universe"}
+    assert ended[3:] == ["writer-timescale", "journal"]
+    assert engine.pids() == {}
+
+
+@pytest.mark.slow
+def test_writers_stop_only_when_the_journal_has_synced_what_was_published(engine: Engine) -> None:
+    supervisor = engine.up()
+    engine.ready()
+    path = engine.run_dir / "rings" / "feed-1.quote.ring"
+    create(path, Kind.QUOTE, 512, stream="feed-1.quote", boot_id="x", epoch=1, first_seq=1)
+    ring = Ring.attach(path, Kind.QUOTE)
+    ring.produce(os.getpid(), 1)
+    ring.append(blank(Kind.QUOTE, 3))
+    supervisor.send_signal(signal.SIGTERM)
+    wait_for(lambda: set(engine.pids()) == {"journal", "writer-timescale"}, "the feeds to end")
+    time.sleep(0.6)  # two ticks: long enough for a supervisor that does not wait
+    assert set(engine.pids()) == {"journal", "writer-timescale"}
+    ring.set_durable(3)
+    ring.close()
+    assert supervisor.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.slow
+def test_a_child_that_ignores_the_stop_is_killed_and_the_exit_status_says_so(engine: Engine) -> None:
+    engine.file.write_text(engine.file.read_text().replace("stop_timeout_s = 10", "stop_timeout_s = 2"))
+    engine.order("feed-1", "deaf")
+    supervisor = engine.up()
+    engine.ready()
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(PATIENCE_S) == 1
+    assert engine.pids() == {}
+    assert "feed-1" not in engine.ended() and "feed-2" in engine.ended()
+
+
+@pytest.mark.slow
+def test_a_second_sigterm_ends_everything_at_once(engine: Engine) -> None:
+    engine.order("feed-1", "deaf")
+    supervisor = engine.up()
+    engine.ready()
+    pids = engine.pids()
+    supervisor.send_signal(signal.SIGTERM)
+    wait_for(lambda: len(engine.pids()) < len(pids), "the stop to begin")
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(PATIENCE_S) == 128 + signal.SIGTERM
+    wait_for(lambda: engine.pids() == {}, "everything to be gone")
+
+
+@pytest.mark.slow
+def test_a_second_supervisor_is_refused_in_one_line_with_status_2(engine: Engine) -> None:
+    first = engine.up()
+    engine.ready()
+    command = [sys.executable, "-m", "tickbay", "up", "--config", str(engine.file)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert second.returncode == 2
+    assert second.stderr.count("\n") == 1
+    assert f"already running, pid {first.pid}" in second.stderr
+    assert stop(first) == 0
+
+
+@pytest.mark.slow
+def test_a_journal_that_cannot_run_as_configured_stops_the_start_with_its_own_words(engine: Engine) -> None:
+    engine.order("journal", "refuse")
+    supervisor = engine.up()
+    assert supervisor.wait(PATIENCE_S) == 2
+    assert "is full: free some space" in engine.log.read_text().splitlines()[-1]
+    assert engine.pids() == {}
+
+
+@pytest.mark.slow
+def test_a_child_that_dies_again_and_again_is_tried_on_and_reported_as_degraded(engine: Engine) -> None:
+    engine.configure("degraded_restarts = 2\nbackoff_min_s = 0.05\nbackoff_max_s = 0.1\n")
+    engine.order("feed-2", "exit 3")
+    supervisor = engine.up()
+    report = wait_for(lambda: engine.report_if("degraded"), "degraded")
+    assert report.children["feed-2"]["excessive"] and not report.children["feed-1"]["excessive"]
+    engine.order("feed-2", "live")
+    wait_for(lambda: "feed-2" in engine.pids() and report_of(engine, "feed-2").state == "live", "feed-2 to come back")
+    assert stop(supervisor) == 0
+    assert '"status":"exit 3"' in engine.log.read_text()
+
+
+@pytest.mark.slow
+def test_restart_replaces_a_process_without_counting_a_failure(engine: Engine) -> None:
+    supervisor = engine.up()
+    engine.ready()
+    before = engine.pids()
+    command = [sys.executable, "-m", "tickbay", "restart", "feed-1", "writer-timescale", "--config", str(engine.file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = engine.pids()
+    assert {name for name in NAMES if after[name] != before[name]} == {"feed-1", "writer-timescale"}
+    assert engine.ended() == ["feed-1", "writer-timescale"], "each was asked, not killed"
+    assert '"child_exited"' not in engine.log.read_text()
+    refused = control.ask(engine.run_dir / "sockets" / "supervisor.sock", {"op": "restart", "process": "feed-9"}, 5.0)
+    assert not refused["ok"] and "feed-9" in refused["error"]
+    assert stop(supervisor) == 0
+
+
+@pytest.mark.slow
+def test_systemd_is_told_ready_alive_and_stopping(engine: Engine, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE_S)
+        supervisor = engine.up(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="1000000")
+        heard: list[str] = []
+        while not {"READY=1", "WATCHDOG=1"} <= set(heard):
+            heard += manager.recv(4096).decode().splitlines()
+        assert set(engine.pids()) == set(NAMES), "ready means that every process runs"
+        supervisor.send_signal(signal.SIGTERM)
+        while "STOPPING=1" not in heard:
+            heard += manager.recv(4096).decode().splitlines()
+        assert supervisor.wait(PATIENCE_S) == 0
+
+
+def report_of(engine: Engine, name: str) -> Report:
+    return wait_for(lambda: read_report(engine.run_dir, name), f"a report of {name}")
+
+
+def stop(supervisor: subprocess.Popen[bytes]) -> int:
+    supervisor.send_signal(signal.SIGTERM)
+    return supervisor.wait(PATIENCE_S)

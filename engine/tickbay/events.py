@@ -77,7 +77,9 @@ class Event(Enum):
     REPLY_STRANGE = Meaning(Level.WARNING, "an answer to nothing that we asked", "reason")
     RAW_REFUSED = Meaning(Level.WARNING, "unthrottled channels need a login: taking 100ms instead", "reason")
     CHANNEL_UNKNOWN = Meaning(Level.ERROR, "a channel that the venue does not have was assigned", "reason")
-    CHANNEL_REFUSED = Meaning(Level.ERROR, "the venue does not give a channel: asking on slowly", "channel reason refusals")
+    CHANNEL_REFUSED = Meaning(
+        Level.ERROR, "the venue does not give a channel: asking on slowly", "channel reason refusals"
+    )
     CHANNEL_SILENT = Meaning(Level.WARNING, "a channel is silent: subscribing it anew", "channel wait_s")
     BOOK_BROKEN = Meaning(Level.WARNING, "a book lost its chain: subscribing it anew", "channel wait_s")
     FRAME_UNDECODABLE = Meaning(Level.ERROR, "a frame could not be decoded: it is in quarantine", "bytes kept file")

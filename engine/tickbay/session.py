@@ -1,0 +1,387 @@
+"""The life of one connection to a venue, as a table: state and event → state and steps. Pure: time, chance and what
+was heard arrive as arguments; what is to be done comes back as actions (action.py). feed.py does them.
+
+In: what happened (connected, lost, a reply, a break, a tick of the clock, another assignment). Out: requests to send,
+gaps to record, events to log, and when to connect and to close. The channels of the connection are channels.py.
+
+FEED-1: every loss is counted and becomes a gap (gap.py says how one is written).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from tickbay import config
+from tickbay.action import NS_PER_S, Action, Close, Connect, Heard, Moment, Outbox
+from tickbay.backoff import Backoff
+from tickbay.channels import Channels
+from tickbay.credits import Credits
+from tickbay.errors import VenueFault
+from tickbay.events import Event as LogEvent
+from tickbay.gap import Cause, Gap
+from tickbay.record import FeedState, Kind
+from tickbay.request import Ask, Request, Requests
+from tickbay.subscription import Place
+from tickbay.venues.venue import Refusal, Trouble, Venue
+
+STALL_NS = NS_PER_S  # a tick this late: it was we who stood still, and what came meanwhile is not read yet
+FORGIVE = 4  # a connection that was live so many times longer than the wait before it was a good one
+
+
+class Event(Enum):
+    """What happens to a connection."""
+
+    DUE = auto()  # it is time to connect
+    CONNECTED = auto()
+    LOST = auto()  # it could not be made, or ended
+    FAULT = auto()  # it stands, but is of no use: silent, or the venue will not serve us
+    SETTLED = auto()  # every channel is live or known to be refused
+    RECONNECT = auto()  # somebody wants a new one
+    STOP = auto()
+
+
+class Step(Enum):
+    """What a session does on an event, in order."""
+
+    CONNECT = auto()
+    GREET = auto()  # ask for heartbeats; the subscriptions follow by themselves
+    CLOSE = auto()
+    OPEN_HOLE = auto()
+    FORGET = auto()  # every request and every answer of this connection
+    WAIT = auto()  # longer each time
+    HURRY = auto()
+    REJOICE = auto()
+
+
+_END = (Step.OPEN_HOLE, Step.FORGET, Step.WAIT)
+_GIVE_UP = (Step.CLOSE, *_END)
+_AGAIN = (Step.CLOSE, Step.OPEN_HOLE, Step.FORGET, Step.HURRY)
+
+# What is not listed cannot happen in that state, and would be our mistake.
+TABLE: dict[tuple[FeedState, Event], tuple[FeedState, tuple[Step, ...]]] = {
+    (FeedState.WAITING, Event.DUE): (FeedState.CONNECTING, (Step.CONNECT,)),
+    (FeedState.WAITING, Event.LOST): (FeedState.WAITING, ()),  # the end of a connection that we gave up
+    (FeedState.WAITING, Event.RECONNECT): (FeedState.WAITING, (Step.HURRY,)),
+    (FeedState.WAITING, Event.STOP): (FeedState.STOPPING, ()),
+    (FeedState.CONNECTING, Event.CONNECTED): (FeedState.SUBSCRIBING, (Step.GREET,)),
+    (FeedState.CONNECTING, Event.LOST): (FeedState.WAITING, _END),
+    (FeedState.CONNECTING, Event.RECONNECT): (FeedState.CONNECTING, ()),
+    (FeedState.CONNECTING, Event.STOP): (FeedState.STOPPING, (Step.CLOSE,)),
+    (FeedState.SUBSCRIBING, Event.SETTLED): (FeedState.LIVE, (Step.REJOICE,)),
+    (FeedState.SUBSCRIBING, Event.LOST): (FeedState.WAITING, _END),
+    (FeedState.SUBSCRIBING, Event.FAULT): (FeedState.WAITING, _GIVE_UP),
+    (FeedState.SUBSCRIBING, Event.RECONNECT): (FeedState.WAITING, _AGAIN),
+    (FeedState.SUBSCRIBING, Event.STOP): (FeedState.STOPPING, (Step.CLOSE,)),
+    (FeedState.LIVE, Event.LOST): (FeedState.WAITING, _END),
+    (FeedState.LIVE, Event.FAULT): (FeedState.WAITING, _GIVE_UP),
+    (FeedState.LIVE, Event.RECONNECT): (FeedState.WAITING, _AGAIN),
+    (FeedState.LIVE, Event.STOP): (FeedState.STOPPING, (Step.CLOSE,)),
+    (FeedState.STOPPING, Event.CONNECTED): (FeedState.STOPPING, (Step.CLOSE,)),
+    (FeedState.STOPPING, Event.LOST): (FeedState.STOPPING, ()),
+    (FeedState.STOPPING, Event.RECONNECT): (FeedState.STOPPING, ()),
+    (FeedState.STOPPING, Event.STOP): (FeedState.STOPPING, ()),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """The reason of an event: what its gap will say."""
+
+    cause: Cause
+    detail: str
+    expected: bool = False  # the venue announced it
+    slow: bool = False  # it will not help to come back soon
+
+
+_OF_ITSELF = Why(Cause.DISCONNECT, "")
+
+
+class Session:
+    """One feed's connection, over and over. Each method that says what happened returns what to do, in order."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        limits: config.Venue,
+        *,
+        feeds: int,
+        heard: Heard,
+        random: Callable[[], float],
+        at: Moment,
+        known_ns: int,
+    ) -> None:
+        """`feeds` connections share the venue's credits. `known_ns` (our clock) is the last record of an earlier life
+        of this feed, 0 if there was none."""
+        self.state = FeedState.WAITING
+        self.outbox = Outbox()
+        self.reconnects = 0
+        self.strays = 0  # answers to no request
+        self.clock_offset_ns = 0  # the venue's clock less ours, as of the last answer
+        self._venue = venue
+        self._limits = limits
+        self._heard = heard
+        self._backoff = Backoff(min_s=limits.backoff_min_s, max_s=limits.backoff_max_s, random=random)
+        self._credits = Credits(
+            pool=limits.subscribe_credits // feeds,
+            cost=limits.subscribe_cost,
+            refill_per_s=limits.subscribe_refill_per_s // feeds,
+            mono_ns=at.mono_ns,
+        )
+        self._requests = Requests(self.outbox)
+        self.channels = Channels(
+            venue,
+            limits,
+            heard=heard,
+            requests=self._requests,
+            credits=self._credits,
+            backoff=self._backoff,
+            outbox=self.outbox,
+        )
+        self._due_ns = at.mono_ns  # when to connect
+        self._quiet_ns = at.mono_ns  # nothing is asked of the venue before
+        self._tick_ns = self._excused_ns = at.mono_ns
+        self._frames = 0
+        self._frames_ns = at.mono_ns  # when their number last grew
+        self._connected_ns = self._live_ns = 0  # 0: never, not
+        self._losses = 0  # in a row
+        self._waited_ns = 0
+        self._known_ns = known_ns or at.wall_ns  # our clock: nothing was missing then
+        self._hole: Gap | None = None  # of the whole feed
+        if known_ns:
+            self._open_hole(Why(Cause.RESTART, "the feed process was not running"))
+
+    # ---------------------------------------------------------------- what happens
+
+    def assign(self, asked: Mapping[str, int], at: Moment) -> list[Action]:
+        """The channels wanted from now on, each with when its instrument expires (our clock, 0: never)."""
+        self.channels.assign(asked, at)
+        return self._done(at)
+
+    def connected(self, at: Moment) -> list[Action]:
+        self._happen(Event.CONNECTED, at, _OF_ITSELF)
+        return self._done(at)
+
+    def lost(self, detail: str, at: Moment, *, slow: bool = False) -> list[Action]:
+        """The connection could not be made, or ended. `slow`: the venue says that we come too often."""
+        self._happen(Event.LOST, at, Why(Cause.DISCONNECT, detail, slow=slow))
+        return self._done(at)
+
+    def reconnect(self, at: Moment) -> list[Action]:
+        self._happen(Event.RECONNECT, at, Why(Cause.DISCONNECT, "a new connection was asked for"))
+        return self._done(at)
+
+    def stop(self, at: Moment) -> list[Action]:
+        self._happen(Event.STOP, at, Why(Cause.DISCONNECT, "stopping"))
+        return self._done(at)
+
+    def test_requested(self, at: Moment) -> list[Action]:
+        """The venue wants to know whether we live."""
+        if self._is_connected():
+            self._requests.send(Ask.TEST, self._venue.ask_test, at)
+        return self._done(at)
+
+    def replied(self, payload: bytes, at: Moment) -> list[Action]:
+        try:
+            reply = self._venue.read_reply(payload)
+        except VenueFault as fault:
+            self._stray(str(fault))
+            return self._done(at)
+        request = self._requests.take(reply.id)
+        if request is None:
+            self._stray(f"{reply.refusal.code} {reply.refusal.reason}" if reply.refusal else f"id {reply.id}")
+            return self._done(at)
+        if reply.server_ns:
+            self.clock_offset_ns = reply.server_ns - (request.sent.wall_ns + at.wall_ns) // 2
+        if reply.refusal is None:
+            self.channels.answered(request, reply.accepted, "not acknowledged", at)
+        else:
+            self._refused(request, reply.refusal, at)
+        return self._done(at)
+
+    def broken(
+        self, kind: Kind, instrument: str, at: Moment, *, since_ns: int, recv_ns: int, expected: int, got: int
+    ) -> list[Action]:
+        """A message did not follow that of `since_ns` (0: not known): something from `expected` to `got` is missing."""
+        since_ns = since_ns or self._known_ns
+        if kind is Kind.BOOK:
+            self.channels.broken(instrument, at, since_ns=since_ns, expected=expected, got=got)
+        else:  # nothing to resubscribe: a trade is sent once
+            gap = Gap(
+                cause=Cause.SEQUENCE,
+                kind=kind,
+                instrument=instrument,
+                from_ns=since_ns,
+                to_ns=recv_ns,
+                first_missing=expected,
+                last_missing=got - 1,
+                count=got - expected,
+            )
+            self.outbox.report(gap)
+        return self._done(at)
+
+    def resync(self, instrument: str, at: Moment) -> list[Action]:
+        self.channels.resync(instrument, at)
+        return self._done(at)
+
+    def tick(self, at: Moment) -> list[Action]:
+        """To be called some ten times a second."""
+        if at.mono_ns - self._tick_ns >= STALL_NS:
+            self._excused_ns = at.mono_ns
+        self._tick_ns = at.mono_ns
+        if self.state is FeedState.WAITING and at.mono_ns >= self._due_ns and self.channels.subscriptions:
+            self._happen(Event.DUE, at, _OF_ITSELF)
+        if self._is_connected():
+            self._watch_silence(at)
+        if self._is_connected():
+            self._watch_requests(at)
+        if self._is_connected():
+            self.channels.watch(at, self._excused_ns)
+        return self._done(at)
+
+    # ---------------------------------------------------------------- the table at work
+
+    def _happen(self, event: Event, at: Moment, why: Why) -> None:
+        self.state, steps = TABLE[self.state, event]
+        for step in steps:
+            self._perform(step, at, why)
+
+    def _perform(self, step: Step, at: Moment, why: Why) -> None:
+        match step:
+            case Step.CONNECT:
+                self.outbox.put(Connect())
+            case Step.GREET:
+                self._greet(at)
+            case Step.CLOSE:
+                self.outbox.put(Close(why.detail))
+            case Step.OPEN_HOLE:
+                self._lose(why, at)
+            case Step.FORGET:
+                self._requests.clear()
+                self.channels.lose(at)
+            case Step.WAIT:
+                self._wait(why, at)
+            case Step.HURRY:
+                self._due_ns = max(at.mono_ns, self._quiet_ns)
+                self._live_ns = 0
+            case Step.REJOICE:
+                self._rejoice(at)
+
+    def _greet(self, at: Moment) -> None:
+        if self._connected_ns:
+            self.reconnects += 1
+        self._connected_ns = self._frames_ns = at.mono_ns
+        self._frames = self._heard.frames()
+        self._requests.send(Ask.HEARTBEAT, lambda id: self._venue.ask_heartbeat(id, self._limits.heartbeat_s), at)
+
+    def _rejoice(self, at: Moment) -> None:
+        self._live_ns = at.mono_ns
+        took_s = round((at.mono_ns - self._connected_ns) / NS_PER_S, 3)
+        self.outbox.tell(
+            LogEvent.SESSION_LIVE, channels=len(self.channels.asked), live=self.channels.live(), took_s=took_s
+        )
+
+    def _wait(self, why: Why, at: Moment) -> None:
+        if self._live_ns and at.mono_ns - self._live_ns >= FORGIVE * self._waited_ns:
+            self._losses = 0
+        self._live_ns = 0
+        self._waited_ns = self._backoff.longest_ns() if why.slow else self._backoff.wait_ns(self._losses)
+        self._losses += 1
+        self._due_ns = max(at.mono_ns + self._waited_ns, self._quiet_ns)
+        wait_s = round((self._due_ns - at.mono_ns) / NS_PER_S, 3)
+        self.outbox.tell(LogEvent.SESSION_LOST, reason=why.detail, losses=self._losses, wait_s=wait_s)
+
+    def _is_connected(self) -> bool:
+        return self.state in (FeedState.SUBSCRIBING, FeedState.LIVE)
+
+    # ---------------------------------------------------------------- watching, answers
+
+    def _watch_silence(self, at: Moment) -> None:
+        frames = self._heard.frames()
+        if frames != self._frames:
+            self._frames = frames
+            self._frames_ns = at.mono_ns
+        silent_ns = at.mono_ns - max(self._frames_ns, self._excused_ns)
+        if silent_ns >= self._limits.silent_s * NS_PER_S:
+            self._happen(Event.FAULT, at, Why(Cause.STALE, f"nothing received for {silent_ns / NS_PER_S:.1f} s"))
+
+    def _watch_requests(self, at: Moment) -> None:
+        for request in self._requests.take_overdue(at.mono_ns, self._excused_ns):
+            if request.ask is Ask.HEARTBEAT:
+                self._happen(Event.FAULT, at, Why(Cause.DISCONNECT, "no answer to set_heartbeat"))
+                return
+            self.channels.answered(request, frozenset(), "no answer", at)
+
+    def _refused(self, request: Request, refusal: Refusal, at: Moment) -> None:
+        """The venue answered with an error."""
+        detail = f"{refusal.code} {refusal.reason}"
+        match refusal.trouble:
+            case Trouble.MAINTENANCE:
+                self._happen(Event.FAULT, at, Why(Cause.MAINTENANCE, detail, expected=True, slow=True))
+            case Trouble.CLOSED:
+                self._happen(Event.FAULT, at, Why(Cause.REFUSED, detail, slow=True))
+            case Trouble.HASTE:
+                self._credits.drain(at.mono_ns)
+                self._quiet_ns = at.mono_ns + self._credits.full_in_ns(at.mono_ns)
+                self.outbox.tell(LogEvent.SESSION_HASTY, reason=detail)
+                self.channels.answered(request, frozenset(), detail, at)
+            case Trouble.RAW if not self.channels.without_login:
+                self.outbox.tell(LogEvent.RAW_REFUSED, reason=detail)
+                self.channels.without_login = True
+                self.channels.ask_again(request.subscriptions, at)
+                self.channels.assign(self.channels.asked, at)
+            case _ if request.ask is Ask.HEARTBEAT:
+                self._happen(Event.FAULT, at, Why(Cause.DISCONNECT, detail))
+            case _:
+                self.channels.refused(request, detail, at)
+
+    def _stray(self, reason: str) -> None:
+        self.strays += 1
+        self.outbox.tell(LogEvent.REPLY_STRANGE, reason=reason)
+
+    # ---------------------------------------------------------------- the hole of the whole feed
+
+    def _lose(self, why: Why, at: Moment) -> None:
+        """FEED-1: from the last message on, everything is missing."""
+        self._known_ns = max(self._known_ns, self._heard.last_ns())
+        if self._hole is not None and why.expected and not self._hole.expected:
+            self._close_hole(at.wall_ns)  # from here on, the venue itself says why
+            self._known_ns = at.wall_ns
+        if self._hole is None and self.channels.subscriptions:
+            self._open_hole(why)
+
+    def _open_hole(self, why: Why) -> None:
+        self._hole = Gap(cause=why.cause, from_ns=self._known_ns, expected=why.expected, detail=why.detail)
+        self.channels.feed_hole_ns = self._known_ns
+        self.outbox.report(self._hole)
+
+    def _close_hole(self, to_ns: int) -> None:
+        assert self._hole is not None
+        self.outbox.finish(self._hole, to_ns)
+        self._hole = None
+        self.channels.feed_hole_ns = 0
+
+    def _judge_hole(self, at: Moment) -> None:
+        """It ends when every channel is whole, or is refused and so has, or will have, a hole of its own."""
+        if self._hole is None:
+            return
+        missing = [s for s in self.channels.expected(at) if s.place is not Place.LIVE]
+        if any(s.hole is None and s.place is not Place.REFUSED for s in missing):
+            return
+        for subscription in missing:
+            if subscription.hole is None and not subscription.missing_ns:
+                subscription.lack(Cause.REFUSED, subscription.detail, self._hole.from_ns)
+        whole = [s.whole_ns for s in self.channels.expected(at) if s.place is Place.LIVE]
+        self._close_hole(max(whole, default=at.wall_ns))
+
+    # ---------------------------------------------------------------- the end of every call
+
+    def _done(self, at: Moment) -> list[Action]:
+        if self._is_connected() or not self.channels.subscriptions:
+            self._judge_hole(at)
+        if self._is_connected() and at.mono_ns >= self._quiet_ns:
+            self.channels.pump(at)
+        if self.state is FeedState.SUBSCRIBING and self.channels.settled(at):
+            self._happen(Event.SETTLED, at, _OF_ITSELF)
+        return self.outbox.take()

@@ -1,0 +1,1 @@
+"""What exchanges say, one module for each: requests to bytes, replies to values. No I/O, no clock, no state."""

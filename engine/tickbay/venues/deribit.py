@@ -1,0 +1,114 @@
+"""Deribit, API v2: JSON-RPC over WebSocket. Channels, requests, replies and errors; https://docs.deribit.com.
+
+Kept here: what an instrument is (strike, expiry, currency) is never read out of its name. A channel's name is taken
+apart only at the dots that we ourselves put into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from tickbay.errors import VenueFault
+from tickbay.record import Kind
+from tickbay.venues.venue import Channel, Refusal, Reply, Trouble
+
+NAME_BYTES_MAX = 48  # RECORD_INSTRUMENT_MAX: a longer name could not be recorded
+INTERVALS = frozenset({"raw", "100ms", "agg2"})
+KINDS = frozenset({"future", "option", "spot", "future_combo", "option_combo"})
+ENVELOPE_BYTES = 110  # a subscribe request around its channels, with an id of 20 digits
+
+# The codes that need a branch; every other one means that the request was refused.
+TROUBLES = {
+    10028: Trouble.HASTE,  # too_many_requests; the venue ends the session afterwards
+    10066: Trouble.HASTE,  # too_many_concurrent_requests
+    11051: Trouble.MAINTENANCE,  # system_maintenance
+    11056: Trouble.CLOSED,  # unauthenticated_public_requests_temporarily_disabled
+    13028: Trouble.MAINTENANCE,  # temporarily_unavailable
+    13503: Trouble.MAINTENANCE,  # unavailable
+    13778: Trouble.RAW,  # raw_subscriptions_not_available_for_unauthorized
+}
+
+
+def channel(name: str) -> Channel:
+    if not name.isascii() or not name.isprintable() or any(mark in name for mark in ' "\\'):
+        raise VenueFault(f"no channel of Deribit: {name[:80]!r}")
+    match name.split("."):
+        case ["ticker", instrument, interval] if interval in INTERVALS:
+            return Channel(name, Kind.QUOTE, _checked(instrument, name))
+        case ["book", instrument, interval] if interval in INTERVALS:
+            return Channel(name, Kind.BOOK, _checked(instrument, name))
+        case ["trades", kind, currency, interval] if kind in KINDS and currency and interval in INTERVALS:
+            return Channel(name, Kind.TRADE, "")
+        case ["trades", instrument, interval] if interval in INTERVALS:
+            return Channel(name, Kind.TRADE, _checked(instrument, name))
+    raise VenueFault(f"no channel that we record: {name[:80]!r}")
+
+
+def without_login(name: str) -> str:
+    return name.removesuffix(".raw") + ".100ms" if name.endswith(".raw") else name
+
+
+def ask_heartbeat(id: int, interval_s: int) -> bytes:
+    return _request(id, "public/set_heartbeat", {"interval": interval_s})
+
+
+def ask_test(id: int) -> bytes:
+    return _request(id, "public/test", {})
+
+
+def ask_subscribe(id: int, names: Sequence[str]) -> bytes:
+    return _request(id, "public/subscribe", {"channels": list(names)})
+
+
+def ask_unsubscribe(id: int, names: Sequence[str]) -> bytes:
+    return _request(id, "public/unsubscribe", {"channels": list(names)})
+
+
+def request_bytes(names: Sequence[str]) -> int:
+    return ENVELOPE_BYTES + sum(len(name) + 3 for name in names)  # quotes and a comma each
+
+
+def read_reply(payload: bytes) -> Reply:
+    try:
+        message = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise VenueFault(f"a reply that is no JSON: {error}") from error
+    if not isinstance(message, dict) or not ("result" in message or "error" in message):
+        raise VenueFault("a message that is no reply")
+    id = message.get("id")
+    result = message.get("result")
+    names = frozenset(name for name in result if isinstance(name, str)) if isinstance(result, list) else frozenset()
+    return Reply(id if type(id) is int else None, names, _refusal(message.get("error")), _server_ns(message))
+
+
+def _request(id: int, method: str, params: dict[str, Any]) -> bytes:
+    return orjson.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+
+
+def _checked(instrument: str, name: str) -> str:
+    if not 0 < len(instrument) <= NAME_BYTES_MAX:
+        raise VenueFault(f"an instrument's name of {len(instrument)} bytes in {name[:80]!r}")
+    return instrument
+
+
+def _refusal(error: Any) -> Refusal | None:
+    if error is None:
+        return None
+    if not isinstance(error, dict) or type(error.get("code")) is not int:
+        raise VenueFault("an error without a code")
+    code = error["code"]
+    reason = str(error.get("message", ""))
+    data = error.get("data")
+    if isinstance(data, dict) and "reason" in data:
+        reason = f"{reason}: {data['reason']}"
+    return Refusal(TROUBLES.get(code, Trouble.REFUSED), code, reason[:120])
+
+
+def _server_ns(message: dict[str, Any]) -> int:
+    came, went = message.get("usIn"), message.get("usOut")
+    if type(came) is not int or type(went) is not int:
+        return 0
+    return (came + went) // 2 * 1000

@@ -1,0 +1,74 @@
+"""What a session needs to know of a venue's protocol: how to ask, and what an answer means.
+
+In: names of channels, and the bytes of replies. Out: the bytes of requests, and a Reply. A venue is a module or
+object that has these functions; it does no I/O, reads no clock and remembers nothing. The ticks themselves never come
+here: native/decode_*.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from tickbay.record import Kind
+
+
+class Trouble(Enum):
+    """What a venue's error asks of us, one branch of the session each."""
+
+    REFUSED = "refused"  # this request, or a channel of it: ask again later, in smaller parts
+    RAW = "raw"  # unthrottled channels need a login: take the throttled ones
+    HASTE = "haste"  # we asked too much: ask nothing for a while, and expect to be cut off
+    MAINTENANCE = "maintenance"  # announced: come back slowly
+    CLOSED = "closed"  # public data is not given without a login now: come back slowly
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One subscription. `instrument` is empty where it covers many (all trades of a currency)."""
+
+    name: str
+    kind: Kind
+    instrument: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    trouble: Trouble
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a request of ours. `id` is None when the venue could not tell which request it means."""
+
+    id: int | None
+    accepted: frozenset[str]  # names of channels, in a reply that lists them
+    refusal: Refusal | None
+    server_ns: int  # the venue's clock, in the middle of its work on the request; 0 when it does not say
+
+
+class Venue(Protocol):
+    def channel(self, name: str) -> Channel:
+        """VenueFault for a name of which we could not record what it brings."""
+
+    def without_login(self, name: str) -> str:
+        """The channel to take in place of one that needs a login; the same one where it does not."""
+
+    def ask_heartbeat(self, id: int, interval_s: int) -> bytes: ...
+
+    def ask_test(self, id: int) -> bytes:
+        """The answer to a test request."""
+
+    def ask_subscribe(self, id: int, names: Sequence[str]) -> bytes: ...
+
+    def ask_unsubscribe(self, id: int, names: Sequence[str]) -> bytes: ...
+
+    def request_bytes(self, names: Sequence[str]) -> int:
+        """At most how long a request for these channels is."""
+
+    def read_reply(self, payload: bytes) -> Reply:
+        """VenueFault when it is no reply."""

@@ -15,8 +15,8 @@ cdef class FeedListener(WSListener):
 
     def __cinit__(self, handler, Ring quote not None, Ring trade not None, Ring book not None, *, uint32_t full_wait_ms=200,
                   Py_ssize_t frame_bytes_max=8 << 20, uint64_t instruments_max=1 << 14):
-        if instruments_max & (instruments_max - 1) or instruments_max == 0:
-            raise ValueError("instruments_max is a power of two")
+        if instruments_max & (instruments_max - 1) or instruments_max < 4:
+            raise ValueError("instruments_max is a power of two, at least 4")
         if (quote.use().kind, trade.use().kind, book.use().kind) != (c.RECORD_QUOTE, c.RECORD_TRADE, c.RECORD_BOOK):
             raise ValueError("the rings are those of quotes, trades and books, in this order")
         self.entries = <c.continuity_entry *> PyMem_Calloc(instruments_max, sizeof(c.continuity_entry))
@@ -26,7 +26,7 @@ cdef class FeedListener(WSListener):
         self.frame_bytes_max = frame_bytes_max
         self.handler = handler
         self.rings = (quote, trade, book)
-        c.feed_init(&self.feed, quote.use(), trade.use(), book.use(), full_wait_ms)
+        c.feed_init(&self.feed, quote.use(), trade.use(), book.use(), full_wait_ms, self.entries, instruments_max)
 
     def __dealloc__(self):
         PyMem_Free(self.entries)
@@ -36,7 +36,12 @@ cdef class FeedListener(WSListener):
             raise ValueError(f"connection epoch {conn} does not follow {self.feed.conn}")
         self.transport = None
         self.fragments = None
-        c.feed_connect(&self.feed, conn, self.entries, self.instruments_max)
+        c.feed_connect(&self.feed, conn)
+
+    def remember_trade(self, bytes instrument not None, uint64_t trade_seq):
+        cdef char name[c.RECORD_INSTRUMENT_MAX]
+        pad(name, sizeof(name), instrument)
+        c.feed_remember_trade(&self.feed, name, trade_seq)
 
     def counters(self):
         return self.feed.counters

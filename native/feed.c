@@ -15,7 +15,8 @@
 
 static const enum record_kind KINDS[] = {RECORD_QUOTE, RECORD_TRADE, RECORD_BOOK};
 
-void feed_init(struct feed *feed, struct ring *quote, struct ring *trade, struct ring *book, uint32_t full_wait_ms)
+void feed_init(struct feed *feed, struct ring *quote, struct ring *trade, struct ring *book, uint32_t full_wait_ms,
+               struct continuity_entry *entries, uint64_t capacity)
 {
     assert(quote->kind == RECORD_QUOTE && trade->kind == RECORD_TRADE && book->kind == RECORD_BOOK);
     memset(feed, 0, sizeof *feed);
@@ -23,17 +24,36 @@ void feed_init(struct feed *feed, struct ring *quote, struct ring *trade, struct
     feed->rings[RECORD_TRADE] = trade;
     feed->rings[RECORD_BOOK] = book;
     feed->full_wait_ms = full_wait_ms;
+    continuity_init(&feed->continuity, entries, capacity);
 }
 
-void feed_connect(struct feed *feed, uint32_t conn, struct continuity_entry *entries, uint64_t capacity)
+void feed_connect(struct feed *feed, uint32_t conn)
 {
     assert(conn > feed->conn); /* rows of two connections are told apart by it */
+    struct continuity *table = &feed->continuity;
     feed->conn = conn;
     feed->unchecked_count = 0;
-    memset(entries, 0, capacity * sizeof *entries);
-    continuity_init(&feed->continuity, entries, capacity);
+    /* Instruments expire and nothing else takes them out of the table: one that is half full starts empty. */
+    bool keep = table->used <= table->capacity / 2;
+    for (uint64_t i = 0; keep && i < table->capacity; i++) {
+        struct continuity_entry *entry = &table->entries[i];
+        entry->change_id = 0;
+        entry->quote_ns = entry->trade_ns = entry->book_ns = 0;
+        entry->book_state = BOOK_NONE;
+    }
+    if (!keep) {
+        memset(table->entries, 0, table->capacity * sizeof *table->entries);
+        continuity_init(table, table->entries, table->capacity);
+    }
     for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++)
         ring_set_conn(feed->rings[KINDS[i]], conn);
+}
+
+void feed_remember_trade(struct feed *feed, const char instrument[RECORD_INSTRUMENT_MAX], uint64_t trade_seq)
+{
+    struct continuity_entry *entry = continuity_find(&feed->continuity, instrument);
+    if (entry != NULL && trade_seq > entry->trade_seq)
+        entry->trade_seq = trade_seq;
 }
 
 /* At least `count` slots of `kind`, claimed. */

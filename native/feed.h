@@ -79,10 +79,15 @@ struct feed {
     uint32_t full_wait_ms;
 };
 
-/* `quote`, `trade` and `book` are attached and taken over by ring_produce(). The feed starts without a connection. */
-void feed_init(struct feed *feed, struct ring *quote, struct ring *trade, struct ring *book, uint32_t full_wait_ms);
-/* A new connection, with its epoch: the continuity table starts empty, over `entries` (zeroed here). */
-void feed_connect(struct feed *feed, uint32_t conn, struct continuity_entry *entries, uint64_t capacity);
+/* `quote`, `trade` and `book` are attached and taken over by ring_produce(); `entries` are zeroed memory for the continuity
+ * table, which stays the caller's. The feed starts without a connection. */
+void feed_init(struct feed *feed, struct ring *quote, struct ring *trade, struct ring *book, uint32_t full_wait_ms,
+               struct continuity_entry *entries, uint64_t capacity);
+/* A new connection, with its epoch. Books start anew; trade sequences go on, so that what was traded meanwhile is known to be
+ * missing, to the number. */
+void feed_connect(struct feed *feed, uint32_t conn);
+/* The last trade of an instrument that an earlier process recorded: the next one must follow it. Before any frame. */
+void feed_remember_trade(struct feed *feed, const char instrument[RECORD_INSTRUMENT_MAX], uint64_t trade_seq);
 
 /* One whole frame. `waited_ms` is how long the caller has waited for this frame's ring already. Returns enum feed_tell bits;
  * `*report` is filled as far as the bits say. */

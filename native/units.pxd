@@ -252,8 +252,10 @@ cdef extern from "feed.h" nogil:
         uint64_t lost_records
     struct feed:
         feed_counters counters
-    void feed_init(feed *feed, ring *quote, ring *trade, ring *book, uint32_t full_wait_ms)
-    void feed_connect(feed *feed, uint32_t conn, continuity_entry *entries, uint64_t capacity)
+    void feed_init(feed *feed, ring *quote, ring *trade, ring *book, uint32_t full_wait_ms, continuity_entry *entries,
+                   uint64_t capacity)
+    void feed_connect(feed *feed, uint32_t conn)
+    void feed_remember_trade(feed *feed, const char *instrument, uint64_t trade_seq)
     unsigned feed_frame(feed *feed, const char *frame, size_t length, int64_t recv_ns, uint32_t waited_ms, feed_report *report)
     feed_finding feed_next(feed *feed, feed_found *found)
     unsigned feed_settle(feed *feed, record_kind kind, int closing, feed_report *report)

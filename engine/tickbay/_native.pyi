@@ -224,7 +224,11 @@ class FeedListener(WSListener):
         instruments_max: int = 1 << 14,
     ) -> None: ...
     def start(self, conn: int) -> None:
-        """A new connection with a greater epoch: continuity starts anew, frames of an older connection are ignored."""
+        """A new connection with a greater epoch: books start anew, trade sequences go on, frames of an older connection are
+        ignored."""
+
+    def remember_trade(self, instrument: bytes, trade_seq: int) -> None:
+        """The last trade that an earlier process recorded: a hole before the first one of this process is a break too."""
 
     @property
     def conn(self) -> int: ...

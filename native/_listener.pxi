@@ -134,6 +134,7 @@ cdef class FeedListener(WSListener):
     cdef tell_finding(self, c.feed_finding finding, c.feed_found *found):
         instrument = unpad(found.instrument, c.RECORD_INSTRUMENT_MAX)
         if finding == c.FEED_BREAK:
-            self.handler.on_break(<int> found.kind, instrument, found.expected, found.got, found.recv_ns)
+            self.handler.on_break(<int> found.kind, instrument, found.expected, found.got, found.recv_ns,
+                                  found.since_ns)
         else:
             self.handler.on_book_whole(instrument, found.recv_ns)

@@ -265,6 +265,7 @@ static enum feed_finding check_books(struct feed *feed, struct feed_found *found
     feed->unchecked_count = 0;
     const struct continuity_entry *entry = continuity_find(&feed->continuity, books->head.instrument);
     bool broken = entry != NULL && entry->book_state == BOOK_BROKEN;
+    found->since_ns = entry != NULL ? entry->book_ns : 0;
     enum feed_finding finding =
         judge(&feed->counters, continuity_book(&feed->continuity, books, count, &found->expected));
     found->instrument = books->head.instrument;
@@ -283,6 +284,8 @@ static enum feed_finding check_trade(struct feed *feed, struct feed_found *found
     found->instrument = trade->head.instrument;
     found->got = trade->trade_seq;
     found->recv_ns = trade->head.recv_ns;
+    const struct continuity_entry *entry = continuity_find(&feed->continuity, trade->head.instrument);
+    found->since_ns = entry != NULL ? entry->trade_ns : 0;
     return judge(&feed->counters, continuity_trade(&feed->continuity, trade, &found->expected));
 }
 

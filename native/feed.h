@@ -50,6 +50,7 @@ struct feed_found {
     uint64_t expected;      /* the id that should have come before (book) or now (trade) */
     uint64_t got;           /* prev_change_id (book) or trade_seq (trade) */
     int64_t recv_ns;
+    int64_t since_ns;       /* recv_ns of its message before, on this connection; 0: there was none */
 };
 
 struct feed_counters { /* since feed_init() */

@@ -231,6 +231,7 @@ cdef extern from "feed.h" nogil:
         uint64_t expected
         uint64_t got
         int64_t recv_ns
+        int64_t since_ns
     struct feed_counters:
         uint64_t frames
         uint64_t bytes

@@ -198,7 +198,9 @@ class FeedHandler(Protocol):
     def on_undecodable(self, payload: bytes, recv_ns: int) -> None:
         """Also a message in several frames that is longer than frame_bytes_max: its first frame_bytes_max + 1 bytes."""
 
-    def on_break(self, kind: int, instrument: bytes, expected: int, got: int, recv_ns: int) -> None:
+    def on_break(
+        self, kind: int, instrument: bytes, expected: int, got: int, recv_ns: int, since_ns: int
+    ) -> None:
         """A book (once until it is whole again) or a trade did not follow; feed.h, struct feed_found."""
 
     def on_book_whole(self, instrument: bytes, recv_ns: int) -> None:

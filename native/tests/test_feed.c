@@ -148,7 +148,8 @@ static void a_broken_book_is_told_once_and_its_snapshot_too(void)
     feed_next(&feed, &found);
     check(take(book("ETH-1", 14, 13, 2), 5) == FEED_TELL_RECORDS, "a change that does not follow is recorded");
     check(feed_next(&feed, &found) == FEED_BREAK, "and told");
-    check(found.kind == RECORD_BOOK && found.expected == 10 && found.got == 13 && found.recv_ns == 5, "what was expected");
+    check(found.kind == RECORD_BOOK && found.expected == 10 && found.got == 13, "what was expected");
+    check(found.since_ns == 1 && found.recv_ns == 5, "and between which times it is missing");
     check(strcmp(found.instrument, "ETH-1") == 0, "of which instrument");
     check(feed_next(&feed, &found) == FEED_NOTHING, "once");
     take(book("ETH-1", 15, 14, 1), 6);
@@ -169,6 +170,7 @@ static void a_missing_trade_is_told(void)
     take(trade("ETH-1", 7), 2);
     check(feed_next(&feed, &found) == FEED_BREAK, "a jump");
     check(found.kind == RECORD_TRADE && found.expected == 5 && found.got == 7, "which are missing");
+    check(found.since_ns == 1 && found.recv_ns == 2, "and between which times");
     check(feed_next(&feed, &found) == FEED_NOTHING, "once");
     end();
 }

@@ -47,7 +47,8 @@ uint32_t crc32c_portable(uint32_t crc, const void *bytes, size_t length)
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-__attribute__((target("sse4.2"))) static uint32_t crc32c_instruction(uint32_t crc, const void *bytes, size_t length)
+__attribute__((target("sse4.2")))
+static uint32_t crc32c_instruction(uint32_t crc, const void *bytes, size_t length)
 {
     const unsigned char *at = bytes;
     uint64_t state = ~crc;
@@ -72,7 +73,8 @@ static int has_instruction(void)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 
-__attribute__((target("arch=armv8-a+crc"))) static uint32_t crc32c_instruction(uint32_t crc, const void *bytes, size_t length)
+__attribute__((target("arch=armv8-a+crc")))
+static uint32_t crc32c_instruction(uint32_t crc, const void *bytes, size_t length)
 {
     const unsigned char *at = bytes;
     crc = ~crc;

@@ -237,7 +237,9 @@ static uint64_t run_length(const struct ring *ring, uint64_t seq, uint64_t head,
  * ThreadSanitizer, and meant: the alternative, atomic words on both sides, would make the decoder store every field
  * atomically, and the claim tells afterwards whether these bytes are worth anything (RING-1). Nothing here branches on
  * them. Words instead of memcpy(), because ThreadSanitizer watches memcpy() even in here; compilers make it one. */
-__attribute__((no_sanitize("thread"))) static void copy_racing(uint64_t *restrict out, const uint64_t *restrict in, uint64_t words)
+typedef uint64_t __attribute__((may_alias)) record_word; /* a record's fields have other types */
+__attribute__((no_sanitize("thread")))
+static void copy_racing(record_word *restrict out, const record_word *restrict in, uint64_t words)
 {
     for (uint64_t i = 0; i < words; i++) {
         out[i] = in[i];
@@ -256,7 +258,7 @@ enum ring_result ring_read(const struct ring *ring, uint64_t seq, uint64_t limit
         return RING_LAPPED;
     }
     uint64_t run = run_length(ring, seq, end, max);
-    copy_racing(out, (const uint64_t *)(const void *)slot(ring, seq), run * ring->record_size / sizeof(uint64_t));
+    copy_racing(out, (const record_word *)(const void *)slot(ring, seq), run * ring->record_size / sizeof(record_word));
     /* RING-1. Pairs with the release fence in ring_claim(): the claim is loaded after the last byte of the copy, so if a
      * byte came from a later lap, this claim is at least that lap's. */
     atomic_thread_fence(memory_order_acquire);

@@ -82,8 +82,8 @@ uint64_t ring_durable(const struct ring *ring);
 /* The oldest sequence that can still be read (may already be overwritten when you use it). */
 uint64_t ring_oldest(const struct ring *ring);
 
-/* Reader: copy up to `max` records from sequence `seq` on, not beyond `limit` (inclusive; UINT64_MAX: up to head), to `out`;
- * *count is how many. Whole records only. */
+/* Reader: copy up to `max` records from sequence `seq` on, not beyond `limit` (inclusive; UINT64_MAX: up to head), to `out`
+ * (aligned to 8 bytes); *count is how many. Whole records only. */
 enum ring_result ring_read(const struct ring *ring, uint64_t seq, uint64_t limit, uint64_t max, void *out, uint64_t *count);
 
 /* Journal only (it is never lapped, RING-2): the records from `seq` on, in place, up to `max`. Valid until ring_set_durable()

@@ -1,0 +1,102 @@
+"""Which instruments and channels the rules want. Pure.
+
+In: the rules, what is listed, open interest. Out: units, each a set of channels that belong on one feed: the ticker
+and book of an instrument, or the trades of a currency and kind.
+
+Trades always come by the venue's wildcard channel, once per currency and kind: it includes instruments that are
+listed later, from their first trade on. So a rule that is narrowed by top, days_max or names still records every
+trade of its currency and kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tickbay.config import Select
+from tickbay.instrument import Instrument
+
+DAY_NS = 86_400 * 10**9
+
+
+class Market(NamedTuple):
+    """What the venue lists together."""
+
+    currency: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What the venue listed at one time."""
+
+    instruments: Mapping[Market, Sequence[Instrument]]
+    open_interest: Mapping[str, float]  # by name; for markets that a rule ranks
+
+
+@dataclass(slots=True)
+class Unit:
+    """Channels that stay together on one feed."""
+
+    channels: list[str] = field(default_factory=list)
+    expires_ns: int = 0  # 0: never
+
+    def add(self, channel: str) -> None:
+        if channel not in self.channels:
+            self.channels.append(channel)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    units: Mapping[str, Unit]  # by instrument, or by channel for the trades of many
+    instruments: frozenset[str]
+    unlisted: tuple[str, ...]  # names in the rules that the venue does not list
+
+
+def select(rules: Sequence[Select], listing: Listing, *, now_ns: int, selected: Collection[str] = ()) -> Selection:
+    """The rules united. `selected` is what was selected before: see _top()."""
+    units: dict[str, Unit] = {}
+    instruments: set[str] = set()
+    unlisted: set[str] = set()
+    for rule in rules:
+        live = [item for item in listing.instruments[market_of(rule)] if item.is_live(now_ns)]
+        unlisted |= set(rule.names) - {item.name for item in live}
+        chosen = _top(rule, [item for item in live if _fits(rule, item, now_ns)], listing.open_interest, selected)
+        for item in chosen:
+            instruments.add(item.name)
+            for word in rule.channels:
+                if word != "trades":
+                    unit = units.setdefault(item.name, Unit(expires_ns=item.expiration_ns))
+                    unit.add(f"{word}.{item.name}.{rule.interval}")
+        if "trades" in rule.channels:
+            channel = f"trades.{rule.kind}.{rule.currency}.{rule.interval}"
+            units.setdefault(channel, Unit()).add(channel)
+    return Selection(units, frozenset(instruments), tuple(sorted(unlisted)))
+
+
+def market_of(rule: Select) -> Market:
+    return Market(rule.currency, rule.kind)
+
+
+def _fits(rule: Select, item: Instrument, now_ns: int) -> bool:
+    if rule.names and item.name not in rule.names:
+        return False
+    # What never expires does not expire within so many days.
+    return not rule.days_max or 0 < item.expiration_ns <= now_ns + rule.days_max * DAY_NS
+
+
+def _top(
+    rule: Select, fitting: Sequence[Instrument], open_interest: Mapping[str, float], selected: Collection[str]
+) -> Sequence[Instrument]:
+    """The rule's `top` with the highest open interest. One that was selected before stays while it is at most a tenth
+    beyond the border: else those around the border would come and go with every refresh, each time with a hole.
+    """
+    if not rule.top:
+        return fitting
+    ranked = sorted(fitting, key=lambda item: (-open_interest.get(item.name, 0.0), item.name))
+    margin = rule.top + max(1, rule.top // 10)
+    staying = [item for item in ranked[:margin] if item.name in selected][: rule.top]
+    names = {item.name for item in staying}
+    coming = [item for item in ranked if item.name not in names][: rule.top - len(staying)]
+    return [*staying, *coming]

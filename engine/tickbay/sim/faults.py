@@ -1,0 +1,109 @@
+"""Misbehaviour on request: what can be asked for, in which words, and when it is due. Pure.
+
+A fault is one line, on the command line (`--fault`), in a file (`--faults`) or posted to /sim/fault while running:
+
+    drop channel=book.ETH-* after=5000
+
+The first word is the action, the rest says where and when; see ACTIONS and Fault.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from tickbay.errors import ConfigError
+
+# Action → (keys that it takes besides at, after and connection; what it does).
+FRAME_ACTIONS = {
+    "drop": "the next frame of a channel is never sent (a book's chain breaks, a trade is missing)",
+    "duplicate": "the next frame is sent twice",
+    "reorder": "the next frame is sent after the following one of its channel",
+    "malformed": "the next frame is sent with bytes that are no JSON in its middle",
+    "truncated": "the next frame ends in the middle of its JSON",
+}
+CONNECTION_ACTIONS = {
+    "oversized": "a frame of `bytes` is sent",
+    "stall": "nothing at all is sent for `seconds`, then everything that was due",
+    "half_open": "the connection is neither written, read nor closed any more",
+    "close": "the connection is closed with `code` and `reason`",
+    "kill": "the TCP connection is reset",
+    "too_slow": "the client is told that it reads too slowly, and closed",
+}
+VENUE_ACTIONS = {
+    "refuse": "subscriptions to `channel` are left out of the reply, `count` times",
+    "list": "instrument `name` is listed",
+    "expire": "instrument `name` is delivered: it ends on every channel and in REST",
+    "maintenance": "`state=on`: announced, all connections closed, requests answered 11051; `state=off`: over",
+    "rest": "the next `count` REST requests are answered with `status` (429, 500 …), or not at all with status=timeout",
+}
+ACTIONS = FRAME_ACTIONS | CONNECTION_ACTIONS | VENUE_ACTIONS
+COUNT_MAX = 1_000_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Fault:
+    """One request to misbehave. `count` goes down with each time."""
+
+    action: str
+    connection: int = 0  # the n-th that was opened, from 1; 0: the first that it fits
+    channel: str = "*"  # pattern
+    count: int = 1  # times; for `refuse`, 0: for ever
+    at: float = 0.0  # not before so many seconds since the data began
+    after: int = 0  # not before so many data frames on that connection
+    seconds: float = 5.0
+    bytes: int = 9 << 20  # above the 8 MiB that a client should take
+    code: int = 1000
+    reason: str = ""
+    name: str = ""
+    state: str = "on"
+    status: str = "500"
+
+    @property
+    def of_frame(self) -> bool:
+        return self.action in FRAME_ACTIONS
+
+    def due(self, connection: int, seconds: float, frames: int) -> bool:
+        """Whether it may happen now on `connection`, which has sent `frames`."""
+        return self.connection in (0, connection) and seconds >= self.at and frames >= self.after
+
+    def covers(self, channel: str) -> bool:
+        return fnmatchcase(channel, self.channel)
+
+
+def parse(line: str) -> Fault:
+    """`drop channel=book.ETH-* count=3`. ConfigError where it is not understood."""
+    words = line.split()
+    if not words:
+        raise ConfigError("a fault without words; known are " + ", ".join(ACTIONS))
+    values: dict[str, object] = {"action": words[0]}
+    for word in words[1:]:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"fault {line!r}: {word!r} is not KEY=VALUE")
+        values[key] = value
+    return build(values)
+
+
+def build(values: dict[str, object]) -> Fault:
+    """From the words of a line or the keys of a JSON object. ConfigError where they are not understood."""
+    fields = {field.name: field for field in dataclasses.fields(Fault)}
+    action = str(values.get("action", ""))
+    if action not in ACTIONS:
+        raise ConfigError(f"fault {action!r}: unknown; known are " + ", ".join(ACTIONS))
+    fault = Fault(action=action)
+    for key, value in values.items():
+        if key not in fields:
+            raise ConfigError(f"fault {action}: unknown key {key}; known are " + ", ".join(fields))
+        try:
+            setattr(fault, key, type(getattr(fault, key))(str(value)))
+        except ValueError as error:
+            raise ConfigError(f"fault {action}: {key}={value} is not a number") from error
+    if not 0 <= fault.count <= COUNT_MAX:
+        raise ConfigError(f"fault {action}: count is 0 to {COUNT_MAX}")
+    if action in ("list", "expire") and not fault.name:
+        raise ConfigError(f"fault {action}: name=INSTRUMENT is missing")
+    if fault.status != "timeout" and not fault.status.isdigit():
+        raise ConfigError(f"fault {action}: status is an HTTP status or timeout")
+    return fault

@@ -1,0 +1,304 @@
+"""What all connections of the simulated venue share: instruments, channels, the clock, the misbehaviour asked for.
+
+In: Settings. Out: strips, snapshots and first tickers for connections; the position in time up to which frames are
+due. No I/O but the ledger's.
+
+Time is a position (loop, key): cycle number and place in the cycle. Paced, it moves with the clock and is one for all.
+Flat out, each connection has its own; a channel that returns on another connection continues behind where it was (`ahead`).
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tickbay.sim import frames, rows, strip
+from tickbay.sim.capture import Capture
+from tickbay.sim.faults import Fault
+from tickbay.sim.instruments import DAY_MS, Instrument, listing, named
+from tickbay.sim.ledger import Ledger, moved_one
+from tickbay.sim.market import Pace, Script, index_path, script
+from tickbay.sim.strip import Strip
+
+INTERVALS = ("raw", "100ms", "agg2")
+OPTION_LIKE_KINDS = ("option", "future", "spot", "option_combo", "future_combo")
+VIRTUAL_ORIGIN_MS = 1_795_219_200_000  # 2026-11-21 00:00 UTC: where a virtual clock begins, and the day of its listing
+RECORDED_RATE = 100.0  # frames a second of a capture where no rate is given
+NO_LIMIT = 1 << 62
+RECORDED_BURST = 1000.0  # frames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `tickbay sim` was asked for."""
+
+    market: dict[str, int]
+    seed: int = 1
+    rate: float = 0.0  # data frames a second of all connections together; 0: as recorded
+    flat_out: bool = False
+    frames: int = 0  # then no more data; 0: for ever
+    virtual_clock: bool = False
+    hold: bool = False  # no data until told to start …
+    wait_channels: int = 0  # … or until so many channels are subscribed
+    settle_s: float = 0.1  # a new subscription's data begin when no other one came for so long
+    heartbeat_scale: float = 1.0  # of all of the venue's waiting times
+    slow_s: float = 30.0  # a client that takes nothing for so long is closed
+    limits: bool = True  # connections per address and credits
+    ledger: Path | None = None
+    captures: tuple[Path, ...] = ()
+    capture_interval: str = ""  # replaces the interval in recorded channel names
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A subscription that is understood. `instruments`: those it is about now, in listing order."""
+
+    name: str
+    kind: int  # rows.QUOTE …; 0: no data of an instrument (platform_state)
+    rank: int
+    instruments: tuple[Instrument, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One data message outside a tape: what goes to the socket, and what the ledger has of it."""
+
+    frame: bytes
+    kind: int
+    first_row: int
+    row_count: int
+    loop: int
+    clock_ms: int
+
+
+class Venue:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.capture = Capture(settings.captures, settings.capture_interval) if settings.captures else None
+        self._origin_ms = VIRTUAL_ORIGIN_MS if settings.virtual_clock else time.time_ns() // 1_000_000
+        if self.capture:
+            listed = [named(name, number, self._origin_ms) for number, name in enumerate(self.capture.names)]
+        else:
+            listed = listing(settings.market, self._origin_ms // DAY_MS * DAY_MS)
+        self.instruments = {item.name: item for item in listed}
+        self.pace = Pace.of(len(listed), virtual=settings.virtual_clock)
+        self.cycle_ms = self.pace.cycle_ms if settings.virtual_clock else 0
+        self.ledger = Ledger(
+            settings.ledger,
+            {
+                "seed": settings.seed,
+                "market": settings.market,
+                "cycle_ms": self.cycle_ms,
+                "captures": [str(path) for path in settings.captures],
+            },
+        )
+        self.faults = list(settings.faults)
+        self.maintenance = False
+        self.running = not settings.hold and not settings.wait_channels
+        self.started_s = time.monotonic()
+        self.frames_left = settings.frames or NO_LIMIT
+        self.loop, self.key = 0, 0
+        self.speed = 1.0
+        self._progress_us = 0.0
+        self._recorded_allowance = 0.0
+        self._next_number = len(listed)
+        self._tapes = 0
+        self._index: dict[str, list[float]] = {}
+        self._scripts: dict[str, Script] = {}
+        self._strips: dict[str, Strip] = {}
+        self._snapshot_rows: dict[str, int] = {}
+        self._reached: dict[str, tuple[int, int]] = {}
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def frames_sent(self) -> int:
+        """Data frames of all connections."""
+        return (self.settings.frames or NO_LIMIT) - self.frames_left
+
+    def start(self) -> None:
+        """Let the data flow."""
+        if not self.running:
+            self.running, self.started_s = True, time.monotonic()
+
+    def advance(self, passed_s: float) -> None:
+        """Paced: let venue time pass. One day of venue time at most, so that a clock step does no harm."""
+        if self.capture:
+            self._recorded_allowance = min(
+                RECORDED_BURST, self._recorded_allowance + passed_s * (self.settings.rate or RECORDED_RATE)
+            )
+            return
+        self._progress_us += min(passed_s * self.speed, 86_400.0) * 1e6
+        loop, in_cycle_us = divmod(int(self._progress_us), self.pace.cycle_us)
+        self.loop, self.key = loop, strip.due_key(in_cycle_us, 0, 0)
+
+    def take_recorded(self) -> bool:
+        """A capture: whether one more recorded frame may be sent now."""
+        if not self.settings.flat_out:
+            if self._recorded_allowance < 1.0:
+                return False
+            self._recorded_allowance -= 1.0
+        return True
+
+    def seconds(self) -> float:
+        """Since the data began."""
+        return time.monotonic() - self.started_s if self.running else 0.0
+
+    def clock_ms(self) -> int:
+        """What the times in the next frame count from."""
+        return VIRTUAL_ORIGIN_MS if self.settings.virtual_clock else time.time_ns() // 1_000_000
+
+    def reached(self, loop: int, key: int) -> None:
+        """Flat out: a connection has got so far; the farthest one is the venue's time."""
+        if self.settings.flat_out:
+            self.loop, self.key = max((self.loop, self.key), (loop, key))
+
+    def events_so_far(self, at_us: Sequence[int]) -> int:
+        """How many of events at these places in each cycle have happened until now."""
+        return self.loop * len(at_us) + bisect_left(at_us, self.key >> 24)
+
+    def trades_so_far(self, item: Instrument) -> int:
+        """A capture has no trades but those in it."""
+        found = self.script(item)
+        messages = 0 if self.capture else self.events_so_far(found.trade_at_us)
+        loops, message = divmod(messages, max(1, len(found.trade_at_us)))
+        return loops * len(found.trades) + found.trade_first[message]
+
+    def sent_clock_ms(self, loop: int, at_us: int) -> int:
+        """What clock_ms() was when an event of the past was sent; flat out, now."""
+        if self.settings.virtual_clock or self.settings.flat_out:
+            return self.clock_ms()
+        age_us = self._progress_us - loop * self.pace.cycle_us - at_us
+        return self.clock_ms() - int(age_us / 1000 / self.speed)
+
+    def used(self, fault: Fault) -> None:
+        """A fault has happened once."""
+        fault.count -= 1
+        if fault.count <= 0:
+            self.faults.remove(fault)
+
+    def next_tape(self) -> int:
+        self._tapes += 1
+        return self._tapes
+
+    # --- channels -----------------------------------------------------------------------------------------------------
+
+    def channel(self, name: str) -> Channel | None:
+        """What a channel's name stands for; None where the venue has no such channel (now)."""
+        parts = name.split(".")
+        if name in ("platform_state", "platform_state.public_methods_state") or (
+            parts[0] == "instrument" and len(parts) == 4
+        ):
+            return Channel(name, 0, 0, ())
+        if parts[-1] not in INTERVALS:
+            return None
+        interval = INTERVALS.index(parts[-1])
+        if parts[0] == "trades" and len(parts) == 4 and parts[1] in OPTION_LIKE_KINDS:
+            chosen = tuple(
+                item
+                for item in self.instruments.values()
+                if item.kind == parts[1] and parts[2] in ("any", item.currency)
+            )
+            return Channel(name, rows.TRADE, (12 if parts[2] == "any" else 9) + interval, chosen) if chosen else None
+        item = self.instruments.get(parts[1]) if len(parts) == 3 else None
+        kinds = {"ticker": rows.QUOTE, "trades": rows.TRADE, "book": rows.BOOK}
+        if item is None or parts[0] not in kinds:
+            return None
+        return Channel(name, kinds[parts[0]], 3 * (kinds[parts[0]] - 1) + interval, (item,))
+
+    def script(self, item: Instrument) -> Script:
+        found = self._scripts.get(item.name)
+        if found is None:
+            found = self._scripts[item.name] = script(
+                item, self.pace, self.settings.seed, self.index(item), now_ms=self._origin_ms
+            )
+        return found
+
+    def index(self, item: Instrument) -> Sequence[float]:
+        if item.index_name not in self._index:
+            self._index[item.index_name] = index_path(self.settings.seed, item.index_name, item.index_price, self.pace)
+        return self._index[item.index_name]
+
+    def strip(self, channel: Channel) -> Strip:
+        """The channel's frames of one cycle, made at the first call."""
+        found = self._strips.get(channel.name)
+        if found is None:
+            scripts = [self.script(item) for item in channel.instruments]
+            if channel.kind == rows.QUOTE:
+                found = strip.ticker_strip(channel.name, channel.rank, scripts[0], self.ledger.store)
+            elif channel.kind == rows.BOOK:
+                found = strip.book_strip(channel.name, channel.rank, scripts[0], self.ledger.store)
+                self._snapshot_rows[channel.name] = self.ledger.store(rows.BOOK, scripts[0].snapshots)
+            else:
+                found = strip.trades_strip(channel.name, channel.rank, scripts, self.ledger.store)
+            self._strips[channel.name] = found
+        return found
+
+    def first_message(self, channel: Channel, loop: int, key: int, clock_ms: int) -> Message | None:
+        """What a subscription begins with at (loop, key): the book as it is, or the last ticker. Trades begin with
+        nothing."""
+        if channel.kind not in (rows.QUOTE, rows.BOOK):
+            return None
+        script_ = self.script(channel.instruments[0])
+        strip_ = self.strip(channel)
+        place = int(np.searchsorted(strip_.key, key))  # messages of this cycle that were before it
+        if channel.kind == rows.QUOTE:
+            place, loop = (place - 1, loop) if place else (len(script_.quotes) - 1, loop - 1)
+            values, first_row = script_.quotes[place : place + 1], int(strip_.first_row[place])
+            values = moved_one(rows.QUOTE, values, loop, clock_ms, self.cycle_ms)
+            data = frames.ticker(script_.instrument, values[0])
+        else:
+            if place == len(script_.books):  # the last change led back to the first book
+                place, loop = 0, loop + 1
+            begin, end = script_.snapshot_first[place : place + 2]
+            first_row = self._snapshot_rows[channel.name] + begin
+            values = moved_one(rows.BOOK, script_.snapshots[begin:end], loop, clock_ms, self.cycle_ms)
+            data = frames.book(script_.instrument, values)
+        text = frames.notification(channel.name, data.replace(frames.STAMP, str(values["offset_ms"][0])))
+        return Message(strip.websocket_frame(text.encode()), channel.kind, first_row, len(values), loop, clock_ms)
+
+    def ahead(self, channel: str, loop: int, key: int) -> int:
+        """How many cycles a channel is ahead that begins at (loop, key), so that it does not repeat what it sent
+        before."""
+        reached_loop, reached_key = self._reached.get(channel, (loop, 0))
+        return max(0, reached_loop - loop + (1 if key < reached_key else 0))
+
+    def leave(self, channel: str, loop: int, key: int) -> None:
+        """A connection stops sending a channel at (loop, key), its own cycles counted."""
+        self._reached[channel] = max(self._reached.get(channel, (loop, key)), (loop, key))
+
+    # --- listing ------------------------------------------------------------------------------------------------------
+
+    def list_instrument(self, name: str) -> Instrument | None:
+        """List a new instrument; None where it is listed already."""
+        if name in self.instruments or self._next_number >= self.pace.id_stride:
+            return None
+        item = named(name, self._next_number, time.time_ns() // 1_000_000)
+        self._next_number += 1
+        self.instruments[name] = item
+        self._forget_wildcards()
+        return item
+
+    def expire(self, name: str) -> Instrument | None:
+        """Deliver an instrument; None where there is none of that name."""
+        item = self.instruments.pop(name, None)
+        self._forget_wildcards()
+        return item
+
+    def last_ticker(self, item: Instrument, channel: str, loop: int, clock_ms: int) -> Message:
+        """What is sent of an instrument when it is delivered: state closed, with a delivery price."""
+        values = self.script(item).quotes[:1].copy()
+        values["state"], values["delivery_price"], values["offset_ms"] = b"closed", values["index_price"], 0
+        data = frames.ticker(item, values[0]).replace(frames.STAMP, str(clock_ms + loop * self.cycle_ms))
+        frame = strip.websocket_frame(frames.notification(channel, data).encode())
+        return Message(frame, rows.QUOTE, self.ledger.store(rows.QUOTE, values), 1, loop, clock_ms)
+
+    def _forget_wildcards(self) -> None:
+        for name in [name for name in self._strips if name.count(".") == 3]:
+            del self._strips[name]

@@ -303,13 +303,16 @@ class TimescaleSink:
 
 
 def _read_cursors(connection: psycopg.Connection, sink: str, streams: Sequence[str]) -> dict[str, Position]:
+    """How far each stream is committed. Locked for a moment: a COMMIT of ours that is still on its way, sent over a
+    connection that we lost, holds these rows, so that we wait for how it ends."""
     connection.execute(
-        "INSERT INTO sink_cursor (sink, stream, epoch, seq) SELECT %s, stream, %s, %s FROM unnest(%s::text[]) AS stream"
-        " ON CONFLICT DO NOTHING",
+        "INSERT INTO sink_cursor (sink, stream, epoch, seq) SELECT %s, stream, %s, %s"
+        " FROM unnest(%s::text[]) AS stream ON CONFLICT DO NOTHING",
         [sink, *START, sorted(streams)],
     )
     rows = connection.execute(
-        "SELECT stream, epoch, seq FROM sink_cursor WHERE sink = %s AND stream = ANY (%s)", [sink, list(streams)]
+        "SELECT stream, epoch, seq FROM sink_cursor WHERE sink = %s AND stream = ANY (%s) ORDER BY stream FOR UPDATE",
+        [sink, list(streams)],
     )
     return {stream: Position(epoch, seq) for stream, epoch, seq in rows}
 

@@ -102,9 +102,32 @@ class Event(Enum):
     )
     UNIVERSE_EMPTY = Meaning(Level.ERROR, "the rules select no instrument", "rules")
     INSTRUMENT_REFUSED = Meaning(Level.ERROR, "an instrument cannot be recorded", "instrument reason")
+    ASSIGNMENT_LOST = Meaning(Level.ERROR, "the last assignment cannot be read: making a new one", "error")
+    ASSIGNMENT_REFUSED = Meaning(Level.ERROR, "a feed refuses its assignment", "feed error")
     INSTRUMENT_RING_FULL = Meaning(
         Level.WARNING, "the journal does not take instrument records: trying again", "pending"
     )
+
+    # journal
+    JOURNAL_OPENED = Meaning(Level.INFO, "the journal is open", "epoch clean segments rings_kept took_s")
+    JOURNAL_TORN = Meaning(
+        Level.WARNING, "the journal's end was damaged: cut off and kept aside", "segment offset bytes kept"
+    )
+    JOURNAL_DAMAGED = Meaning(Level.ERROR, "a segment of the journal is damaged: see tickbay gaps", "segment")
+    JOURNAL_HOLE = Meaning(Level.ERROR, "records are missing in the journal", "stream first last segment")
+    JOURNAL_WIPED = Meaning(Level.ERROR, "the journal is empty, though sinks have taken from it: who removed it?")
+    JOURNAL_UNREADABLE = Meaning(Level.ERROR, "the journal cannot be opened: trying again", "directory error")
+    JOURNAL_FULL = Meaning(
+        Level.ERROR, "no space for the journal: the rings keep what comes; free some", "directory segment error"
+    )
+    JOURNAL_WRITE_FAILED = Meaning(
+        Level.ERROR, "the journal's disk failed: going on in a new segment", "directory segment error"
+    )
+    JOURNAL_RESUMED = Meaning(Level.INFO, "the journal writes again", "directory segment")
+    JOURNAL_UPKEEP_FAILED = Meaning(Level.WARNING, "the journal's disk failed beside a commit", "directory error")
+    JOURNAL_DROPPED = Meaning(Level.ERROR, "no space: records went that a sink had not taken", "stream records first")
+    JOURNAL_RING_REMOVED = Meaning(Level.INFO, "removed the ring of a feed that is not configured any more", "stream")
+    JOURNAL_STOPPED_UNCLEAN = Meaning(Level.WARNING, "stopped with records left in the rings", "error")
 
 
 class Events:

@@ -45,7 +45,7 @@ class Stopping:
     def __init__(self) -> None:
         self.on_repeat: Callable[[], None] | None = None  # called at a second signal, right before the end
         self._set = False
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], object]] = []
         self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._eventfd, select.POLLIN)
@@ -59,7 +59,7 @@ class Stopping:
             os.eventfd_write(self._eventfd, 1)
             self._run_callbacks()
 
-    def add_callback(self, callback: Callable[[], None]) -> None:
+    def add_callback(self, callback: Callable[[], object]) -> None:
         """Call `callback` in the main thread when set; at once if it already is. It must be safe within a signal
         handler (in an event loop: `lambda: loop.call_soon_threadsafe(...)`)."""
         self._callbacks.append(callback)

@@ -1,0 +1,122 @@
+"""What the venue listed last, kept on disk: `data/universe/instruments.json`.
+
+So that a venue whose REST is away at our start does not keep us from recording, and so that only versions of
+reference data that are new are recorded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tickbay.config import Select
+from tickbay.errors import VenueFault
+from tickbay.identity import write_atomically
+from tickbay.instrument import Instrument, InstrumentKind, read_instrument
+from tickbay.rest import Rest
+from tickbay.selection import Listing, Market, market_of
+
+FILE_BYTES_MAX = 256 << 20
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """`listing` as it was at `fetched_ns`; `recorded`: the version of each instrument that the journal has."""
+
+    listing: Listing | None = None
+    fetched_ns: int = 0
+    recorded: dict[str, Instrument] = field(default_factory=dict)
+
+
+def catalogue_path(data_dir: Path) -> Path:
+    return data_dir / "universe" / "instruments.json"
+
+
+def read_catalogue(path: Path) -> Catalogue:
+    """Empty where there is no file, or one that cannot be used: everything in it can be fetched again."""
+    try:
+        with path.open("rb") as file:
+            value = orjson.loads(file.read(FILE_BYTES_MAX))
+        listing = None
+        if value["listing"] is not None:
+            instruments = {
+                Market(*market.split(" ")): [_read(item) for item in items]
+                for market, items in value["listing"]["instruments"].items()
+            }
+            listing = Listing(instruments, value["listing"]["open_interest"])
+        recorded = {item["name"]: _read(item) for item in value["recorded"]}
+        return Catalogue(listing, int(value["fetched_ns"]), recorded)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return Catalogue()
+
+
+def write_catalogue(path: Path, catalogue: Catalogue) -> None:
+    """OSError where the disk does not take it."""
+    listing = catalogue.listing
+    value = {
+        "fetched_ns": catalogue.fetched_ns,
+        "listing": listing
+        and {
+            "instruments": {" ".join(market): items for market, items in listing.instruments.items()},
+            "open_interest": listing.open_interest,
+        },
+        "recorded": list(catalogue.recorded.values()),
+    }
+    write_atomically(path, orjson.dumps(value))
+
+
+def _read(value: Mapping[str, Any]) -> Instrument:
+    fields = dict(value)
+    fields["kind"] = InstrumentKind(fields["kind"])
+    fields["numbers"], fields["texts"] = tuple(fields["numbers"]), tuple(fields["texts"])
+    return Instrument(**fields)
+
+
+async def fetch_listing(rest: Rest, rules: Iterable[Select]) -> tuple[Listing, dict[str, str]]:
+    """What the venue lists in the markets of the rules, and why some of it cannot be recorded (by name). VenueDown or
+    VenueFault: all of it or none.
+    """
+    rules = list(rules)
+    ranked = {market_of(rule) for rule in rules if rule.top}
+    instruments: dict[Market, list[Instrument]] = {}
+    open_interest: dict[str, float] = {}
+    refused: dict[str, str] = {}
+    for market in dict.fromkeys(market_of(rule) for rule in rules):
+        parameters = {"currency": market.currency, "kind": market.kind}
+        said = await rest.call("get_instruments", parameters | {"expired": "false"})
+        instruments[market] = _read_all(said, refused)
+        if market in ranked:  # open interest is only in the summaries
+            summaries = await rest.call("get_book_summary_by_currency", parameters)
+            open_interest |= _open_interest(summaries)
+    return Listing(instruments, open_interest), refused
+
+
+def _read_all(said: Any, refused: dict[str, str]) -> list[Instrument]:
+    if not isinstance(said, list):
+        raise VenueFault("get_instruments: the result is no list")
+    found: dict[str, Instrument] = {}
+    for item in said:
+        try:
+            instrument = read_instrument(item)
+        except VenueFault as fault:  # that one only: the others are recorded
+            name = item.get("instrument_name") if isinstance(item, dict) else None
+            refused[str(name)[:60]] = str(fault)
+        else:
+            found[instrument.name] = instrument
+    return list(found.values())
+
+
+def _open_interest(said: Any) -> dict[str, float]:
+    """Of each name; a summary without a number counts as 0, as in a book without any."""
+    if not isinstance(said, list):
+        raise VenueFault("get_book_summary_by_currency: the result is no list")
+    found: dict[str, float] = {}
+    for summary in said:
+        match summary:
+            case {"instrument_name": str(name), "open_interest": int() | float() as interest}:
+                found[name] = float(interest)
+    return found

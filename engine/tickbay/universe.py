@@ -1,0 +1,311 @@
+"""UNIVERSE: which instruments are recorded, and on which feed. One process.
+
+In: the rules, the venue's REST, `data/universe/`. Out: `data/universe/assignment.json`, told to the feeds over their
+control sockets; streams `universe.instrument` (each new version of an instrument's reference data) and `universe.gap`
+(what no feed has room for).
+
+When the venue does not answer, what it listed last goes on counting (minus what has expired since), and health is
+degraded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from tickbay import control
+from tickbay.assignment import Assignment, assignment_path, read_assignment, write_assignment
+from tickbay.backoff import Backoff
+from tickbay.catalogue import catalogue_path, fetch_listing, read_catalogue, write_catalogue
+from tickbay.errors import ControlDown, VenueDown, VenueFault
+from tickbay.events import Event
+from tickbay.gap import Cause, Gap
+from tickbay.instrument import TEXTS, Instrument
+from tickbay.outlet import Outlet
+from tickbay.placement import Placement, place
+from tickbay.process import ProcessContext
+from tickbay.record import Kind
+from tickbay.rest import Rest
+from tickbay.selection import Listing, Selection, Unit, market_of, select
+
+BEAT_S = 0.5
+TELL_TIMEOUT_S = 2.0
+RECORDS_PER_PUT = 256  # half of the smallest ring that can be configured
+ENDED = "ended"  # our word for the state of an instrument that the venue lists no more
+SAVE_NS = 600 * 10**9  # the catalogue is saved so often even where only open interest changed
+
+
+class Universe:
+    def __init__(self, context: ProcessContext) -> None:
+        self._context = context
+        self._config = context.config
+        self._events = context.events
+        self._health = context.health
+        self._stopped = asyncio.Event()
+        self._catalogue_path = catalogue_path(self._config.data_dir)
+        self._catalogue = read_catalogue(self._catalogue_path)
+        self._saved_ns = 0
+        self._assignment_path = assignment_path(self._config.data_dir)
+        self._assignment = self._last_assignment()
+        self._selected = {channel.split(".")[1] for feed in self._assignment.feeds.values() for channel in feed}
+        self._instruments = Outlet(context, Kind.INSTRUMENT)
+        self._gaps = Outlet(context, Kind.GAP)
+        self._pending: list[Instrument] = []  # versions to be recorded
+        self._put: dict[str, Instrument] = {}  # versions that are in the ring but not yet known to be on disk
+        self._pending_gaps: list[Gap] = []
+        self._untold = set(self._assignment.feeds)  # feeds that may not have heard of the newest assignment
+        self._troubles: dict[str, str] = {}  # why health is degraded
+        health = self._health
+        health.counters = {"fetches": 0, "fetch_failures": 0, "records": 0}
+
+    def _last_assignment(self) -> Assignment:
+        try:
+            return read_assignment(self._assignment_path) or Assignment()
+        except VenueFault as fault:
+            self._events.emit(Event.ASSIGNMENT_LOST, error=fault)
+            return Assignment()
+
+    async def run(self) -> None:
+        """Until told to stop."""
+        loop = asyncio.get_running_loop()
+        self._context.stopping.add_callback(lambda: loop.call_soon_threadsafe(self._stopped.set))
+        working = asyncio.create_task(self._work())
+        stopped = asyncio.create_task(self._stopped.wait())
+        try:
+            while not self._stopped.is_set() and not working.done():
+                self._beat()
+                await asyncio.wait({working, stopped}, timeout=BEAT_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+        if not working.cancelled():
+            working.result()  # raises what ended it
+
+    async def _work(self) -> None:
+        while not (self._instruments.attach() and self._gaps.attach()):
+            self._health.state, self._health.detail = "waiting", "for the journal to make the rings"
+            await asyncio.sleep(BEAT_S / 5)
+        backoff = Backoff(min_s=self._config.venue.backoff_min_s, max_s=self._refresh_s(), random=random.random)
+        failures = 0
+        async with Rest(self._config.venue, timeout_s=self._config.universe.timeout_s) as rest:
+            while True:
+                fetched = await self._fetch(rest)
+                if self._catalogue.listing is not None:
+                    self._apply(self._catalogue.listing, fresh=fetched)
+                failures = 0 if fetched else failures + 1
+                wait_s = self._refresh_s() if fetched else backoff.wait_ns(failures - 1) / 1e9
+                await self._settle(time.monotonic() + wait_s)
+
+    def _refresh_s(self) -> float:
+        return self._config.universe.refresh_s
+
+    async def _settle(self, until_s: float) -> None:
+        """Until the next fetch: tell feeds, put records, save; again where it did not work."""
+        while True:
+            self._put_records()
+            self._save()
+            await self._tell()
+            remaining_s = until_s - time.monotonic()
+            if remaining_s <= 0:
+                return
+            await asyncio.sleep(min(BEAT_S, remaining_s))
+
+    # What the venue lists
+
+    async def _fetch(self, rest: Rest) -> bool:
+        """Renew the listing; False, with the reason logged, where the venue does not give it."""
+        began_s = time.monotonic()
+        self._health.counters["fetches"] += 1
+        try:
+            listing, refused = await fetch_listing(rest, self._config.select)
+        except (VenueDown, VenueFault) as error:
+            self._health.counters["fetch_failures"] += 1
+            if self._catalogue.listing is None:
+                self._events.emit(Event.UNIVERSE_UNKNOWN, error=error)
+                self._troubles["fetch"] = f"no instruments are known: {error}"
+            else:
+                age_s = round((time.time_ns() - self._catalogue.fetched_ns) / 1e9)
+                self._events.emit(Event.UNIVERSE_STALE, error=error, age_s=age_s)
+                self._troubles["fetch"] = f"instruments are {age_s} s old: {error}"
+            return False
+        self._catalogue.listing, self._catalogue.fetched_ns = listing, time.time_ns()
+        self._troubles.pop("fetch", None)
+        for name, reason in refused.items():
+            self._events.emit(Event.INSTRUMENT_REFUSED, instrument=name, reason=reason)
+        self._trouble("refused", f"{len(refused)} instruments cannot be recorded" if refused else "")
+        count = sum(len(items) for items in listing.instruments.values())
+        self._events.emit(Event.UNIVERSE_FETCHED, instruments=count, took_s=round(time.monotonic() - began_s, 3))
+        return True
+
+    def _trouble(self, topic: str, text: str) -> None:
+        """Set or, with an empty text, end a reason for being degraded."""
+        if text:
+            self._troubles[topic] = text
+        else:
+            self._troubles.pop(topic, None)
+
+    # What follows from it
+
+    def _apply(self, listing: Listing, *, fresh: bool) -> None:
+        """Select, place, and assign; and find what is new in the reference data."""
+        now_ns = time.time_ns()
+        rules, feeds = self._config.select, [f"feed-{number}" for number in range(1, self._config.feeds.count + 1)]
+        missing = {market for market in map(market_of, rules) if market not in listing.instruments}
+        if missing:  # the listing on disk is of other rules, and the venue does not answer
+            self._trouble("missing", f"not known yet: {', '.join(' '.join(market) for market in sorted(missing))}")
+            rules = tuple(rule for rule in rules if market_of(rule) not in missing)
+        else:
+            self._trouble("missing", "")
+        selection = select(rules, listing, now_ns=now_ns, selected=self._selected)
+        for name in selection.unlisted:
+            self._events.emit(Event.INSTRUMENT_REFUSED, instrument=name, reason="the venue does not list it")
+        self._trouble("unlisted", f"not listed: {', '.join(selection.unlisted)}" if selection.unlisted else "")
+        if not selection.instruments:
+            self._events.emit(Event.UNIVERSE_EMPTY, rules=len(rules))
+        self._trouble("empty", "" if selection.instruments else "the rules select no instrument")
+        current = _units_of(self._assignment, selection.units)
+        placement = place(current, selection.units, feeds=feeds, channels_max=self._config.feeds.channels_max)
+        self._assign(selection, placement, now_ns)
+        if fresh:
+            self._find_versions(listing)
+
+    def _assign(self, selection: Selection, placement: Placement, now_ns: int) -> None:
+        old, units = self._assignment, selection.units
+        self._report_refused(placement, now_ns)
+        new = Assignment(
+            version=old.version + 1,
+            feeds={
+                feed: tuple(channel for name in names for channel in units[name].channels)
+                for feed, names in placement.feeds.items()
+            },
+            expires_ns={
+                channel: unit.expires_ns for unit in units.values() if unit.expires_ns for channel in unit.channels
+            },
+            refused={name: old.refused.get(name, now_ns) for name in placement.refused},
+        )
+        channels = sum(len(names) for names in new.feeds.values())
+        self._health.gauges |= {
+            "instruments": len(selection.instruments),
+            "channels": channels,
+            "refused": len(new.refused),
+        }
+        if replace(new, version=old.version) == old:
+            return
+        write_assignment(self._assignment_path, new)
+        self._untold |= {feed for feed in new.feeds if new.channels_of(feed) != old.channels_of(feed)}
+        self._events.emit(
+            Event.UNIVERSE_CHANGED,
+            version=new.version,
+            instruments=len(selection.instruments),
+            channels=channels,
+            listed=len(selection.instruments - self._selected),
+            ended=len(self._selected - selection.instruments),
+        )
+        self._assignment, self._selected = new, set(selection.instruments)
+
+    def _report_refused(self, placement: Placement, now_ns: int) -> None:
+        """FEED-1: what no feed has room for is a known hole, from when it was refused to when it is placed or ends."""
+        old, refused = self._assignment.refused, set(placement.refused)
+        capacity = self._config.feeds.count * self._config.feeds.channels_max
+        if refused:
+            self._events.emit(Event.UNIVERSE_OVERFLOW, refused=len(refused), capacity=capacity)
+        self._trouble("overflow", f"no feed has room for {len(refused)} instruments" if refused else "")
+        holes = [(name, now_ns, 0) for name in placement.refused if name not in old]
+        holes += [(name, since_ns, now_ns) for name, since_ns in old.items() if name not in refused]
+        for name, from_ns, to_ns in holes:
+            # A unit named by a channel is the trades of many instruments.
+            instrument, kind = (name, None) if "." not in name else ("", Kind.TRADE)
+            self._pending_gaps.append(
+                Gap(
+                    cause=Cause.REFUSED, from_ns=from_ns, to_ns=to_ns, kind=kind, instrument=instrument,
+                    detail=f"{capacity} channels are not enough" if instrument else name,
+                )
+            )  # fmt: skip
+
+    def _find_versions(self, listing: Listing) -> None:
+        """Reference data that is not recorded yet, and instruments that the venue lists no more."""
+        listed = {item.name: item for items in listing.instruments.values() for item in items}
+        known = self._catalogue.recorded | self._put
+        changed = [item for name, item in listed.items() if known.get(name) != item]
+        gone = [item for name, item in known.items() if name not in listed and item.state != ENDED]
+        self._pending = [*changed, *(_ended(item) for item in gone)]
+
+    # What others are told
+
+    def _put_records(self) -> None:
+        now_ns = time.time_ns()
+        while self._pending_gaps and self._gaps.put(self._pending_gaps[0].record(recv_ns=now_ns, conn=self._gaps.conn)):
+            self._pending_gaps.pop(0)
+        while self._pending:
+            batch = self._pending[:RECORDS_PER_PUT]
+            records = [item.record(now_ns=now_ns, conn=self._instruments.conn) for item in batch]
+            if not self._instruments.put(np.concatenate(records)):
+                self._events.emit(Event.INSTRUMENT_RING_FULL, pending=len(self._pending))
+                return
+            del self._pending[: len(batch)]
+            self._put |= {item.name: item for item in batch}
+            self._health.counters["records"] += len(batch)
+
+    def _save(self) -> None:
+        """A version counts as recorded when it is on disk (JRNL-2): a crash before that records it again."""
+        now_ns = time.time_ns()
+        settled = bool(self._put) and not self._pending and self._instruments.is_durable()
+        if settled:
+            recorded = self._catalogue.recorded | self._put
+            self._catalogue.recorded = {name: item for name, item in recorded.items() if item.state != ENDED}
+            self._put = {}
+        if self._catalogue.listing is not None and (settled or now_ns - self._saved_ns > SAVE_NS):
+            write_catalogue(self._catalogue_path, self._catalogue)
+            self._saved_ns = now_ns
+
+    async def _tell(self) -> None:
+        """Feeds that are not up read the file when they start; whoever is, is told until it has heard."""
+        feeds = sorted(self._untold)
+        answers = await asyncio.gather(*(asyncio.to_thread(self._tell_one, feed) for feed in feeds))
+        self._untold -= {feed for feed, heard in zip(feeds, answers, strict=True) if heard}
+
+    def _tell_one(self, feed: str) -> bool:
+        path = self._config.run_dir / "sockets" / f"{feed}.sock"
+        try:
+            answer = control.ask(path, {"op": "assign"}, TELL_TIMEOUT_S)
+        except ControlDown:
+            return False
+        if not answer.get("ok"):
+            self._events.emit(Event.ASSIGNMENT_REFUSED, feed=feed, error=answer.get("error"))
+        return True
+
+    def _beat(self) -> None:
+        if self._catalogue.listing is not None or self._troubles:
+            known = self._catalogue.listing is not None
+            self._health.state = ("degraded" if known else "waiting") if self._troubles else "live"
+            self._health.detail = "; ".join(self._troubles.values())
+        self._health.beat()
+
+
+def _units_of(assignment: Assignment, units: Mapping[str, Unit]) -> dict[str, list[str]]:
+    """The placement that an assignment was made from, of the units that are still wanted."""
+    unit_of = {channel: name for name, unit in units.items() for channel in unit.channels}
+    return {
+        feed: list(dict.fromkeys(unit_of[channel] for channel in channels if channel in unit_of))
+        for feed, channels in assignment.feeds.items()
+    }
+
+
+def _ended(item: Instrument) -> Instrument:
+    texts = tuple(ENDED if key == "state" else text for key, text in zip(TEXTS, item.texts, strict=True))
+    return replace(item, is_active=False, texts=texts)
+
+
+def run(context: ProcessContext) -> None:
+    """The process's life."""
+
+    async def live() -> None:
+        await Universe(context).run()
+
+    asyncio.run(live())

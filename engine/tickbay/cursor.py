@@ -3,8 +3,8 @@
 The sink's writer saves it after each commit; the journal reads it to know which segments may go (JRNL-3). For Timescale
 the cursor that decides is the row in the database (SINK-1) and this file only its copy, for QuestDB it is the cursor.
 
-A file is two slots, written in turn and synced. Each slot has a generation and a CRC: a reader takes the newest slot that
-is whole, so a save that is cut off anywhere leaves the one before it.
+A file is two slots, written in turn and synced. Each slot has a generation and a CRC: a reader takes the newest slot
+that is whole, so a save that is cut off anywhere leaves the one before it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The file operations of what must survive a crash: the journal and the cursors do every one of theirs through this.
 
-They are thin on purpose: tests replace `Files` by one that fails at a chosen call, or that forgets what was not synced, and
-so run the real journal through a full disk, a broken disk and a power cut.
+They are thin on purpose: tests replace `Files` by one that fails at a chosen call, or that forgets what was not
+synced, and so run the real journal through a full disk, a broken disk and a power cut.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Files:
         os.ftruncate(fd, length)
 
     def rename(self, old: Path, new: Path) -> None:
-        os.rename(old, new)
+        old.rename(new)
 
     def unlink(self, path: Path) -> None:
-        os.unlink(path)
+        path.unlink()
 
     def sync_directory(self, path: Path) -> None:
         """Make what was created, renamed and removed in a directory survive a power cut."""
@@ -62,8 +62,10 @@ class Files:
         disk = os.statvfs(path)
         return disk.f_bavail * disk.f_frsize
 
-    def names(self, path: Path) -> list[str]:
-        return os.listdir(path)
+    def names(self, path: Path) -> dict[str, int]:
+        """What lies in a directory: name → inode, by which a file is told from a newer one of the same name."""
+        with os.scandir(path) as entries:
+            return {entry.name: entry.inode() for entry in entries}
 
     def size(self, fd: int) -> int:
         """Bytes of an open regular file; OSError for anything else (a pipe would block us)."""

@@ -1,0 +1,367 @@
+"""The journal process: takes every new record from the rings, writes it to segments, and says what is durable.
+
+Comes in: all rings, the sinks' cursors. Goes out: `data/journal/*.seg`, each ring's durable position, stream
+`journal.gap`. One group commit every commit_ms, or sooner when a ring fills.
+
+JRNL-1: recovery.py. JRNL-2: commit.py. JRNL-3: retention.py. RING-2: this process alone holds producers back, so it
+waits for nobody but the disk; while that takes nothing, the rings keep what comes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from tickbay.commit import GroupCommit
+from tickbay.config import Config
+from tickbay.errors import ConfigError
+from tickbay.events import Event, Events
+from tickbay.files import Files
+from tickbay.gap import Cause, Gap
+from tickbay.health import Health
+from tickbay.identity import boot_id
+from tickbay.process import ProcessContext
+from tickbay.record import parse_stream
+from tickbay.recovery import Recovered, recover, write_marker
+from tickbay.retention import Retention, read_cursors
+from tickbay.ring import RingFull
+from tickbay.ring_set import OWN_GAPS, RingSet
+from tickbay.segments import Segments, no_space
+
+URGENT_FILL = 0.25  # of a ring: then a commit does not wait for its time
+BUSY_FILL = 1 / 16  # seen at a commit: look at the rings every BUSY_POLL_S until the next
+BUSY_POLL_S = 0.010
+RETRY_S = 1.0  # after a disk error; ENOSPC must end within 5 s of the space coming back
+BEAT_S = 0.5
+UPKEEP_S = 0.2  # retention, a step of a spare file, rings that go
+DRAIN_S = 5.0  # at a stop, for producers that still write
+SYNC_WINDOW_S = 60.0
+QUOTA_SEGMENTS_MIN = 3  # one to write, one to read from, one to let go
+
+
+class Journal:
+    """The open journal, one thread."""
+
+    def __init__(
+        self,
+        config: Config,
+        files: Files,
+        events: Events,
+        health: Health,
+        *,
+        recovered: Recovered,
+        rings: RingSet,
+        epoch: int,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self._files = files
+        self._events = events
+        self._health = health
+        self._clock_ns = clock_ns
+        self._directory = config.data_dir / "journal"
+        self._commit_s = config.journal.commit_ms / 1000
+        self.rings = rings
+        self.epoch = epoch
+        self.segments = Segments(
+            files,
+            self._directory,
+            recovered,
+            epoch=epoch,
+            segment_bytes=config.journal.segment_mb << 20,
+            quota_bytes=int(config.journal.quota_gb * 1e9),
+            free_floor_bytes=int(config.journal.free_floor_gb * 1e9),
+            clock_ns=clock_ns,
+        )
+        self._retention = Retention(config, files, self.segments, clock_ns=clock_ns)
+        self._commits = GroupCommit(
+            rings,
+            self.segments,
+            last=recovered.last,
+            clock_s=time.monotonic,
+            clock_ns=clock_ns,
+            make_room=lambda: self._dropped(self._retention.make_room()),
+        )
+        self._gaps: deque[Gap] = deque()  # not yet in journal.gap
+        self._due = 0.0  # the next commit
+        self._busy = False
+        self._retry_at = 0.0  # 0: the disk takes what we write
+        self._sync_ms: deque[tuple[float, float]] = deque(maxlen=4096)  # (when, how long)
+        self._lost = {"write_errors": 0, "dropped_segments": 0, "dropped_records": 0}
+
+    # -------- committing
+
+    def turn(self) -> float:
+        """Commit if it is time; returns how long to wait, in seconds."""
+        now = time.monotonic()
+        if now < self._retry_at:
+            return min(self._retry_at - now, self._commit_s)
+        fill = self.rings.fill
+        if fill >= URGENT_FILL or now >= self._due:
+            self._busy = fill > BUSY_FILL
+            self._due = now + self._commit_s
+            self.commit()
+        wait = max(0.0, self._due - time.monotonic())
+        return min(wait, BUSY_POLL_S) if self._busy else wait
+
+    def commit(self) -> bool:
+        """Make everything durable that the rings hold now; False where the disk refused, and they keep it."""
+        for _ in range(2):  # a broken file is given up at the first try, and a new one may do
+            try:
+                self._write_gaps()
+                self._commits.run()
+            except OSError as error:
+                if not self._failed(error):
+                    return False
+            else:
+                self._resumed()
+                return True
+        return False
+
+    def _failed(self, error: OSError) -> bool:
+        """Take back what was not synced; returns whether trying again at once may help."""
+        self._lost["write_errors"] += 1
+        self._retry_at = time.monotonic() + RETRY_S
+        self._commits.forget()
+        full = no_space(error)
+        self._events.emit(
+            Event.JOURNAL_FULL if full else Event.JOURNAL_WRITE_FAILED,
+            directory=self._directory,
+            segment=self.segments.newest_number,
+            error=error.strerror or error,
+        )
+        if not full and self.segments.writer is not None:
+            # Never sync this file again: the kernel would say that all is well (SegmentWriter.abandon).
+            self.segments.give_up()
+        return not full
+
+    def _resumed(self) -> None:
+        if self._retry_at:
+            self._retry_at = 0.0
+            self._events.emit(Event.JOURNAL_RESUMED, directory=self._directory, segment=self.segments.newest_number)
+
+    # -------- gaps of our own
+
+    def add_gap(self, gap: Gap) -> None:
+        """Record a gap in journal.gap; the next commit takes it along."""
+        self._gaps.append(gap)
+        self._write_gaps()
+
+    def _dropped(self, gaps: list[Gap]) -> None:
+        for gap in gaps:
+            self._lost["dropped_records"] += gap.count
+            self._events.emit(Event.JOURNAL_DROPPED, stream=gap.detail, records=gap.count, first=gap.first_missing)
+            self._gaps.append(gap)
+
+    def _write_gaps(self) -> None:
+        with suppress(RingFull):  # the rest waits for the journal, that is for us
+            while self._gaps:
+                self.rings.sources[OWN_GAPS].ring.append(
+                    self._gaps[0].record(recv_ns=self._clock_ns(), conn=self.epoch)
+                )
+                self._gaps.popleft()
+
+    # -------- now and then
+
+    def upkeep(self) -> None:
+        """Let go of what nobody needs, prepare spare files, remove rings that ended."""
+        before = len(self.segments.sealed)
+        try:
+            self._dropped(self._retention.enforce())
+            if not self._busy and not self._retry_at:
+                self.segments.prepare()
+        except OSError as error:
+            # Nothing that counts was touched; a disk that is broken shows at the next commit.
+            self._lost["write_errors"] += 1
+            self._events.emit(Event.JOURNAL_UPKEEP_FAILED, directory=self._directory, error=error.strerror or error)
+        self._lost["dropped_segments"] += before - len(self.segments.sealed)
+        for stream in self.rings.retire():
+            self._events.emit(Event.JOURNAL_RING_REMOVED, stream=stream)
+
+    def report(self) -> None:
+        """Fill in health."""
+        now = time.monotonic()
+        while self._sync_ms and now - self._sync_ms[0][0] > SYNC_WINDOW_S:
+            self._sync_ms.popleft()
+        self._sync_ms.extend((now, milliseconds) for milliseconds in self._commits.sync_ms)
+        self._commits.sync_ms.clear()
+        times = sorted(milliseconds for _, milliseconds in self._sync_ms) or [0.0]
+        done = self._commits.committed
+        health = self._health
+        health.counters = self._lost | {
+            "records": done.records,
+            "bytes": done.bytes,
+            "batches": done.batches,
+            "syncs": done.syncs,
+            "segments": done.segments,
+        }
+        health.gauges |= {
+            "sync_p50_ms": times[len(times) // 2],
+            "sync_p99_ms": times[len(times) * 99 // 100],
+            "journal_bytes": self.segments.used_bytes,
+            "ring_fill": self.rings.fill,
+            "lag_records": sum(source.pending for source in self.rings.sources.values()),
+        }
+        with suppress(OSError):  # a directory that cannot be looked at shows at the next commit
+            health.gauges["free_bytes"] = self.segments.free_bytes()
+            health.gauges["hold_hours"] = self._retention.hold_hours(done.bytes, now)
+        health.streams = {
+            stream: {"durable": source.ring.durable, "head": source.ring.head, "pending": source.pending}
+            for stream, source in self.rings.sources.items()
+        }
+        if health.state != "stopping":
+            health.state = "degraded" if self._retry_at else "live"
+        health.detail = "the disk takes nothing: the rings keep what comes" if self._retry_at else ""
+
+    # -------- the end
+
+    def drain(self) -> bool:
+        """Make durable what the rings hold, also what still comes for a while; False where the disk refused."""
+        end = time.monotonic() + DRAIN_S
+        while self.commit():
+            if self.rings.fill == 0 or time.monotonic() > end:
+                return True
+        return False
+
+    def close(self) -> None:
+        """Say that this was a clean end. OSError: it was not, and the next start treats it so."""
+        write_marker(self._files, self._directory, self.segments.writer, self.epoch, self._commits.last)
+        if self.segments.writer is not None:
+            self.segments.writer.close()
+        self.rings.close()
+
+
+def open_journal(
+    config: Config, files: Files, events: Events, health: Health, *, clock_ns: Callable[[], int] = time.time_ns
+) -> Journal:
+    """Recover what is on disk, bring the rings in line with it and decide the epoch. ConfigError: the operator must
+    act. OSError: the disk; nothing is lost by calling it again."""
+    if config.journal.quota_gb * 1e9 < QUOTA_SEGMENTS_MIN * (config.journal.segment_mb << 20):
+        raise ConfigError(f"journal.quota_gb must hold {QUOTA_SEGMENTS_MIN} segments of journal.segment_mb: raise it")
+    began = time.monotonic()
+    rings = RingSet(config.run_dir / "rings", config, boot_id())
+    kept = set(rings.sources)
+    rings.check_space()  # before anything on disk is touched: the operator's mistake must not look like a crash
+    recovered = recover(files, config.data_dir / "journal")
+    taken = [position for cursor in read_cursors(config, files).values() for position in cursor.values()]
+    epoch, lost = recovered.epoch, {}
+    if epoch == 0 or not recovered.clean or rings.strangers(recovered.last, epoch):
+        # Greater than any that was ever seen, so that nothing of the past can be mistaken for what comes.
+        seen = max([recovered.epoch, rings.epoch, *(position.epoch for position in taken)])
+        epoch = max(clock_ns() // 10**9, seen + 1)
+        lost = rings.begin_epoch(recovered.last, epoch, recovered.epoch)
+    else:
+        rings.go_on(recovered.last)
+    rings.make(recovered.last, epoch)
+    journal = Journal(config, files, events, health, recovered=recovered, rings=rings, epoch=epoch, clock_ns=clock_ns)
+    events.emit(
+        Event.JOURNAL_OPENED,
+        epoch=epoch,
+        clean=recovered.clean,
+        segments=len(recovered.sealed),
+        rings_kept=len(kept),
+        took_s=round(time.monotonic() - began, 3),
+    )
+    for gap in found_missing(
+        recovered, events, kept=kept, lost=lost, wiped=not recovered.epoch and bool(taken), now_ns=clock_ns()
+    ):
+        journal.add_gap(gap)
+    return journal
+
+
+def found_missing(
+    recovered: Recovered, events: Events, *, kept: set[str], lost: dict[str, tuple[int, int]], wiped: bool, now_ns: int
+) -> list[Gap]:
+    """Tell what recovery found wrong; returns what of it is a gap in what was captured."""
+    gaps = []
+    if recovered.torn is not None:
+        torn = recovered.torn
+        events.emit(Event.JOURNAL_TORN, segment=torn.segment, offset=torn.offset, bytes=torn.bytes, kept=torn.kept)
+    for segment in recovered.damaged:
+        events.emit(Event.JOURNAL_DAMAGED, segment=segment)
+    if wiped:
+        events.emit(Event.JOURNAL_WIPED)
+        gaps.append(
+            Gap(
+                cause=Cause.JOURNAL_TORN,
+                from_ns=0,
+                to_ns=now_ns,
+                detail="the journal is empty, though sinks have taken from it",
+            )
+        )
+    elif not recovered.clean and any(stream not in kept for stream in recovered.last):
+        # The rings went with the power, and with them a commit's time of records. With the rings still there nothing is
+        # lost: what was torn is written again from them.
+        gaps.append(
+            Gap(cause=Cause.JOURNAL_TORN, from_ns=recovered.written_ns, to_ns=now_ns, detail="unclean end: rings lost")
+        )
+    holes = {stream: (*missing, 0) for stream, missing in lost.items()}
+    for stream, (first, last, segment) in holes.items():
+        events.emit(Event.JOURNAL_HOLE, stream=stream, first=first, last=last, segment=segment)
+    for hole in recovered.holes:
+        events.emit(
+            Event.JOURNAL_HOLE, stream=hole.stream, first=hole.first_seq, last=hole.last_seq, segment=hole.segment
+        )
+    missing = [(stream, first, last) for stream, (first, last, _) in holes.items()]
+    missing += [(hole.stream, hole.first_seq, hole.last_seq) for hole in recovered.holes]
+    gaps += [
+        Gap(
+            cause=Cause.JOURNAL_TORN,
+            from_ns=0,
+            to_ns=now_ns,
+            kind=parse_stream(stream)[1],
+            first_missing=first,
+            last_missing=last,
+            count=last - first + 1,
+            detail=stream,
+        )
+        for stream, first, last in missing
+    ]
+    return gaps
+
+
+def run(context: ProcessContext) -> None:
+    """The journal process. Ends when told to, after everything in the rings is durable."""
+    stopping, health = context.stopping, context.health
+    journal: Journal | None = None
+    while journal is None and not stopping.is_set():
+        try:
+            journal = open_journal(context.config, Files(), context.events, health)
+        except OSError as error:
+            health.state, health.detail = "waiting", f"the journal cannot be opened: {error}"
+            context.events.emit(Event.JOURNAL_UNREADABLE, directory=context.config.data_dir / "journal", error=error)
+            health.beat()
+            stopping.wait(RETRY_S)
+    if journal is not None:
+        _work(journal, context)
+        _end(journal, context)
+
+
+def _work(journal: Journal, context: ProcessContext) -> None:
+    beat_at = upkeep_at = 0.0
+    while not context.stopping.is_set():
+        wait_s = journal.turn()
+        now = time.monotonic()
+        if now >= upkeep_at:
+            journal.upkeep()
+            upkeep_at = now + UPKEEP_S
+        if now >= beat_at:
+            journal.report()
+            context.health.beat()
+            beat_at = now + BEAT_S
+        context.stopping.wait(wait_s)
+
+
+def _end(journal: Journal, context: ProcessContext) -> None:
+    try:
+        drained = journal.drain()
+        journal.report()
+        if drained:
+            journal.close()
+            return
+        reason = "the disk takes nothing"
+    except OSError as error:
+        reason = str(error)
+    # Nothing is lost while the machine is up: the rings stay, and the next start takes what they hold.
+    context.events.emit(Event.JOURNAL_STOPPED_UNCLEAN, error=reason)

@@ -1,0 +1,120 @@
+"""What the journal keeps and for how long.
+
+JRNL-3: a segment goes only when every enabled sink has committed past it and it is older than retain_hours; or, if
+the quota (or the free floor of the disk) forces it, as a recorded gap of what a sink had not taken.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from tickbay.config import Config
+from tickbay.cursor import Position, read_cursor
+from tickbay.files import Files
+from tickbay.gap import Cause, Gap
+from tickbay.record import Kind
+from tickbay.segment_index import SegmentIndex
+from tickbay.segments import Segments, untaken
+
+RATE_WINDOW_S = 600.0  # what "the current rate" is measured over
+RATE_STEP_S = 10.0
+
+Cursors = Mapping[str, Mapping[str, Position]]  # sink → stream → position
+
+
+def enabled_sinks(config: Config) -> list[str]:
+    """The sinks whose cursor files hold segments back."""
+    return ["timescale"] if config.timescale.enabled else []
+
+
+def read_cursors(config: Config, files: Files) -> dict[str, dict[str, Position]]:
+    """How far every enabled sink is. One that has not begun, or whose file cannot be read, has taken nothing."""
+    cursors: dict[str, dict[str, Position]] = {sink: {} for sink in enabled_sinks(config)}
+    for sink in cursors:
+        with suppress(OSError):
+            cursors[sink] = read_cursor(config.data_dir / "cursors" / f"{sink}.cursor", files)
+    return cursors
+
+
+def gaps_of(index: SegmentIndex, cursors: Cursors) -> list[Gap]:
+    """What is lost when a segment goes now: for each stream, what the sink that is furthest behind has not taken."""
+    lost: dict[str, tuple[int, int, str]] = {}
+    for sink, cursor in cursors.items():
+        for stream, (first, last) in untaken(index, cursor).items():
+            if stream not in lost or first < lost[stream][0]:
+                lost[stream] = (first, last, sink)
+    return [
+        Gap(
+            cause=Cause.JOURNAL_QUOTA,
+            from_ns=index.spans[stream].from_ns,
+            to_ns=index.spans[stream].to_ns,
+            kind=Kind(index.spans[stream].kind),
+            first_missing=first,
+            last_missing=last,
+            count=last - first + 1,
+            detail=f"{stream}: not taken by {sink}",
+        )
+        for stream, (first, last, sink) in sorted(lost.items())
+    ]
+
+
+class Retention:
+    """Lets go of segments. Every method returns the gaps that this made, for the caller to record."""
+
+    def __init__(self, config: Config, files: Files, segments: Segments, *, clock_ns: Callable[[], int]) -> None:
+        self._config = config
+        self._files = files
+        self._segments = segments
+        self._clock_ns = clock_ns
+        self._retain_ns = int(config.journal.retain_hours * 3600e9)
+        self._written: deque[tuple[float, int]] = deque(maxlen=int(RATE_WINDOW_S / RATE_STEP_S))
+
+    def enforce(self) -> list[Gap]:
+        """What age and quota say now. OSError: some of it is left for the next call."""
+        gaps: list[Gap] = []
+        sealed = self._segments.sealed
+        if not sealed or (not self._expired(sealed[0]) and not self._segments.over_quota()):
+            return gaps
+        cursors = read_cursors(self._config, self._files)
+        while sealed and self._expired(sealed[0]) and not gaps_of(sealed[0], cursors):
+            self._segments.drop_oldest()
+        while sealed and self._segments.over_quota():
+            gaps += self._drop(cursors)
+        return gaps
+
+    def make_room(self) -> list[Gap]:
+        """Before a segment is begun: space for it within the quota and above the free floor.
+
+        On a disk that others fill, one segment goes for each that comes: the journal stops growing, it does not vanish.
+        OSError: there is nothing to let go.
+        """
+        gaps: list[Gap] = []
+        freed = 0
+        while not self._segments.can_begin() and freed < self._segments.segment_bytes:
+            if not self._segments.sealed:
+                raise OSError(errno.ENOSPC, "the free floor or the quota leaves no space for a segment")
+            freed += self._segments.oldest_bytes()
+            gaps += self._drop(read_cursors(self._config, self._files))
+        return gaps
+
+    def _expired(self, index: SegmentIndex) -> bool:
+        return index.written_ns + self._retain_ns < self._clock_ns()
+
+    def _drop(self, cursors: Cursors) -> list[Gap]:
+        gaps = gaps_of(self._segments.sealed[0], cursors)
+        self._segments.drop_oldest()
+        return gaps
+
+    def hold_hours(self, written_bytes: int, now_s: float) -> float:
+        """How long the journal could go on if every sink stopped now, at the current rate; infinite while that is 0."""
+        if not self._written or now_s - self._written[-1][0] >= RATE_STEP_S:
+            self._written.append((now_s, written_bytes))
+        since, written_then = self._written[0]
+        if written_bytes <= written_then or now_s <= since:
+            return float("inf")
+        bytes_per_hour = (written_bytes - written_then) / (now_s - since) * 3600
+        needed = self._segments.untaken_bytes(read_cursors(self._config, self._files))
+        return max(0.0, self._segments.free_bytes() + self._segments.used_bytes - needed) / bytes_per_hour

@@ -1,0 +1,157 @@
+"""What a sink's writer reads from: each stream's records in order, from the ring while it keeps up, else from the
+journal.
+
+Comes in: rings, journal. Goes out: chunks that follow each other without a hole or a repetition, or the hole itself.
+Never more than what is durable (JRNL-2). RING-1: a reader that was lapped loses nothing, because the journal has the
+same sequence.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tickbay.cursor import Position
+from tickbay.errors import RingFault
+from tickbay.files import Files
+from tickbay.identity import boot_id
+from tickbay.journal_reader import JournalReader
+from tickbay.record import Kind, parse_stream
+from tickbay.ring import Lapped, Ring
+from tickbay.ring_set import OWN_GAPS, SUFFIX
+from tickbay.sinks.sink import Chunk, Hole
+
+ROWS_MAX = 20_000
+BYTES_MAX = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Attached:
+    ring: Ring
+    inode: int
+
+
+class StreamReader:
+    """Reads all streams for one sink; keeps no position: the caller passes it, so it can go back to any."""
+
+    def __init__(self, run_dir: Path, data_dir: Path, *, files: Files | None = None) -> None:
+        self._rings_dir = run_dir / "rings"
+        self._files = files or Files()
+        self._journal_dir = data_dir / "journal"
+        self._boot_id = boot_id()
+        self._rings: dict[str, _Attached] = {}
+        self._journal = JournalReader(self._files, self._journal_dir)
+        self.from_ring = 0  # records read
+        self.from_journal = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """See which rings and segments there are now. Call it every second or so. OSError: the disk."""
+        self._journal.refresh()
+        found = {
+            name.removesuffix(SUFFIX): inode
+            for name, inode in self._files.names(self._rings_dir).items()
+            if name.endswith(SUFFIX)
+        }
+        for stream, attached in list(self._rings.items()):
+            if found.get(stream) != attached.inode:
+                self._rings.pop(stream).ring.close()
+        for stream, inode in found.items():
+            if stream not in self._rings:
+                self._attach(stream, inode)
+
+    def _attach(self, stream: str, inode: int) -> None:
+        try:
+            _, kind = parse_stream(stream)
+            ring = Ring.attach(self._rings_dir / f"{stream}{SUFFIX}", kind)
+        except (ValueError, RingFault):
+            return  # not whole: the journal makes a new one
+        if ring.identity().boot_id == self._boot_id:
+            self._rings[stream] = _Attached(ring, inode)
+        else:
+            ring.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the journal has been opened since this boot. Before that nobody knows what of it is good, nor
+        durable.
+        """
+        return OWN_GAPS in self._rings
+
+    def streams(self) -> dict[str, Kind]:
+        """Every stream there is: those with a ring, and those that only the journal has any more. Empty until ready."""
+        if not self.ready:
+            return {}
+        return self._journal.streams() | {stream: attached.ring.kind for stream, attached in self._rings.items()}
+
+    def read(
+        self, stream: str, after: Position, *, rows_max: int = ROWS_MAX, bytes_max: int = BYTES_MAX
+    ) -> Chunk | Hole | None:
+        """What comes next behind `after` (START: from the oldest that there is), of one epoch; None: nothing yet.
+
+        A Hole is what can never be read any more; go on behind its `end`. The records are the caller's own copy.
+        JournalFault: they have a layout that this version does not know. OSError: the disk.
+        """
+        attached = self._rings.get(stream)
+        if attached is None:
+            return self._from_journal(stream, after, None, rows_max, bytes_max) if self.ready else None
+        ring = attached.ring
+        durable = ring.durable  # before the epoch: see ring.h
+        epoch, first_seq = ring.epoch()
+        until = Position(epoch, durable)
+        rows_max = max(1, min(rows_max, bytes_max // ring.dtype.itemsize))
+        if after >= until:
+            return None
+        if after.epoch == epoch:
+            chunk = self._from_ring(stream, ring, after, durable, rows_max)
+            if chunk is not None:
+                return chunk
+        found = self._from_journal(stream, after, until, rows_max, bytes_max)
+        if found is None and durable >= first_seq:
+            self._journal.look_again()
+            found = self._from_journal(stream, after, until, rows_max, bytes_max)
+        if found is not None or durable < first_seq:
+            return found
+        return self._only_in_ring(stream, ring, after, until, first_seq, rows_max)
+
+    def _from_ring(self, stream: str, ring: Ring, after: Position, durable: int, rows_max: int) -> Chunk | None:
+        """The records behind `after`, which is of the ring's epoch; None where they are not in the ring any more."""
+        if after.seq + 1 < ring.oldest:
+            return None
+        try:
+            records = ring.read(after.seq + 1, durable, rows_max)
+        except Lapped:
+            return None  # RING-1: the journal has them
+        self.from_ring += len(records)
+        return Chunk(stream, ring.kind, after.epoch, records) if len(records) else None
+
+    def _from_journal(
+        self, stream: str, after: Position, until: Position | None, rows_max: int, bytes_max: int
+    ) -> Chunk | Hole | None:
+        found = self._journal.read(stream, after, until, rows_max=rows_max, bytes_max=bytes_max)
+        if isinstance(found, Chunk):
+            self.from_journal += len(found.records)
+        return found
+
+    def _only_in_ring(
+        self, stream: str, ring: Ring, after: Position, until: Position, first_seq: int, rows_max: int
+    ) -> Chunk | Hole | None:
+        """There are durable records behind `after` of which the journal knows nothing: it has deleted them all, so
+        what the ring still holds is the rest."""
+        last = after.seq if after.epoch == until.epoch else first_seq - 1
+        oldest = max(ring.oldest, last + 1)
+        expected = after.seq + 1 if after.epoch else oldest
+        if oldest > expected:
+            return Hole(stream, ring.kind, until.epoch, expected, min(oldest - 1, until.seq), time.time_ns())
+        return self._from_ring(stream, ring, Position(until.epoch, oldest - 1), until.seq, rows_max)
+
+    def lag(self, stream: str, after: Position) -> int:
+        """About how many durable records lie behind `after`."""
+        attached = self._rings.get(stream)
+        return max(0, attached.ring.durable - after.seq) if attached is not None else 0
+
+    def close(self) -> None:
+        self._journal.close()
+        for attached in self._rings.values():
+            attached.ring.close()

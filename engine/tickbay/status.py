@@ -1,0 +1,163 @@
+"""`tickbay status`: a Status (snapshot.py) as a table for a person, at most WIDTH columns wide, or as JSON.
+
+Exit status: 0 healthy · 1 degraded: recording, but something needs attention · 2 down: not recording.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+
+import orjson
+
+from tickbay import config as configuration
+from tickbay.snapshot import ProcessStatus, Status, collect
+
+EXIT = {"healthy": 0, "degraded": 1, "down": 2}
+WATCH_S = 1.0
+
+WIDTH = 120
+GREEN, YELLOW, RED, DIM, BOLD, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
+COLOURS = {"live": GREEN, "healthy": GREEN, "down": RED, "hung": RED, "failed": RED}  # all else: yellow
+NOTHING = "-"
+ERRORS_MAX = 5
+
+# heading, width, and the text of a process; negative widths are flush left
+COLUMNS: tuple[tuple[str, int, Callable[[ProcessStatus], str]], ...] = (
+    ("PROCESS", -17, lambda process: process.name),
+    ("STATE", -9, lambda process: process.state),
+    ("PID", 8, lambda process: _count(process.pid, separator="")),
+    ("UP", 7, lambda process: duration(process.uptime_s)),
+    ("RESTARTS", 9, lambda process: _count(process.restarts)),
+    ("FRAMES/S", 10, lambda process: _count(process.frames_per_s)),
+    ("ROWS/S", 10, lambda process: _count(process.rows_per_s)),
+    ("RING", 6, lambda process: _share(process.ring_fill)),
+    ("LAG ROWS", 12, lambda process: _count(process.lag_rows)),
+    ("LAG", 7, lambda process: duration(process.lag_s, fine=True)),
+    ("GAPS", 8, lambda process: _count(process.gaps)),
+)
+
+
+def render(status: Status, *, colours: bool) -> str:
+    """The whole page, without a newline at its end."""
+
+    def paint(text: str, colour: str) -> str:
+        return f"{colour}{text}{PLAIN}" if colours else text
+
+    verdict = paint(status.verdict.upper(), BOLD + COLOURS.get(status.verdict, YELLOW))
+    lines = [f"tickbay {status.version}  {verdict}  {status.time[:19].replace('T', ' ')} UTC"]
+    lines += [paint(f"  ! {reason}"[:WIDTH], COLOURS.get(status.verdict, YELLOW)) for reason in status.reasons]
+    lines += ["", paint("".join(_cell(heading, width) for heading, width, _ in COLUMNS), DIM)]
+    for process in status.processes:
+        cells = [_cell(text(process), width) for _, width, text in COLUMNS]
+        cells[1] = paint(cells[1], COLOURS.get(process.state, YELLOW))
+        lines.append("".join(cells).rstrip())
+    lines += [_totals(status), "", *_journal(status)]
+    lines += [paint(line, DIM) for line in _errors(status)]
+    return "\n".join(lines)
+
+
+def _totals(status: Status) -> str:
+    totals = status.totals
+    shown = {"PROCESS": "total", "FRAMES/S": _count(totals.frames_per_s), "ROWS/S": _count(totals.rows_per_s)}
+    shown["GAPS"] = _count(totals.gaps)
+    return "".join(_cell(shown.get(heading, ""), width) for heading, width, _ in COLUMNS).rstrip()
+
+
+def _journal(status: Status) -> list[str]:
+    totals = status.totals
+    instruments = f"{totals.instruments:,} instruments, " if totals.instruments is not None else ""
+    lines = [f"{instruments}{totals.records:,} records published"]
+    if totals.hold_hours is not None:
+        size, free = _bytes(totals.journal_bytes), _bytes(totals.journal_free_bytes)
+        lines.append(f"journal {size}, {free} free: holds {_hours(totals.hold_hours)} of database outage at this rate")
+    return lines
+
+
+def _errors(status: Status) -> list[str]:
+    """The newest last error of each process, the newest first."""
+    failed = sorted(
+        (process for process in status.processes if process.last_error_s is not None),
+        key=lambda process: process.last_error_s or 0.0,
+    )
+    lines = [f"  {duration(process.last_error_s):>6} ago  {process.name}: {process.last_error}" for process in failed]
+    return ["", "last errors", *(_cut(line) for line in lines[:ERRORS_MAX])] if lines else []
+
+
+def _cell(text: str, width: int) -> str:
+    return f"{text:<{-width}}" if width < 0 else f"{text:>{width}}"
+
+
+def _cut(line: str) -> str:
+    """What others sent us may be long, or move the cursor."""
+    printable = "".join(char if char.isprintable() else "\ufffd" for char in line)
+    return printable if len(printable) <= WIDTH else printable[: WIDTH - 1] + "…"
+
+
+def _count(value: float | None, *, separator: str = ",") -> str:
+    return NOTHING if value is None else f"{round(value):{separator}}"
+
+
+def _share(value: float | None) -> str:
+    if value is None:
+        return NOTHING
+    return f"{value:.0%}" if value == 0 or value >= 0.01 else "<1%"
+
+
+def duration(seconds: float | None, *, fine: bool = False) -> str:
+    """In at most six characters. `fine` shows tenths of a second."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 60:
+        return f"{seconds:.1f}s" if fine else f"{seconds:.0f}s"
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86_400)
+    if minutes < 60:
+        return f"{minutes}m{int(seconds) % 60:02d}s"
+    return f"{hours}h{minutes % 60:02d}m" if hours < 48 else f"{days}d{hours % 24:02d}h"
+
+
+def _hours(hours: float) -> str:
+    if hours < 1:
+        return f"{hours * 60:.0f} minutes"
+    return f"{hours:.1f} hours" if hours < 100 else f"{hours / 24:,.0f} days"
+
+
+def _bytes(count: float | None) -> str:
+    if count is None:
+        return NOTHING
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object (its fields: class Status in tickbay/snapshot.py)"
+    )
+    parser.add_argument("--watch", action="store_true", help=f"show it again every {WATCH_S:g} s until interrupted")
+    configuration.add_argument(parser)
+
+
+def main(arguments: Namespace) -> int:
+    """Print the status; returns the exit status."""
+    config = configuration.load(configuration.find(arguments.config, os.environ), os.environ)
+    colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    while True:
+        status = collect(config)
+        if arguments.json:
+            print(orjson.dumps(dataclasses.asdict(status)).decode(), flush=True)
+        else:
+            home = "\x1b[H\x1b[J" if arguments.watch and sys.stdout.isatty() else ""
+            print(home + render(status, colours=colours), flush=True)
+        if not arguments.watch:
+            return EXIT[status.verdict]
+        try:
+            time.sleep(WATCH_S)
+        except KeyboardInterrupt:  # how a person ends it
+            return EXIT[status.verdict]

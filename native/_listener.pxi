@@ -122,19 +122,27 @@ cdef class FeedListener(WSListener):
             self.tell_finding(finding, &found)
 
     cdef tell(self, unsigned told, c.feed_report *report, const char *frame, Py_ssize_t length, int64_t recv_ns):
-        if told & c.FEED_TELL_OVERFLOWED:
-            self.handler.on_overflow_end(<int> report.kind, report.overflow.records, report.overflow.from_ns, report.overflow.to_ns)
-        if told & c.FEED_TELL_OVERFLOW:
-            self.handler.on_overflow_begin(<int> report.kind, recv_ns)
-        if told & c.FEED_TELL_MESSAGE:
-            self.handler.on_message(<int> report.message, PyBytes_FromStringAndSize(frame, length), recv_ns)
-        if told & c.FEED_TELL_UNDECODABLE:
-            self.handler.on_undecodable(PyBytes_FromStringAndSize(frame, length), recv_ns)
+        try:
+            if told & c.FEED_TELL_OVERFLOWED:
+                self.handler.on_overflow_end(<int> report.kind, report.overflow.records, report.overflow.from_ns,
+                                             report.overflow.to_ns)
+            if told & c.FEED_TELL_OVERFLOW:
+                self.handler.on_overflow_begin(<int> report.kind, recv_ns)
+            if told & c.FEED_TELL_MESSAGE:
+                self.handler.on_message(<int> report.message, PyBytes_FromStringAndSize(frame, length), recv_ns)
+            if told & c.FEED_TELL_UNDECODABLE:
+                self.handler.on_undecodable(PyBytes_FromStringAndSize(frame, length), recv_ns)
+        except:
+            self.transport = None  # picows ends the connection, a little later: nothing more is taken from it
+            raise
 
     cdef tell_finding(self, c.feed_finding finding, c.feed_found *found):
         instrument = unpad(found.instrument, c.RECORD_INSTRUMENT_MAX)
-        if finding == c.FEED_BREAK:
-            self.handler.on_break(<int> found.kind, instrument, found.expected, found.got, found.recv_ns,
-                                  found.since_ns)
-        else:
-            self.handler.on_book_whole(instrument, found.recv_ns)
+        try:
+            if finding == c.FEED_BREAK:
+                self.handler.on_break(<int> found.kind, instrument, found.expected, found.got, found.recv_ns)
+            else:
+                self.handler.on_book_whole(instrument, found.recv_ns)
+        except:
+            self.transport = None
+            raise

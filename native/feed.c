@@ -207,7 +207,7 @@ unsigned feed_frame(struct feed *feed, const char *frame, size_t length, int64_t
                     struct feed_report *report)
 {
     assert(feed->conn > 0);
-    feed->unchecked_count = 0;
+    assert(feed->unchecked_count == 0); /* feed_next() has seen all of the last frame */
     for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++)
         if (feed->overflows[KINDS[i]].records == 0)
             make_usual_room(feed, KINDS[i]);

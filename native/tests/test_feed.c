@@ -70,6 +70,13 @@ static unsigned take_waited(const char *text, int64_t recv_ns, uint32_t waited_m
 
 static unsigned take(const char *text, int64_t recv_ns) { return take_waited(text, recv_ns, 0); }
 
+/* A frame in which nothing is found. */
+static void take_whole(const char *text, int64_t recv_ns)
+{
+    check(take(text, recv_ns) == FEED_TELL_RECORDS, "records");
+    check(feed_next(&feed, &found) == FEED_NOTHING, "nothing to tell");
+}
+
 static const char *quote(const char *instrument)
 {
     snprintf(frame, sizeof frame,
@@ -144,8 +151,7 @@ static void what_is_not_a_record_is_for_the_session(void)
 static void a_broken_book_is_told_once_and_its_snapshot_too(void)
 {
     begin();
-    take(book("ETH-1", 10, 0, 1), 1);
-    feed_next(&feed, &found);
+    take_whole(book("ETH-1", 10, 0, 1), 1);
     check(take(book("ETH-1", 14, 13, 2), 5) == FEED_TELL_RECORDS, "a change that does not follow is recorded");
     check(feed_next(&feed, &found) == FEED_BREAK, "and told");
     check(found.kind == RECORD_BOOK && found.expected == 10 && found.got == 13, "what was expected");
@@ -165,8 +171,7 @@ static void a_broken_book_is_told_once_and_its_snapshot_too(void)
 static void a_missing_trade_is_told(void)
 {
     begin();
-    take(trade("ETH-1", 4), 1);
-    feed_next(&feed, &found);
+    take_whole(trade("ETH-1", 4), 1);
     take(trade("ETH-1", 7), 2);
     check(feed_next(&feed, &found) == FEED_BREAK, "a jump");
     check(found.kind == RECORD_TRADE && found.expected == 5 && found.got == 7, "which are missing");
@@ -181,8 +186,8 @@ static void trades_go_on_over_a_new_connection_and_books_start_anew(void)
     static const char known[RECORD_INSTRUMENT_MAX] = "ETH-2";
     feed_remember_trade(&feed, known, 50);
     feed_remember_trade(&feed, known, 40);
-    take(trade("ETH-1", 4), 1);
-    take(book("ETH-1", 10, 0, 1), 1);
+    take_whole(trade("ETH-1", 4), 1);
+    take_whole(book("ETH-1", 10, 0, 1), 1);
     feed_connect(&feed, 8);
     take(trade("ETH-1", 20), 3);
     check(feed_next(&feed, &found) == FEED_BREAK && found.expected == 5 && found.got == 20, "traded while we were away");
@@ -200,8 +205,7 @@ static void a_table_half_full_of_old_instruments_starts_empty(void)
     for (int i = 0; i <= TABLE / 2; i++) {
         char name[RECORD_INSTRUMENT_MAX];
         snprintf(name, sizeof name, "ETH-%d", i);
-        take(trade(name, 4), 1);
-        feed_next(&feed, &found);
+        take_whole(trade(name, 4), 1);
     }
     feed_connect(&feed, 8);
     check(feed.continuity.used == 0, "empty");
@@ -213,8 +217,10 @@ static void a_table_half_full_of_old_instruments_starts_empty(void)
 static void a_message_larger_than_the_usual_room_is_decoded_whole(void)
 {
     begin();
-    check(take(book("ETH-1", 1, 0, 400), 1) == FEED_TELL_RECORDS && ring_head(&books) == 401, "400 levels of 512 slots");
-    check(take(book("ETH-2", 1, 0, 112), 1) == FEED_TELL_RECORDS && ring_head(&books) == 513, "the rest to the last slot");
+    take_whole(book("ETH-1", 1, 0, 400), 1);
+    check(ring_head(&books) == 401, "400 levels of 512 slots");
+    take_whole(book("ETH-2", 1, 0, 112), 1);
+    check(ring_head(&books) == 513, "the rest to the last slot");
     end();
 }
 
@@ -223,12 +229,12 @@ static void a_full_ring_costs_one_wait_and_then_counts_what_it_loses(void)
 {
     begin();
     for (int i = 0; i < SLOTS; i++)
-        check(take(quote("ETH-1"), i) == FEED_TELL_RECORDS, "until it is full");
+        take_whole(quote("ETH-1"), i);
     check(take_waited(quote("ETH-1"), 1000, 0) == FEED_TELL_WAIT && report.kind == RECORD_QUOTE, "wait");
     check(take_waited(quote("ETH-1"), 1000, WAIT_MS - 1) == FEED_TELL_WAIT, "wait on");
     check(take_waited(quote("ETH-1"), 1000, WAIT_MS) == FEED_TELL_OVERFLOW, "enough");
     check(take(quote("ETH-1"), 1001) == 0, "no second wait in this episode");
-    check(take(book("ETH-1", 1, 0, 2), 1002) == FEED_TELL_RECORDS, "the other rings go on");
+    take_whole(book("ETH-1", 1, 0, 2), 1002); /* the other rings go on */
     check(feed_settle(&feed, RECORD_QUOTE, 0, &report) == 0, "still full");
 
     ring_set_durable(&quotes, SLOTS / 8 - 1);
@@ -245,8 +251,7 @@ static void a_full_ring_costs_one_wait_and_then_counts_what_it_loses(void)
 static void an_overflow_counts_records_and_ends_without_frames(void)
 {
     begin();
-    take(book("ETH-1", 1, 0, 500), 1);
-    feed_next(&feed, &found);
+    take_whole(book("ETH-1", 1, 0, 500), 1);
     check(take_waited(book("ETH-1", 2, 1, 20), 2, WAIT_MS) == FEED_TELL_OVERFLOW, "20 levels do not fit");
     check(feed_next(&feed, &found) == FEED_NOTHING, "nothing was published");
     drain(&books);
@@ -261,7 +266,7 @@ static void an_overflow_counts_records_and_ends_without_frames(void)
 static void closing_ends_an_overflow_in_any_case(void)
 {
     begin();
-    take(book("ETH-1", 1, 0, 512), 1);
+    take_whole(book("ETH-1", 1, 0, 512), 1);
     take_waited(book("ETH-1", 2, 1, 1), 2, WAIT_MS);
     check(feed_settle(&feed, RECORD_BOOK, 1, &report) == FEED_TELL_OVERFLOWED && report.overflow.records == 1, "told at the end");
     end();

@@ -1,4 +1,4 @@
-/* block.h: questions about the next 16 or 32 bytes of a text, asked at once instead of byte by byte.
+/* block.h: questions about the next 16 bytes of a text, asked at once instead of byte by byte.
  *
  * A loop over the bytes of a short number or name ends after an unpredictable count, and each such surprise costs the
  * processor as much as reading thirty more bytes. These functions have no branches. With SSE2 (every x86-64) they are a few
@@ -19,8 +19,7 @@
 #define BLOCK_SSE2 0
 #endif
 
-enum { BLOCK_BYTES = 16, BLOCK_KEY_BYTES = 32 };
-#define BLOCK_DIGIT_BITS UINT64_C(0x0f0f0f0f0f0f0f0f) /* what is left of an ASCII digit: its value */
+enum { BLOCK_BYTES = 16 };
 
 static inline uint64_t block_load64(const char *text)
 {
@@ -41,12 +40,12 @@ static inline __m128i block_load128(const char *text)
     return _mm_loadu_si128((const __m128i *)(const void *)text);
 }
 
-/* Bit i is set where byte i of 16 is not a digit; bits 16 and up are 0. */
-static inline uint32_t block_nondigits(const char *text)
+/* Bit i is set where byte i of 16 is a digit; bits 16 and up are 0. */
+static inline uint32_t block_digits(const char *text)
 {
-    /* Moves '0'..'9' to the bottom of the signed range, where one comparison tells them from all others. */
-    __m128i moved = _mm_add_epi8(block_load128(text), _mm_set1_epi8((char)(-128 - '0')));
-    return (uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(moved, _mm_set1_epi8(-128 + 9)));
+    /* What is above 9 after taking '0' away is above 9 as an unsigned byte: only digits are left at 0. */
+    __m128i above = _mm_subs_epu8(_mm_sub_epi8(block_load128(text), _mm_set1_epi8('0')), _mm_set1_epi8(9));
+    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(above, _mm_setzero_si128()));
 }
 
 /* Bit i is set where byte i of 16 ends a JSON string or needs a closer look: quote, backslash, control, not ASCII. */
@@ -59,12 +58,36 @@ static inline uint32_t block_specials(const char *text)
     return (uint32_t)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), outside));
 }
 
-/* Are the first `length` bytes (1 to 32) the same? Reads 32 of each. */
-static inline int block_same(const char *text, const char *other, unsigned length)
+/* Bit i is set where byte i of 16 is the same in both. */
+static inline uint32_t block_equal(const char *text, const char *other)
 {
-    uint32_t low = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(block_load128(text), block_load128(other)));
-    uint32_t high = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(block_load128(text + 16), block_load128(other + 16)));
-    return ~(low | high << 16) << (32 - length) == 0;
+    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(block_load128(text), block_load128(other)));
+}
+
+/* The last `count` bytes of 16 (0 to 16) set, the others 0. */
+static inline __m128i block_last(unsigned count)
+{
+    static const char bytes[32] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                   -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+    return block_load128(bytes + count);
+}
+
+/* The integer that `whole` digits, a point and `fraction` digits write without their point. `behind` is the byte behind them.
+ * whole + fraction is 1 to 16; without a point all are `fraction`. Reads as far as
+ * 16 bytes before the first digit. */
+static inline uint64_t block_decimal(const char *behind, unsigned whole, unsigned fraction)
+{
+    /* Close the gap of the point: what is before it comes from a load one byte further back. */
+    __m128i in_fraction = block_last(fraction);
+    __m128i text = _mm_or_si128(_mm_and_si128(in_fraction, block_load128(behind - 16)),
+                                _mm_andnot_si128(in_fraction, block_load128(behind - 17)));
+    __m128i digits = _mm_and_si128(_mm_and_si128(text, _mm_set1_epi8(0x0f)), block_last(whole + fraction));
+    /* Add neighbours: 16 x 1 digit to 8 x 2, to 4 x 4, to 2 x 8. */
+    __m128i pairs = _mm_srli_epi16(_mm_mullo_epi16(digits, _mm_set1_epi16(10 << 8 | 1)), 8);
+    __m128i fours = _mm_madd_epi16(pairs, _mm_set1_epi32(1 << 16 | 100));
+    __m128i eights = _mm_madd_epi16(_mm_packs_epi32(fours, fours), _mm_set1_epi32(1 << 16 | 10000));
+    uint64_t both = (uint64_t)_mm_cvtsi128_si64(eights);
+    return (both & UINT32_MAX) * UINT64_C(100000000) + (both >> 32);
 }
 
 #else
@@ -77,22 +100,22 @@ static inline uint32_t block_gather(uint64_t tops)
 
 #define BLOCK_EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
 
-/* The top bit of each byte: whether that byte is not a digit. Adding 0x76 to what is at most 0x7f cannot carry. */
-static inline uint64_t block_nondigits64(uint64_t word)
+/* The top bit of each byte: whether that byte is a digit. Adding 0x76 to what is at most 0x7f cannot carry. */
+static inline uint64_t block_digits64(uint64_t word)
 {
     uint64_t moved = word ^ BLOCK_EACH('0');
-    return (((moved & BLOCK_EACH(0x7f)) + BLOCK_EACH(0x76)) | moved) & BLOCK_EACH(0x80);
+    return ~(((moved & BLOCK_EACH(0x7f)) + BLOCK_EACH(0x76)) | moved) & BLOCK_EACH(0x80);
 }
 
-static inline uint32_t block_nondigits(const char *text)
+static inline uint32_t block_digits(const char *text)
 {
-    return block_gather(block_nondigits64(block_load64(text))) | block_gather(block_nondigits64(block_load64(text + 8))) << 8;
+    return block_gather(block_digits64(block_load64(text))) | block_gather(block_digits64(block_load64(text + 8))) << 8;
 }
 
-/* The top bit of each byte: whether that byte (its low seven bits) is 0. */
+/* The top bit of each byte: whether that byte is 0. */
 static inline uint64_t block_zero64(uint64_t word)
 {
-    return ~((word & BLOCK_EACH(0x7f)) + BLOCK_EACH(0x7f)) & BLOCK_EACH(0x80);
+    return ~(((word & BLOCK_EACH(0x7f)) + BLOCK_EACH(0x7f)) | word) & BLOCK_EACH(0x80);
 }
 
 static inline uint64_t block_specials64(uint64_t word)
@@ -107,26 +130,37 @@ static inline uint32_t block_specials(const char *text)
     return block_gather(block_specials64(block_load64(text))) | block_gather(block_specials64(block_load64(text + 8))) << 8;
 }
 
-static inline int block_same(const char *text, const char *other, unsigned length)
+static inline uint32_t block_equal(const char *text, const char *other)
 {
-    return memcmp(text, other, length) == 0;
+    return block_gather(block_zero64(block_load64(text) ^ block_load64(other))) |
+           block_gather(block_zero64(block_load64(text + 8) ^ block_load64(other + 8))) << 8;
+}
+
+/* The number that the last `count` digits (0 to 8) before `behind` write. Adds neighbours: 8 x 1 digit to 4 x 2, to 2 x 4,
+ * to 1 x 8 (after D. Lemire, "Quickly parsing eight digits", 2018). */
+static inline uint64_t block_eight(const char *behind, unsigned count)
+{
+    uint64_t digits = count == 0 ? 0 : (block_load64(behind - 8) & BLOCK_EACH(0x0f)) >> (64 - 8 * count) << (64 - 8 * count);
+    digits = (digits * (10 * 256 + 1) >> 8) & UINT64_C(0x00ff00ff00ff00ff);
+    digits = (digits * (100 * 65536 + 1) >> 16) & UINT64_C(0x0000ffff0000ffff);
+    return digits * (10000 * UINT64_C(4294967296) + 1) >> 32;
+}
+
+static inline uint64_t block_sixteen(const char *behind, unsigned count)
+{
+    return count <= 8 ? block_eight(behind, count)
+                      : block_eight(behind - 8, count - 8) * UINT64_C(100000000) + block_eight(behind, 8);
+}
+
+static inline uint64_t block_decimal(const char *behind, unsigned whole, unsigned fraction)
+{
+    static const uint64_t tens[17] = {
+        1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000, 100000000000, 1000000000000,
+        10000000000000, 100000000000000, 1000000000000000, 10000000000000000,
+    };
+    return block_sixteen(behind - fraction - 1, whole) * tens[fraction] + block_sixteen(behind, fraction);
 }
 
 #endif
-
-/* The number that eight decimal digits write, the first one in the lowest byte; a byte may also be 0 instead of '0'.
- * Adds neighbours: 8 x 1 digit to 4 x 2, to 2 x 4, to 1 x 8 (after D. Lemire, "Quickly parsing eight digits", 2018). */
-static inline uint32_t block_eight_digits(uint64_t digits)
-{
-    digits = (digits & BLOCK_DIGIT_BITS) * (10 * 256 + 1) >> 8;
-    digits = (digits & UINT64_C(0x00ff00ff00ff00ff)) * (100 * 65536 + 1) >> 16;
-    return (uint32_t)((digits & UINT64_C(0x0000ffff0000ffff)) * (10000 * UINT64_C(4294967296) + 1) >> 32);
-}
-
-/* The number that the `count` digits (1 to 8) at `text` write. Reads eight bytes. */
-static inline uint32_t block_digits(const char *text, unsigned count)
-{
-    return block_eight_digits(block_load64(text) << (64 - 8 * count));
-}
 
 #endif

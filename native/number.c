@@ -1,6 +1,6 @@
 /* number.c: three ways to the same double, each taken only where it is exact.
  *
- * 1. What venues send: up to 8 digits on either side of the point and no exponent. Read without a loop (block.h).
+ * 1. What venues send: up to 15 digits, a point among them or not, at most a short exponent. Read without a loop (block.h).
  * 2. Any text whose digits fit 2^53 and whose power of ten is at most 10^22 either way. Both are then exact doubles, so one
  *    multiplication or division rounds once and correctly (W. Clinger, "How to read floating point numbers accurately", 1990).
  *    The first way ends like this too.
@@ -17,8 +17,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "block.h"
-
 _Static_assert(FLT_EVAL_METHOD == 0, "double arithmetic must round to double, once");
 _Static_assert(DBL_MANT_DIG == 53, "double is IEEE 754 binary64");
 
@@ -31,6 +29,9 @@ static const double tens[TEN_EXACT_MAX + 1] = {
 };
 static const uint32_t small_tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000};
 enum { CHUNK_DIGITS = 9 }; /* decimal digits of one step: 10^9 is the largest power of ten in 32 bits */
+
+/* The rare ways stay out of the common ones, which then need no stack. */
+#define NOINLINE __attribute__((noinline))
 
 static double with_sign(double value, bool negative)
 {
@@ -222,6 +223,12 @@ static const char *split(const char *text, const char *end, struct decimal *deci
     return at != NULL && at - text <= NUMBER_MAX ? at : NULL;
 }
 
+const char *number_skip(const char *text, const char *end)
+{
+    struct decimal decimal;
+    return split(text, end, &decimal);
+}
+
 static uint64_t integer_of(const struct decimal *decimal)
 {
     uint64_t integer = 0;
@@ -230,7 +237,7 @@ static uint64_t integer_of(const struct decimal *decimal)
     return integer;
 }
 
-static const char *any_double(const char *text, const char *end, double *value)
+static NOINLINE const char *any_double(const char *text, const char *end, double *value)
 {
     struct decimal decimal;
     const char *behind = split(text, end, &decimal);
@@ -254,61 +261,9 @@ static const char *any_double(const char *text, const char *end, double *value)
     return behind;
 }
 
-/* ------------------------------------------------------------------ what venues send */
+/* ------------------------------------------------------------------ integers */
 
-enum { WINDOW = 24 }; /* bytes that the fast ways may read: a sign, 16 of digits and point, 8 from behind the point */
-
-/* The power of ten of "e-4" or "E5", a single digit, at `at`; returns the byte behind it or NULL. Reads four bytes. */
-static const char *short_exponent(const char *at, int *exponent)
-{
-    at++; /* the e */
-    bool negative = *at == '-';
-    at += negative || *at == '+';
-    unsigned digit = (unsigned char)at[0] - (unsigned)'0', next = (unsigned char)at[1] - (unsigned)'0';
-    if (digit > 9 || next <= 9)
-        return NULL;
-    *exponent = negative ? -(int)digit : (int)digit;
-    return at + 1;
-}
-
-const char *number_double(const char *text, const char *end, double *value)
-{
-    if (end - text < WINDOW)
-        return any_double(text, end, value);
-    bool negative = *text == '-';
-    const char *digits = text + negative;
-    uint64_t stops = block_nondigits(digits) | UINT64_C(1) << BLOCK_BYTES;
-    unsigned whole = block_first(stops);
-    /* One comparison for "none" and "more than eight". A number may begin with 0 only if that is all before the point. */
-    if (whole - 1 > 7 || (*digits == '0' && whole > 1))
-        return any_double(text, end, value);
-    uint64_t mantissa = block_digits(digits, whole);
-    int ten = 0;
-    const char *at = digits + whole;
-    if (*at == '.') {
-        stops = (stops & (stops - 1)) | UINT64_C(1) << (BLOCK_BYTES + 1);
-        unsigned fraction = block_first(stops) - whole - 1;
-        at += 1 + fraction;
-        if (fraction - 1 > 7 || at - digits >= BLOCK_BYTES)
-            return any_double(text, end, value);
-        mantissa = mantissa * small_tens[fraction] + block_digits(at - fraction, fraction);
-        ten = -(int)fraction;
-    }
-    if ((*at | 0x20) == 'e') {
-        int exponent;
-        at = end - at >= 4 ? short_exponent(at, &exponent) : NULL;
-        if (at == NULL)
-            return any_double(text, end, value);
-        ten += exponent;
-    }
-    if (mantissa > EXACT_MAX)
-        return any_double(text, end, value);
-    double magnitude = ten <= 0 ? (double)(int64_t)mantissa / tens[-ten] : (double)(int64_t)mantissa * tens[ten];
-    *value = with_sign(magnitude, negative);
-    return at;
-}
-
-static const char *any_u64(const char *text, const char *end, uint64_t *value)
+static NOINLINE const char *any_u64(const char *text, const char *end, uint64_t *value)
 {
     const char *at = text;
     if (!is_digit(at, end) || (*at == '0' && is_digit(at + 1, end)))
@@ -330,16 +285,103 @@ static const char *any_u64(const char *text, const char *end, uint64_t *value)
     return at;
 }
 
+/* ------------------------------------------------------------------ what venues send */
+
+_Static_assert(NUMBER_BEFORE >= BLOCK_BYTES, "block_decimal() reads as far back");
+
+/* Near the beginning or the end of a text: read where there is room on both sides. The NULs behind end any number. */
+struct room {
+    char bytes[3 * BLOCK_BYTES];
+};
+
+static const char *place_in(struct room *room, const char *text, const char *end)
+{
+    size_t length = end - text < BLOCK_BYTES ? (size_t)(end - text) : BLOCK_BYTES;
+    *room = (struct room){{0}};
+    memcpy(room->bytes + BLOCK_BYTES, text, length);
+    return room->bytes + BLOCK_BYTES;
+}
+
+/* "-4" or "+5" or "5", a single digit, behind an e at `at`: to *exponent; the byte behind it, or NULL. */
+static const char *short_exponent(const char *at, const char *end, int *exponent)
+{
+    if (end - at < 4)
+        return NULL;
+    bool negative = at[1] == '-';
+    at += 1 + (negative || at[1] == '+');
+    if (*at < '0' || *at > '9' || (at[1] >= '0' && at[1] <= '9'))
+        return NULL;
+    *exponent = negative ? '0' - *at : *at - '0';
+    return at + 1;
+}
+
+static NOINLINE const char *double_in_room(const char *text, const char *end, double *value)
+{
+    struct room room;
+    const char *placed = place_in(&room, text, end);
+    const char *behind = number_double_within(placed, room.bytes + sizeof room.bytes, value);
+    /* What does not end inside of the copy is to be read where it is. */
+    return behind != NULL && behind < placed + BLOCK_BYTES ? text + (behind - placed) : any_double(text, end, value);
+}
+
+const char *number_double(const char *text, const char *end, double *value)
+{
+    return double_in_room(text, end, value);
+}
+
+/* Up to 15 digits, or with a point among them and an exponent of one digit. */
+static const char *short_double(const char *text, const char *end, double *value)
+{
+    bool negative = *text == '-';
+    const char *digits = text + negative;
+    uint32_t stops = ~block_digits(digits);
+    unsigned whole = block_first(stops), fraction = 0, last = whole;
+    int exponent = 0;
+    if (digits[whole] == '.') {
+        last = block_first(stops & (stops - 1));
+        fraction = last - whole - 1;
+        if (fraction == 0)
+            return NULL;
+    }
+    if (last >= BLOCK_BYTES || whole == 0 || (*digits == '0' && whole > 1))
+        return NULL;
+    const char *at = digits + last;
+    uint64_t mantissa = last == whole ? block_decimal(at, 0, whole) : block_decimal(at, whole, fraction);
+    if ((*at | 0x20) == 'e') {
+        at = short_exponent(at, end, &exponent);
+        if (at == NULL)
+            return NULL;
+    }
+    int ten = exponent - (int)fraction; /* from -24 to 9 */
+    if (ten < -TEN_EXACT_MAX)
+        return NULL;
+    double magnitude = ten <= 0 ? (double)(int64_t)mantissa / tens[-ten] : (double)(int64_t)mantissa * tens[ten];
+    *value = with_sign(magnitude, negative);
+    return at;
+}
+
+const char *number_double_within(const char *text, const char *end, double *value)
+{
+    if (end - text <= NUMBER_AHEAD) /* one more for the sign */
+        return double_in_room(text, end, value);
+    const char *behind = number_plain(text, value);
+    if (behind == NULL)
+        behind = short_double(text, end, value);
+    return behind != NULL ? behind : any_double(text, end, value);
+}
+
 const char *number_u64(const char *text, const char *end, uint64_t *value)
 {
-    if (end - text < WINDOW)
+    return any_u64(text, end, value);
+}
+
+const char *number_u64_within(const char *text, const char *end, uint64_t *value)
+{
+    if (end - text < NUMBER_AHEAD)
         return any_u64(text, end, value);
-    unsigned count = block_first(block_nondigits(text) | UINT64_C(1) << BLOCK_BYTES);
-    if (count - 1 > 14 || *text == '0' || text[count] == '.')
+    unsigned count = block_first(~block_digits(text));
+    if (count == 0 || count >= BLOCK_BYTES || *text == '0' || text[count] == '.')
         return any_u64(text, end, value);
-    if (count <= 8)
-        *value = block_digits(text, count);
-    else
-        *value = block_digits(text, count - 8) * UINT64_C(100000000) + block_digits(text + count - 8, 8);
+    *value = block_decimal(text + count, 0, count);
     return text + count;
 }

@@ -37,17 +37,18 @@ static void same_as_strtod(const char *text, const char *what)
     double expected = strtod(text, &expected_end), got = 0;
     size_t length = (size_t)(expected_end - text);
     int overflows = expected > 1.7976931348623157e308 || expected < -1.7976931348623157e308;
-    /* With and without room to read ahead: both ways, and the bytes behind must not matter. */
-    for (int padded = 0; padded < 2; padded++) {
+    /* Alone and in the middle of a text; at its very end and before more of it. What is around must not matter. */
+    for (int way = 0; way < 4; way++) {
         char room[256];
-        memset(room, padded ? ',' : '7', sizeof room);
-        memcpy(room, text, length);
-        const char *end = room + length + (padded ? 40 : 0);
-        const char *behind = number_double(room, end, &got);
+        memset(room, way & 1 ? ',' : '7', sizeof room);
+        char *placed = room + NUMBER_BEFORE;
+        memcpy(placed, text, length);
+        const char *end = placed + length + (way & 1 ? 40 : 0);
+        const char *behind = way & 2 ? number_double_within(placed, end, &got) : number_double(placed, end, &got);
         if (length > NUMBER_MAX || overflows) {
             if (behind != NULL)
                 fail("accepted, though too long or too large", text);
-        } else if (behind != room + length) {
+        } else if (behind != placed + length) {
             fail("ends elsewhere", text);
         } else if (memcmp(&got, &expected, sizeof got) != 0) {
             fprintf(stderr, "test_number: %s: %s: %a, not %a\n", what, text, got, expected);
@@ -173,36 +174,53 @@ static void what_the_grammar_forbids_is_refused(void)
                                         "1000000000000000000000000000000000000000000000000000000000000000e"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         for (size_t padding = 0; padding <= 40; padding += 40) {
-            char room[160];
+            char room[160], *placed = room + NUMBER_BEFORE;
             memset(room, ',', sizeof room);
-            memcpy(room, texts[i], strlen(texts[i]));
+            memcpy(placed, texts[i], strlen(texts[i]));
+            const char *end = placed + strlen(texts[i]) + padding;
             double value;
-            if (number_double(room, room + strlen(texts[i]) + padding, &value) != NULL)
+            if (number_double(placed, end, &value) != NULL || number_double_within(placed, end, &value) != NULL)
                 fail("accepted", texts[i]);
+            if (number_skip(placed, end) != NULL)
+                fail("skipped", texts[i]);
         }
     /* A leading zero ends the number or is refused; it never swallows what follows. */
     static const char *const zeros[] = {"01", "-01", "00", "00.5", "0123456789"};
     for (size_t i = 0; i < sizeof zeros / sizeof *zeros; i++) {
+        char room[80], *placed = room + NUMBER_BEFORE;
+        size_t length = strlen(zeros[i]);
+        memset(room, ',', sizeof room);
+        memcpy(placed, zeros[i], length);
         double value;
-        const char *behind = number_double(zeros[i], zeros[i] + strlen(zeros[i]), &value);
-        if (behind == zeros[i] + strlen(zeros[i]))
+        if (number_double(placed, placed + length, &value) == placed + length ||
+            number_double_within(placed, placed + length + 40, &value) == placed + length)
             fail("a leading zero was accepted", zeros[i]);
+    }
+}
+
+/* Both ways, at the very end of a text and before more of it. */
+static void integer_is(const char *spelling, int taken, uint64_t value)
+{
+    char room[128], *placed = room + NUMBER_BEFORE;
+    size_t length = strlen(spelling);
+    for (int way = 0; way < 4; way++) {
+        memset(room, ',', sizeof room);
+        memcpy(placed, spelling, length);
+        uint64_t got = value;
+        const char *end = placed + length + (way & 1 ? 40 : 0);
+        const char *behind = way & 2 ? number_u64_within(placed, end, &got) : number_u64(placed, end, &got);
+        if (behind != (taken < 0 ? NULL : placed + taken) || got != value)
+            fail("integer", spelling);
     }
 }
 
 static void integers_are_exact_and_bounded(void)
 {
-    char text[128];
     for (int i = 0; i < 200000; i++) {
-        uint64_t expected = random_u64() >> below(64), got = 0;
-        int length = sprintf(text, "%" PRIu64, expected);
-        const char *tail = below(8) == 0 ? ".000" : "";
-        sprintf(text + length, "%s,,,,,,,,,,,,,,,,,,,,,,,,,,,,", tail);
-        length += (int)strlen(tail);
-        if (number_u64(text, text + length, &got) != text + length || got != expected)
-            fail("integer", text);
-        if (number_u64(text, text + length + 26, &got) != text + length || got != expected)
-            fail("integer with room behind", text);
+        char text[64];
+        uint64_t value = random_u64() >> below(64);
+        int length = sprintf(text, "%" PRIu64 "%s", value, below(8) == 0 ? ".000" : "");
+        integer_is(text, length, value);
     }
     static const struct { const char *text; int taken; uint64_t value; } cases[] = {
         {"0", 1, 0}, {"0.0", 3, 0}, {"18446744073709551615", 20, UINT64_MAX}, {"18446744073709551616", -1, 0}, {"28446744073709551615", -1, 0},
@@ -210,15 +228,7 @@ static void integers_are_exact_and_bounded(void)
         {"5e3", 1, 5}, {"5.0e3", 1, 5}, {"123456789012345", 15, 123456789012345}, {"1234567890123456", 16, 1234567890123456},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        for (size_t padding = 0; padding <= 40; padding += 40) {
-            memset(text, ',', sizeof text);
-            size_t length = strlen(cases[i].text);
-            memcpy(text, cases[i].text, length);
-            uint64_t got = cases[i].value;
-            const char *behind = number_u64(text, text + length + padding, &got);
-            if (behind != (cases[i].taken < 0 ? NULL : text + cases[i].taken) || got != cases[i].value)
-                fail("integer case", cases[i].text);
-        }
+        integer_is(cases[i].text, cases[i].taken, cases[i].value);
 }
 
 static void blocks_see_every_byte_for_what_it_is(void)
@@ -229,18 +239,18 @@ static void blocks_see_every_byte_for_what_it_is(void)
                 char text[BLOCK_BYTES];
                 memset(text, filling ? '9' : '0', sizeof text);
                 text[place] = (char)byte;
-                uint32_t nondigit = byte < '0' || byte > '9', special = byte == '"' || byte == '\\' || byte < 0x20 || byte >= 0x80;
-                if (block_nondigits(text) != nondigit << place || block_specials(text) != special << place)
+                uint32_t digit = byte >= '0' && byte <= '9', special = byte == '"' || byte == '\\' || byte < 0x20 || byte >= 0x80;
+                if (block_digits(text) != (digit ? 0xffff : 0xffff & ~(1u << place)) || block_specials(text) != special << place)
                     fail("block", text);
             }
-    char key[BLOCK_KEY_BYTES], other[BLOCK_KEY_BYTES];
-    memset(key, 'k', sizeof key);
-    for (unsigned length = 1; length <= BLOCK_KEY_BYTES; length++)
-        for (unsigned place = 0; place < BLOCK_KEY_BYTES; place++) {
-            memset(other, 'k', sizeof other);
-            other[place] = 'x';
-            if (block_same(key, other, length) != (place >= length))
-                fail("block_same", other);
+    for (int byte = 0; byte < 256; byte++)
+        for (unsigned place = 0; place < BLOCK_BYTES; place++) {
+            char text[BLOCK_BYTES], other[BLOCK_BYTES];
+            memset(text, 0x5a, sizeof text);
+            memset(other, 0x5a, sizeof other);
+            other[place] = (char)byte;
+            if (block_equal(text, other) != (byte == 0x5a ? 0xffff : 0xffff & ~(1u << place)))
+                fail("block_equal", other);
         }
 }
 

@@ -21,6 +21,6 @@ Read in this order; each file is one noun:
     cli.py           `tickbay sim`
 
 The market repeats: each instrument has one cycle of values, and what grows for ever (times, change ids, trade numbers)
-is a linear function of the cycle's number. So any frame of any moment can be had without playing up to it, the frames of
-a cycle are made once and only their digits are patched, and the ledger of a million frames is a few lines.
+is a linear function of the cycle's number. So any frame of any moment can be had without playing up to it, the frames
+of a cycle are made once and only their digits are patched, and the ledger of a million frames is a few lines.
 """

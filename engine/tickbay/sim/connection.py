@@ -1,7 +1,7 @@
 """One client of the simulated venue: its requests, its heartbeats, its allowance.
 
-In: WebSocket frames (picows), and the ticks of the server's timer. Out: replies and heartbeats; what was subscribed goes
-to the Player.
+In: WebSocket frames (picows), and the ticks of the server's timer. Out: replies and heartbeats; what was subscribed
+goes to the Player.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The values of one instrument: one cycle of quotes, book changes and trades, made from a seed and the instrument's name.
+"""The values of one instrument: one cycle of quotes, book changes and trades, made from a seed and its name.
 
 In: an Instrument, a Pace (how long a cycle is) and a seed. Out: a Script. Pure; the same arguments give the same values
 on any machine (random.Random promises its sequence, numpy's generators do not).

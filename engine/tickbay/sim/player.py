@@ -295,7 +295,8 @@ class Player:
         else:
             self._spoil(fault.action, frame)
         channel = self._tape.channels[self._tape.channel[frame]]
-        self._venue.ledger.event(fault.action, connection=self.number, channel=channel)
+        message = self.frames_sent  # the number of the next one that can be read
+        self._venue.ledger.event(fault.action, connection=self.number, channel=channel, message=message)
         self._venue.used(fault)
         return frame + 1
 

@@ -4,7 +4,7 @@ In: Settings. Out: strips, snapshots and first tickers for connections; the posi
 due. No I/O but the ledger's.
 
 Time is a position (loop, key): cycle number and place in the cycle. Paced, it moves with the clock and is one for all.
-Flat out, each connection has its own; a channel that returns on another connection continues behind where it was (`ahead`).
+Flat out, each connection has its own; a channel that returns on another one continues behind where it was (`ahead`).
 """
 
 from __future__ import annotations

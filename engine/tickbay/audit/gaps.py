@@ -1,0 +1,89 @@
+"""The holes that the database knows of: data_gaps, asked whether it covers what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+
+from tickbay.audit.comparison import Lost
+
+FOREVER_NS = 1 << 62
+# Faults of the simulator that must leave a gap, and the causes that may name it; a cut connection has many ways to be
+# noticed.
+CUT = ("disconnect", "stale", "maintenance", "restart")
+CAUSES = {
+    "drop": ("sequence", *CUT),
+    "malformed": ("undecodable",),
+    "truncated": ("undecodable",),
+    "kill": CUT,
+    "close": CUT,
+    "too_slow": CUT,
+    "half_open": CUT,
+    "oversized": (*CUT, "undecodable"),
+}
+CLOCK_SLACK_NS = 2_000_000_000  # between the simulator's note of a fault and the feed's of its consequence
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    feed: str
+    kind: str  # empty: all
+    instrument: bytes  # empty: all
+    cause: str
+    from_ns: int
+    to_ns: int
+    first_missing: int
+    last_missing: int
+
+
+def recorded(connection: psycopg.Connection) -> list[Gap]:
+    """All gaps. One that is written when found and again when over is there twice: then the later row has both ends."""
+    query = """
+        SELECT stream, coalesce(kind, ''), coalesce(instrument, ''), coalesce(cause, ''), coalesce(from_ns, 0),
+               coalesce(to_ns, 0), coalesce(first_missing, 0), coalesce(last_missing, 0)
+        FROM data_gaps ORDER BY stream, epoch, seq"""
+    found: dict[tuple[object, ...], Gap] = {}
+    for stream, kind, instrument, cause, from_ns, to_ns, first, last in connection.execute(query):
+        gap = Gap(
+            stream.rpartition(".")[0], kind, instrument.encode(), cause, from_ns, to_ns or FOREVER_NS, first, last
+        )
+        found[gap.feed, kind, instrument, cause, from_ns, first] = gap
+    return list(found.values())
+
+
+def covers(gaps: list[Gap], feed: str, kind: str, lost: Lost) -> bool:
+    """Whether every instrument of a lost run was known to be missing when it was lost."""
+    begin = lost.before[2]
+    end = lost.after[2] or FOREVER_NS
+    near = [
+        gap
+        for gap in gaps
+        if gap.feed in (feed, "journal") and gap.kind in ("", kind) and gap.from_ns <= end and gap.to_ns >= begin
+    ]
+    return all(any(gap.instrument in (b"", name) for gap in near) for name in lost.instruments)
+
+
+def covers_sequence(gaps: list[Gap], stream: str, first: int, last: int) -> bool:
+    """Whether the journal said that it lost these of a stream."""
+    feed, _, kind = stream.rpartition(".")
+    return any(
+        gap.cause in ("journal_torn", "journal_quota")
+        and gap.feed in (feed, "journal")
+        and gap.kind in ("", kind)
+        and gap.first_missing <= first
+        and gap.last_missing >= last
+        for gap in gaps
+    )
+
+
+def names_fault(gaps: list[Gap], feed: str, action: str, instrument: bytes, at_ns: int) -> bool:
+    """Whether a planted fault became a gap of the feed that it was planted on."""
+    return any(
+        gap.feed == feed
+        and gap.cause in CAUSES[action]
+        and gap.instrument in (b"", instrument)
+        and gap.from_ns <= at_ns + CLOCK_SLACK_NS
+        and gap.to_ns >= at_ns - CLOCK_SLACK_NS
+        for gap in gaps
+    )

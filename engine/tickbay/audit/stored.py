@@ -1,0 +1,174 @@
+"""The database in the form of columns.py, read by COPY: every column brought to a fixed width by the server, so that a
+million rows are one array.
+
+In: a psycopg connection in a transaction. Out: arrays. psycopg.Error passes through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psycopg
+from psycopg import sql
+
+from tickbay.audit.columns import (
+    COLUMNS,
+    FLAG,
+    INTEGER,
+    KINDS,
+    META,
+    NULL_INTEGER,
+    REAL,
+    STORED_DTYPES,
+    TABLES,
+    Rows,
+    one_nan,
+)
+
+HEADER_BYTES = 19  # of a binary COPY: signature, flags, no extension
+TRAILER_BYTES = 2
+PARSE_BYTES = 8 << 20  # collected before they are parsed
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """One stream and epoch in the database, with what lies in quarantine."""
+
+    stream: str
+    epoch: int
+    rows: int
+    distinct: int
+    first: int
+    last: int
+
+
+def stored_rows(connection: psycopg.Connection, stream: str, kind: str) -> Iterator[Rows]:
+    """Everything captured live (not healed later) of a stream, in order, in pieces (columns.STORED_DTYPES)."""
+    wire = _wire(kind)
+    waiting, size = [], -HEADER_BYTES
+    with connection.cursor().copy(_query(stream, kind)) as copy:
+        for data in copy:
+            waiting.append(bytes(data))
+            size += len(data)
+            if size >= PARSE_BYTES:
+                joined = b"".join(waiting)[-size:]
+                whole = size // wire.itemsize * wire.itemsize
+                yield _parsed(joined[:whole], wire, kind)
+                waiting, size = [joined[whole:]], size - whole
+    joined = b"".join(waiting)[-size:] if size > 0 else b""
+    if len(joined) > TRAILER_BYTES:
+        yield _parsed(joined[:-TRAILER_BYTES], wire, kind)
+
+
+def _wire(kind: str) -> np.dtype[Any]:
+    """A row of the binary COPY: the number of fields, and each field behind its length."""
+    fields: list[tuple[str, str]] = [("fields", ">i2")]
+    for name, form in ((name, STORED_DTYPES[kind][name].str) for name in STORED_DTYPES[kind].names or ()):
+        form = "u1" if form == "|b1" else form
+        fields += [(f"{name} length", ">i4"), (name, form.replace("<", ">"))]
+    return np.dtype(fields)
+
+
+def _parsed(data: bytes, wire: np.dtype[Any], kind: str) -> Rows:
+    raw = np.frombuffer(data, wire)
+    result = np.zeros(len(raw), STORED_DTYPES[kind])
+    assert np.all(raw["fields"] == len(result.dtype.names or ())), "every row has every column"
+    for name in result.dtype.names or ():
+        assert np.all(raw[f"{name} length"] == wire[name].itemsize), f"{name} has one width"
+        result[name] = raw[name]
+    return one_nan(result)
+
+
+def _query(stream: str, kind: str) -> sql.Composed:
+    tables = sql.SQL(" UNION ALL ").join(
+        sql.SQL("SELECT {} AS option, * FROM {} WHERE stream = {} AND NOT healed").format(
+            sql.Literal(option), sql.Identifier(table), sql.Literal(stream)
+        )
+        for table, option in TABLES[kind]
+    )
+    meta = [sql.SQL("{}::bigint").format(sql.Identifier(name)) for name, _ in META]
+    columns = [_fixed(name, form) for name, form in COLUMNS[kind].items()]
+    selected = sql.SQL(", ").join([*meta, sql.Identifier("option"), *columns])
+    return sql.SQL("COPY (SELECT {} FROM ({}) AS rows ORDER BY epoch, seq) TO STDOUT (FORMAT BINARY)").format(
+        selected, tables
+    )
+
+
+def _fixed(name: str, form: str) -> sql.Composed:
+    """A column as a value that is never NULL. What should never be stored must not look like NULL: a stored NaN becomes
+    -Infinity, an empty text a byte 1."""
+    column = sql.Identifier(name)
+    if form == INTEGER:
+        return sql.SQL("coalesce({}, {})::bigint").format(column, sql.Literal(NULL_INTEGER.get(name, 0)))
+    if form == FLAG:
+        return sql.SQL("coalesce({}, false)").format(column)
+    if form == REAL:
+        return sql.SQL("CASE WHEN {0} IS NULL THEN 'NaN' WHEN {0} = 'NaN' THEN '-Infinity' ELSE {0} END").format(column)
+    width = sql.Literal(np.dtype(form).itemsize)
+    return sql.SQL(
+        "substring(CASE WHEN {0} = '' THEN '\\x01'::bytea ELSE convert_to(coalesce({0}, ''), 'UTF8') END"
+        " || decode(repeat('00', {1}), 'hex') FOR {1})"
+    ).format(column, width)
+
+
+def streams(connection: psycopg.Connection) -> list[Sequence]:
+    """Every stream of market data by epoch, with its quarantined rows counted as there."""
+    parts = [
+        sql.SQL("SELECT stream, epoch::bigint, seq FROM {}").format(sql.Identifier(table))
+        for kind in KINDS
+        for table, _ in TABLES[kind]
+    ]
+    parts.append(
+        sql.SQL("SELECT stream, epoch, seq FROM quarantine WHERE kind = ANY({})").format(sql.Literal(list(KINDS)))
+    )
+    query = sql.SQL(
+        "SELECT stream, epoch, count(*), count(DISTINCT seq), min(seq), max(seq) FROM ({}) AS rows"
+        " GROUP BY 1, 2 ORDER BY 1, 2"
+    ).format(sql.SQL(" UNION ALL ").join(parts))
+    return [Sequence(*row) for row in connection.execute(query)]
+
+
+def holes(connection: psycopg.Connection, sequence: Sequence) -> list[tuple[int, int]]:
+    """Sequence numbers of a stream and epoch that are neither stored nor quarantined: (first, last) of each run."""
+    kind = sequence.stream.rpartition(".")[2]
+    parts: list[sql.Composable] = [
+        sql.SQL("SELECT stream, epoch::bigint, seq FROM {}").format(sql.Identifier(table)) for table, _ in TABLES[kind]
+    ]
+    parts.append(sql.SQL("SELECT stream, epoch, seq FROM quarantine"))
+    query = sql.SQL(
+        "SELECT before + 1, seq - 1 FROM (SELECT seq, lag(seq) OVER (ORDER BY seq) AS before FROM ({}) AS rows"
+        " WHERE stream = {} AND epoch = {}) AS pairs WHERE seq > before + 1 ORDER BY 1"
+    ).format(sql.SQL(" UNION ALL ").join(parts), sql.Literal(sequence.stream), sql.Literal(sequence.epoch))
+    return [(first, last) for first, last in connection.execute(query)]
+
+
+def quarantined(connection: psycopg.Connection) -> dict[str, set[tuple[int, int]]]:
+    """(epoch, seq) of the quarantined rows of each stream."""
+    found: dict[str, set[tuple[int, int]]] = {}
+    for stream, epoch, seq in connection.execute("SELECT stream, epoch, seq FROM quarantine"):
+        found.setdefault(stream, set()).add((epoch, seq))
+    return found
+
+
+def first_rows(
+    connection: psycopg.Connection, kind: str, count: int
+) -> dict[tuple[str, int], set[tuple[str, bytes, int]]]:
+    """(kind, instrument, exch_ns) of the first rows of each (feed, connection epoch): what it can be recognised by."""
+    tables = sql.SQL(" UNION ALL ").join(
+        sql.SQL("SELECT stream, conn, epoch, seq, instrument, exch_ns FROM {} WHERE NOT healed").format(
+            sql.Identifier(table)
+        )
+        for table, _ in TABLES[kind]
+    )
+    query = sql.SQL(
+        "SELECT stream, conn, instrument, exch_ns FROM (SELECT *, row_number() OVER (PARTITION BY stream, conn"
+        " ORDER BY epoch, seq) AS place FROM ({}) AS rows) AS ordered WHERE place <= {}"
+    ).format(tables, sql.Literal(count))
+    found: dict[tuple[str, int], set[tuple[str, bytes, int]]] = {}
+    for stream, conn, instrument, exch_ns in connection.execute(query):
+        key = (stream.rpartition(".")[0], conn)
+        found.setdefault(key, set()).add((kind, instrument.encode(), exch_ns))
+    return found

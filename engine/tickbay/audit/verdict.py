@@ -1,0 +1,263 @@
+"""The audit as a whole: matches connections, compares every row, asks the gaps, and says what it comes to.
+
+In: a database connection, a ledger or none. Out: a Verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+
+from tickbay.audit import gaps, stored
+from tickbay.audit.columns import KINDS, Rows
+from tickbay.audit.comparison import SAMPLES_MAX, Comparer, Comparison, Lost, Window
+from tickbay.audit.expected import expected_rows
+from tickbay.sim.ledger import LedgerReader
+
+RECOGNISED_BY_ROWS = 300  # of each kind: enough to tell connections apart that carry the same instruments
+
+
+@dataclass(slots=True)
+class Verdict:
+    frames: int = 0
+    expected: int = 0
+    stored: int = 0
+    lost: int = 0
+    twice: int = 0
+    different: int = 0
+    stray: int = 0
+    known: int = 0  # rows missing in a recorded gap
+    quarantined: int = 0
+    in_doubt: int = 0  # sent at the very end of a connection that the client closed
+    holes: int = 0  # sequence numbers missing in the database, covered by no gap
+    faults: int = 0  # planted, of those that must leave a gap
+    unrecorded: int = 0  # … and left none
+    streams: int = 0
+    lines: list[str] = field(default_factory=list)  # what was found, for a person
+    by_ledger: bool = False
+
+    @property
+    def good(self) -> bool:
+        wrong = self.lost, self.twice, self.different, self.stray, self.holes, self.unrecorded
+        return not any(wrong) and self.stored > 0
+
+    def __str__(self) -> str:
+        end = "OK" if self.good else "NOTHING STORED" if not self.stored else "DIFFERENT"
+        if not self.by_ledger:
+            return (
+                f"audit: {self.stored:,} rows of {self.streams} streams stored; "
+                f"{self.holes:,} lost, {self.twice:,} twice, {self.known:,} in known gaps: {end}"
+            )
+        parts = [f"{self.lost:,} lost", f"{self.twice:,} twice", f"{self.different:,} different"]
+        more = (
+            (self.stray, "never sent"), (self.holes, "missing in sequence"), (self.known, "in known gaps"),
+            (self.quarantined, "quarantined"), (self.in_doubt, "in doubt at the end of a connection"),
+            (self.unrecorded, "faults without a gap"),
+        )  # fmt: skip
+        parts += [f"{count:,} {word}" for count, word in more if count]
+        return (
+            f"audit: {self.frames:,} frames sent, {self.expected:,} rows expected, {self.stored:,} stored; "
+            f"{', '.join(parts)}: {end}"
+        )
+
+    def add_line(self, line: str) -> None:
+        if len(self.lines) < SAMPLES_MAX:
+            self.lines.append(line)
+
+
+def audit_sequences(connection: psycopg.Connection) -> Verdict:
+    """Without a ledger: each stream's sequence has no holes but known ones and nothing twice."""
+    verdict, known = Verdict(), gaps.recorded(connection)
+    sequences = stored.streams(connection)
+    verdict.streams = len({sequence.stream for sequence in sequences})
+    for sequence in sequences:
+        verdict.stored += sequence.rows
+        if sequence.rows > sequence.distinct:
+            verdict.twice += sequence.rows - sequence.distinct
+            verdict.add_line(f"twice: {sequence.rows - sequence.distinct} rows of {sequence.stream}")
+        if sequence.last - sequence.first + 1 > sequence.distinct:
+            for first, last in stored.holes(connection, sequence):
+                _judge_hole(verdict, known, sequence.stream, first, last)
+    _judge_seams(verdict, known, sequences)
+    return verdict
+
+
+def _judge_seams(verdict: Verdict, known: list[gaps.Gap], sequences: list[stored.Sequence]) -> None:
+    """Where one epoch of a stream ends and the next begins, and where the first begins."""
+    last: dict[str, int] = {}
+    for sequence in sequences:
+        before = last.get(sequence.stream, 0)
+        if sequence.first > before + 1:
+            _judge_hole(verdict, known, sequence.stream, before + 1, sequence.first - 1)
+        last[sequence.stream] = sequence.last
+
+
+def _judge_hole(verdict: Verdict, known: list[gaps.Gap], stream: str, first: int, last: int) -> None:
+    if gaps.covers_sequence(known, stream, first, last):
+        verdict.known += last - first + 1
+    else:
+        verdict.holes += last - first + 1
+        verdict.add_line(f"lost: {stream} from seq {first} to {last}")
+
+
+def audit_ledger(connection: psycopg.Connection, ledger: LedgerReader) -> Verdict:
+    """Every row sent against every row stored, and every sequence."""
+    verdict = audit_sequences(connection)
+    verdict.by_ledger, verdict.stored, verdict.twice = True, 0, 0
+    LedgerAudit(connection, ledger, verdict).run()
+    return verdict
+
+
+class LedgerAudit:
+    """One ledger against one database."""
+
+    def __init__(self, connection: psycopg.Connection, ledger: LedgerReader, verdict: Verdict) -> None:
+        self._connection, self._ledger, self._verdict = connection, ledger, verdict
+        self._gaps = gaps.recorded(connection)
+        self._quarantined = stored.quarantined(connection)
+
+    def run(self) -> None:
+        sent = self._ledger.connections()
+        for number in sent:
+            frames, rows = self._ledger.count(number)
+            self._verdict.frames += frames
+            self._verdict.expected += rows
+        matched = self._match(sent)
+        compared: dict[int, dict[str, Comparison]] = {number: {} for number in sent}
+        feed_of = {number: feed for (feed, _), number in matched.items()}
+        for feed in sorted({sequence.stream.rpartition(".")[0] for sequence in stored.streams(self._connection)}):
+            for kind in KINDS:
+                self._compare(feed, kind, matched, compared)
+        for number in sent:
+            for kind in KINDS:
+                if kind not in compared[number]:  # nothing of it was stored
+                    nothing = Window(iter(()))
+                    compared[number][kind] = Comparer(
+                        kind, Window(expected_rows(self._ledger, number, kind)), nothing
+                    ).compare()
+            self._judge(number, feed_of.get(number, ""), compared[number])
+        self._judge_faults(feed_of)
+
+    def _match(self, sent: list[int]) -> dict[tuple[str, int], int]:
+        """Which (feed, connection epoch) of the database was which connection of the ledger: by their first rows."""
+        marks: dict[tuple[str, int], set[Any]] = {}
+        for kind in KINDS:
+            for key, found in stored.first_rows(self._connection, kind, RECOGNISED_BY_ROWS).items():
+                marks.setdefault(key, set()).update(found)
+        ours = {number: self._first_rows(number) for number in sent}
+        scores = sorted(
+            ((len(mark & ours[number]), -number, key) for key, mark in marks.items() for number in sent), reverse=True
+        )
+        matched: dict[tuple[str, int], int] = {}
+        for score, minus_number, key in scores:
+            if score and key not in matched and -minus_number not in matched.values():
+                matched[key] = -minus_number
+        return matched
+
+    def _first_rows(self, number: int) -> set[Any]:
+        found: set[Any] = set()
+        for kind in KINDS:
+            for rows, _ in expected_rows(self._ledger, number, kind):
+                head = rows[: 2 * RECOGNISED_BY_ROWS]  # more than stored.first_rows(): some may be lost
+                found.update((kind, row["instrument"], int(row["exch_ns"])) for row in head)
+                break
+        return found
+
+    def _compare(
+        self, feed: str, kind: str, matched: dict[tuple[str, int], int], compared: dict[int, dict[str, Comparison]]
+    ) -> None:
+        """One stream of the database: each of its connections against the ledger's."""
+        pieces = Connections(stored.stored_rows(self._connection, f"{feed}.{kind}", kind))
+        while (conn := pieces.next_connection()) is not None:
+            number = matched.get((feed, conn))
+            sent = expected_rows(self._ledger, number, kind) if number else iter(())
+            result = Comparer(kind, Window(sent), Window(pieces.rows_of(conn))).compare()
+            self._verdict.stored += result.stored
+            self._verdict.twice += result.twice
+            self._verdict.stray += result.stray
+            self._verdict.different += result.different
+            for sample in result.samples:
+                self._verdict.add_line(f"{feed}.{kind}: {sample}")
+            if number:
+                compared[number][kind] = result
+
+    def _judge(self, number: int, feed: str, compared: dict[str, Comparison]) -> None:
+        """What is missing of a connection: known, in doubt, or lost."""
+        last_stored = max(result.last_message for result in compared.values())
+        ended = self._ledger.ended(number)
+        for kind, result in compared.items():
+            for lost in result.lost:
+                if self._in_quarantine(f"{feed}.{kind}", lost):
+                    self._verdict.quarantined += lost.rows
+                elif feed and gaps.covers(self._gaps, feed, kind, lost):
+                    self._verdict.known += lost.rows
+                elif lost.first_message > last_stored and ended.how.startswith("client"):
+                    self._verdict.in_doubt += lost.rows
+                else:
+                    self._verdict.lost += lost.rows
+                    where = f"connection {number}" + (f" ({feed})" if feed else "")
+                    messages = f"messages {lost.first_message} to {lost.last_message}"
+                    self._verdict.add_line(f"lost: {lost.rows} rows of {where}, {messages}; first {lost.sample}")
+
+    def _in_quarantine(self, stream: str, lost: Lost) -> bool:
+        (epoch, before, _), (_, after, _) = lost.before, lost.after
+        between = [seq for each, seq in self._quarantined.get(stream, ()) if each == (epoch or each) and seq > before]
+        return len([seq for seq in between if not after or seq < after]) >= lost.rows
+
+    def _judge_faults(self, feed_of: dict[int, str]) -> None:
+        """FEED-1: every loss becomes a gap. So must the ones that the simulator planted."""
+        for event in self._ledger.events():
+            action, number = event["event"], event.get("connection", 0)
+            feed = feed_of.get(number, "")
+            if action not in gaps.CAUSES or not feed:
+                continue
+            instrument = event.get("channel", "").split(".")[1:2]
+            name = instrument[0].encode() if instrument else b""
+            if action == "drop" and not self._noticeable(number, event):
+                continue
+            self._verdict.faults += 1
+            if not gaps.names_fault(self._gaps, feed, action, name, event["at_ns"]):
+                self._verdict.unrecorded += 1
+                self._verdict.add_line(
+                    f"no gap: {action} of {event.get('channel', 'all')} on connection {number} ({feed})"
+                )
+
+    def _noticeable(self, number: int, event: dict[str, Any]) -> bool:
+        """Whether a dropped frame could be noticed at all: only a later frame of a numbered channel tells."""
+        family, name = event["channel"].split(".")[:2]
+        if family == "ticker" or event["channel"].count(".") != 2:
+            return False
+        kind = "book" if family == "book" else "trade"
+        return any(
+            bool(((rows["instrument"] == name.encode()) & (message >= event["message"])).any())
+            for rows, message in expected_rows(self._ledger, number, kind)
+        )
+
+
+class Connections:
+    """A stream's rows, cut where the connection changes."""
+
+    def __init__(self, pieces: Iterator[Rows]) -> None:
+        self._pieces = pieces
+        self._rest: Rows | None = None
+
+    def next_connection(self) -> int | None:
+        """The connection epoch of the next row; None at the end."""
+        while self._rest is None or not len(self._rest):
+            self._rest = next(self._pieces, None)
+            if self._rest is None:
+                return None
+        return int(self._rest["conn"][0])
+
+    def rows_of(self, conn: int) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
+        while self.next_connection() == conn:
+            assert self._rest is not None
+            other = np.flatnonzero(self._rest["conn"] != conn)
+            end = int(other[0]) if len(other) else len(self._rest)
+            rows, self._rest = self._rest[:end], self._rest[end:]
+            yield rows, rows["seq"]

@@ -180,7 +180,7 @@ def options(count: int) -> list[str]:
 
 
 def test_the_table_answers_every_event_that_can_happen_in_a_state() -> None:
-    outside = {  # what the session asks of itself only in one state, and what cannot be told of a connection that is not
+    outside = {  # what the session asks of itself in one state only, and what nobody can say of that state
         (FeedState.WAITING, Event.CONNECTED),
         (FeedState.WAITING, Event.FAULT),
         (FeedState.WAITING, Event.SETTLED),

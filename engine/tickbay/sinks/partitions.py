@@ -16,6 +16,7 @@ from psycopg import sql
 
 from tickbay.config import Timescale
 from tickbay.sinks.columns import CUT_TABLES
+from tickbay.sinks.connection import DDL_TIMEOUT_S
 
 NOT_SUPPORTED = "0A000"  # what the Apache edition answers to everything that is Community only
 NOT_ALLOWED = "42501"
@@ -85,19 +86,24 @@ def make_partitions(connection: psycopg.Connection, days: Iterable[date]) -> int
     return made
 
 
-def drop_old(connection: psycopg.Connection, settings: Timescale, now: datetime) -> list[str]:
-    """Drop what is older than it is to be kept; returns a line for each table that lost something. Autocommit expected.
+def make_ahead(connection: psycopg.Connection, now: datetime) -> None:
+    """Plain PostgreSQL: make the partitions of today and of the days to come. In the caller's transaction."""
+    make_partitions(connection, [now.date() + timedelta(days=number) for number in range(DAYS_AHEAD + 1)])
+
+
+def drop_old(connection: psycopg.Connection, table: str, settings: Timescale, now: datetime) -> list[str]:
+    """Drop what is older than it is to be kept; returns a line where there was any. In the caller's transaction, one
+    for each table: the drop locks out who reads and writes it.
 
     On TimescaleDB Community its own policies do the same, and this finds nothing."""
-    told = []
-    for table in CUT_TABLES:
-        days = _kept_days(settings, table)
-        if not days:
-            continue
-        row = connection.execute("SELECT tickbay_drop_before(%s, %s)", [table, now - timedelta(days=days)]).fetchone()
-        if row and row[0]:
-            told.append(f"{table}: {row[0]} days older than {days} days dropped")
-    return told
+    days = _kept_days(settings, table)
+    if not days:
+        return []
+    # A waiting drop holds up everybody who comes after it, so it does not wait long; but a drop may be of a thousand days.
+    connection.execute("SET LOCAL lock_timeout = '2s'")
+    connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(f"{DDL_TIMEOUT_S}s")))
+    row = connection.execute("SELECT tickbay_drop_before(%s, %s)", [table, now - timedelta(days=days)]).fetchone()
+    return [f"{table}: dropped {row[0]} days that were older than {days} days"] if row and row[0] else []
 
 
 def _kept_days(settings: Timescale, table: str) -> int:

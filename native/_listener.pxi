@@ -140,7 +140,8 @@ cdef class FeedListener(WSListener):
         instrument = unpad(found.instrument, c.RECORD_INSTRUMENT_MAX)
         try:
             if finding == c.FEED_BREAK:
-                self.handler.on_break(<int> found.kind, instrument, found.expected, found.got, found.recv_ns)
+                self.handler.on_break(<int> found.kind, instrument, found.expected, found.got, found.recv_ns,
+                                      found.since_ns)
             else:
                 self.handler.on_book_whole(instrument, found.recv_ns)
         except:

@@ -4,6 +4,7 @@ runs.
 GET  /api/v2/public/METHOD?…     a JSON-RPC reply; an error is HTTP 400 with a JSON-RPC error in it
 GET  /sim/status                 what was sent so far; the ledger is flushed
 POST /sim/start                  let the data flow (after --hold)
+POST /sim/stop                   no more data; connections stay
 POST /sim/fault                  a fault: {"action": "drop", "channel": "book.ETH-*"} or the line of text (faults.py)
 """
 
@@ -41,6 +42,7 @@ class Rest:
         application.router.add_get("/api/v2/{method:.+}", self._call)
         application.router.add_get("/sim/status", self._status)
         application.router.add_post("/sim/start", self._start)
+        application.router.add_post("/sim/stop", self._stop)
         application.router.add_post("/sim/fault", self._fault)
         self._runner = web.AppRunner(application, access_log=None)
 
@@ -88,6 +90,10 @@ class Rest:
 
     async def _start(self, _request: web.Request) -> web.Response:
         self._server.venue.start()
+        return _json({"ok": True})
+
+    async def _stop(self, _request: web.Request) -> web.Response:
+        self._server.venue.stop()
         return _json({"ok": True})
 
     async def _fault(self, request: web.Request) -> web.Response:

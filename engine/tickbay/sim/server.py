@@ -135,6 +135,7 @@ class Server:
         waited_for = self.venue.settings.wait_channels
         if (
             not self.venue.running
+            and not self.venue.stopped
             and waited_for
             and sum(each.player.channels for each in self._connections.values()) >= waited_for
         ):

@@ -101,6 +101,7 @@ class Venue:
         self.faults = list(settings.faults)
         self.maintenance = False
         self.running = not settings.hold and not settings.wait_channels
+        self.stopped = False
         self.started_s = time.monotonic()
         self.frames_left = settings.frames or NO_LIMIT
         self.loop, self.key = 0, 0
@@ -126,6 +127,10 @@ class Venue:
         """Let the data flow."""
         if not self.running:
             self.running, self.started_s = True, time.monotonic()
+
+    def stop(self) -> None:
+        """No more data; connections stay, with their heartbeats."""
+        self.running, self.stopped = False, True
 
     def advance(self, passed_s: float) -> None:
         """Paced: let venue time pass. One day of venue time at most, so that a clock step does no harm."""

@@ -1,0 +1,247 @@
+"""`tickbay demo` (`make run`): everything on this machine, from nothing to ticks in a database, and back to nothing running.
+
+In: a folder. Out: in that folder a PostgreSQL server of its own, the simulated venue's ledger, the engine's data and
+log; on the terminal the live status, and at the end what was captured and the audit's verdict.
+
+    simulator ──ws──► tickbay up ──► embedded PostgreSQL          (--venue deribit: the live public feed, no simulator)
+
+The engine is an ordinary `tickbay up` over an ordinary tickbay.toml: nothing is special but where it lies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from tickbay import audit, snapshot, status
+from tickbay import config as configuration
+from tickbay.embedded import USER, EmbeddedServer
+from tickbay.errors import ConfigError
+
+DATABASE = "tickbay"
+OPTIONS = 830  # ETH options that the simulated venue lists, as many as the real one
+REFRESH_S = 1.0
+PLAIN_REFRESH_S = 5.0  # where the output is no terminal
+START_TIMEOUT_S = 30.0
+DRAIN_TIMEOUT_S = 30.0  # for the writer to store what was sent, before the engine is stopped
+STOP_TIMEOUT_S = 40.0  # more than supervisor.stop_timeout_s: the supervisor decides
+HTTP_TIMEOUT_S = 5.0
+IDLE_LAG_ROWS = 50  # heartbeats go on, so the lag is never 0 for long
+CLEAR = "\x1b[H\x1b[J"
+CAPTURED = (
+    "option_quotes",
+    "option_trades",
+    "delta_one_quotes",
+    "delta_one_trades",
+    "book_changes",
+    "data_gaps",
+    "collector_status",
+    "instruments",
+    "quarantine",
+)
+
+
+class Interrupted:
+    """Ctrl-C and SIGTERM end the show, not the program: what was started must be stopped in order."""
+
+    def __init__(self) -> None:
+        self.set = False
+        self.again = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, _number: int, _frame: object) -> None:
+        self.again = self.set
+        self.set = True
+
+
+@dataclass(frozen=True, slots=True)
+class Simulator:
+    ws_url: str
+    rest_url: str
+    ledger: Path
+
+    def ask(self, path: str) -> dict[str, object]:
+        """POST to /sim/<path>."""
+        origin = self.rest_url.split("/api/")[0]
+        request = urllib.request.Request(f"{origin}/sim/{path}", method="POST", data=b"")
+        with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_S) as answer:
+            return dict(json.load(answer))
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--venue", choices=("sim", "deribit"), default="sim", help="simulated, or the live public feed")
+    parser.add_argument("--seconds", type=float, default=0.0, help="stop by itself after so long (default: at Ctrl-C)")
+    parser.add_argument(
+        "--rate", type=float, default=0.0, help="frames a second of the simulator (default: as recorded)"
+    )
+    parser.add_argument("--flat-out", action="store_true", help="the simulator sends as fast as the engine takes it")
+    parser.add_argument(
+        "--dir", type=Path, default=Path("data"), help="everything goes into DIR/<venue> (default: ./data)"
+    )
+
+
+def main(arguments: Namespace) -> int:
+    """Run until Ctrl-C or for --seconds; exit status 0 where the audit found all that was sent."""
+    interrupted = Interrupted()
+    folder = arguments.dir.absolute() / arguments.venue
+    if arguments.venue == "sim":
+        shutil.rmtree(folder, ignore_errors=True)  # the ledger tells of one run; a live record is never removed
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        server = stack.enter_context(database(folder / "postgres"))
+        simulator = stack.enter_context(simulated(folder, arguments)) if arguments.venue == "sim" else None
+        config = write_config(folder, stack.enter_context(memory_dir()), server, simulator)
+        os.environ["DB_PASSWORD"] = server.password  # for the engine and the audit; the file does not have it
+        began = time.monotonic()
+        with engine(folder, config) as up:
+            show(up, config, interrupted, arguments.seconds)
+            seconds = time.monotonic() - began
+            print("\nstopping: what was received is journalled and stored …", flush=True)
+            if simulator is not None:
+                simulator.ask("stop")
+                wait_until_stored(config, interrupted)
+        print(f"\ncaptured in {seconds:.0f} s, in {folder}:\n{captured(server)}\n")
+        return int(audit.main(Namespace(config=config, ledger=simulator.ledger if simulator else None)))
+
+
+@contextmanager
+def database(folder: Path) -> Iterator[EmbeddedServer]:
+    """A PostgreSQL server with an empty database, or with that of last time."""
+    server = EmbeddedServer(folder)
+    server.start()
+    try:
+        with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone():
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def simulated(folder: Path, arguments: Namespace) -> Iterator[Simulator]:
+    """The simulated venue on free ports, with a ledger."""
+    ports, ledger = folder / "sim.json", folder / "ledger"
+    pace = ["--flat-out", "--slow-s", "0"] if arguments.flat_out else ["--rate", str(arguments.rate)]
+    command = ["sim", "--port", "0", "--rest-port", "0", "--instruments", f"ETH={OPTIONS}"]
+    with child([*command, *pace, "--ledger", str(ledger), "--ports-file", str(ports)], folder / "sim.log"):
+        wait_for(ports.exists, f"the simulator does not start: see {folder / 'sim.log'}")
+        addresses = json.loads(ports.read_text())
+        yield Simulator(addresses["ws_url"], addresses["rest_url"], ledger)
+
+
+def write_config(folder: Path, run_dir: Path, server: EmbeddedServer, simulator: Simulator | None) -> Path:
+    """tickbay.toml in `folder`."""
+    venue = f'[venue]\nws_url = "{simulator.ws_url}"\nrest_url = "{simulator.rest_url}"\n\n' if simulator else ""
+    path = folder / "tickbay.toml"
+    path.write_text(
+        f'data_dir = "engine"\nrun_dir = "{run_dir}"\n\n{venue}'
+        f'[timescale]\nport = {server.port}\nuser = "{USER}"\ndbname = "{DATABASE}"\n'
+    )
+    return path
+
+
+@contextmanager
+def memory_dir() -> Iterator[Path]:
+    """A folder for the rings, in memory where this machine has a place for that."""
+    shared = Path("/dev/shm")
+    path = Path(tempfile.mkdtemp(prefix="tickbay-demo-", dir=shared if os.access(shared, os.W_OK) else None))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def engine(folder: Path, config: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`tickbay up`; at the end SIGTERM: it stores what it has and exits."""
+    with child(["up", "--config", str(config)], folder / "engine.log", stop_timeout_s=STOP_TIMEOUT_S) as up:
+        yield up
+
+
+@contextmanager
+def child(command: Sequence[str], log: Path, *, stop_timeout_s: float = 10.0) -> Iterator[subprocess.Popen[bytes]]:
+    """`tickbay <command>` until the block ends, then SIGTERM. In a session of its own: Ctrl-C is ours to handle."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tickbay", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            status = process.wait(stop_timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            status = process.wait()
+        if status:
+            print(f"tickbay {command[0]} ended with status {status}: see {log}", file=sys.stderr)
+
+
+def wait_for(done: Callable[[], bool], complaint: str, timeout_s: float = START_TIMEOUT_S) -> None:
+    """ConfigError with `complaint` where it is not done in time."""
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        if time.monotonic() > deadline:
+            raise ConfigError(complaint)
+        time.sleep(0.05)
+
+
+def show(up: subprocess.Popen[bytes], config: Path, interrupted: Interrupted, seconds: float) -> None:
+    """The live status until Ctrl-C, for `seconds`, or until the engine ends by itself (ConfigError)."""
+    live = sys.stdout.isatty()
+    settings = configuration.load(config, os.environ)
+    began = shown = time.monotonic()
+    while not interrupted.set and not (seconds and time.monotonic() - began >= seconds):
+        if up.poll() is not None:
+            raise ConfigError(f"the engine ended with status {up.returncode}: see {config.parent / 'engine.log'}")
+        time.sleep(0.1)
+        if time.monotonic() - shown >= (REFRESH_S if live else PLAIN_REFRESH_S):
+            shown = time.monotonic()
+            page = status.render(snapshot.collect(settings), colours=live)
+            print(f"{CLEAR if live else ''}{page}\n{'(Ctrl-C ends it)' if live else ''}", flush=True)
+
+
+def wait_until_stored(config: Path, interrupted: Interrupted) -> None:
+    """Until the writer has stored all that was published, a second Ctrl-C, or DRAIN_TIMEOUT_S."""
+    settings = configuration.load(config, os.environ)
+    deadline = time.monotonic() + DRAIN_TIMEOUT_S
+    while time.monotonic() < deadline and not interrupted.again:
+        writers = [process for process in snapshot.collect(settings).processes if process.role == "writer"]
+        if all(writer.lag_rows is not None and writer.lag_rows < IDLE_LAG_ROWS for writer in writers):
+            return
+        time.sleep(0.2)
+
+
+def captured(server: EmbeddedServer) -> str:
+    """The rows of each table that has any, and how large the database is."""
+    lines = []
+    with psycopg.connect(server.conninfo(DATABASE)) as connection:
+        for table in CAPTURED:
+            count = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
+            if count and count[0]:
+                lines.append(f"  {table:<18}{count[0]:>14,} rows")
+        size = connection.execute("SELECT pg_size_pretty(pg_database_size(%s))", (DATABASE,)).fetchone()
+        lines.append(f"  {'in all':<18}{size[0] if size else '':>14}")
+    return "\n".join(lines)

@@ -14,6 +14,11 @@
 #define PGCOPY_TRAILER "\377\377"
 #define PGCOPY_TRAILER_SIZE 2
 
+/* Bounds of a plan (assertions: plans are ours). The widest table has 43 columns, the longest enumeration 13 words. */
+#define PGCOPY_COLUMNS_MAX 128
+#define PGCOPY_WORDS_MAX 128 /* of all its enumerations together */
+#define PGCOPY_WORD_MAX 40   /* bytes of a word or a constant text */
+
 /* Unsigned fields keep their bits: a value beyond the column's range would come out negative. The venue's numbers stay far
  * below 2^63, seconds since 1970 below 2^31 until 2038; take a bigint for them. */
 enum pgcopy_type {
@@ -47,7 +52,8 @@ enum pgcopy_result {
     PGCOPY_FULL, /* less than pgcopy_row_max() is left in `out`: *taken records are done, call again with the rest */
 };
 
-/* An upper bound of the bytes of one row; an `out` smaller than this takes none. */
+/* An upper bound of the bytes of one row, and what the encoder may scribble behind it: an `out` smaller than this takes
+ * no row. */
 size_t pgcopy_row_max(const struct pgcopy_column *columns, size_t column_count);
 
 /* Encode records whose head.flags & flag_mask == flag_value (0, 0: all). *taken counts records consumed, encoded or not;

@@ -206,7 +206,8 @@ static enum batch_result check_forged(const struct batch_header *forged, const u
     struct batch_header header = *forged;
     size_t begin = offsetof(struct batch_header, length);
     header.crc = crc32c(0, (unsigned char *)&header + begin, sizeof header - begin);
-    header.crc = crc32c(header.crc, bytes + sizeof header, header.length < available - sizeof header ? header.length : available - sizeof header);
+    size_t payload = available - sizeof header;
+    header.crc = crc32c(header.crc, bytes + sizeof header, header.length < payload ? header.length : payload);
     memcpy(copy, bytes, available);
     memcpy(copy, &header, sizeof header);
     return batch_check(copy, available, SEGMENT, &header);

@@ -1,0 +1,7 @@
+/* test_pgcopy_portable.c: test_pgcopy.c once more, with what pgcopy.c does on processors without SSE2. */
+#define _GNU_SOURCE
+#define PGCOPY_PORTABLE
+
+#include "../pgcopy.c"
+
+#include "test_pgcopy.c"

@@ -129,6 +129,21 @@ class Event(Enum):
     JOURNAL_RING_REMOVED = Meaning(Level.INFO, "removed the ring of a feed that is not configured any more", "stream")
     JOURNAL_STOPPED_UNCLEAN = Meaning(Level.WARNING, "stopped with records left in the rings", "error")
 
+    # writer
+    SCHEMA_STEP = Meaning(Level.INFO, "applied a step of the schema", "step")
+    SINK_OPENED = Meaning(Level.INFO, "the database is ready", "server edition schema")
+    SINK_NOTE = Meaning(Level.WARNING, "the database cannot do everything", "note")
+    SINK_DOWN = Meaning(Level.ERROR, "the database is away: the journal keeps what comes", "error retry_s")
+    SINK_PARKED = Meaning(Level.ERROR, "the database needs you: the journal keeps what comes", "error retry_s")
+    SINK_BACK = Meaning(Level.INFO, "rows flow into the database again", "down_s")
+    SINK_MAINTAINED = Meaning(Level.INFO, "partitions and retention", "done")
+    CURSOR_MOVED = Meaning(Level.WARNING, "another writer uses our cursor: reading it again", "error")
+    ROWS_QUARANTINED = Meaning(Level.ERROR, "the database refused rows: see its table quarantine", "rows reasons")
+    WRITER_HOLE = Meaning(Level.ERROR, "the journal let go of records before they were written", "stream first last")
+    WRITER_UNREADABLE = Meaning(Level.ERROR, "a stream of the journal cannot be read by this version", "stream error")
+    WRITER_DISK = Meaning(Level.ERROR, "the disk of the journal or of the cursors fails", "error retry_s")
+
+
 
 class Events:
     """Where one process logs. `on_error` is told the sentence of each event of level ERROR (for its health)."""

@@ -1,0 +1,267 @@
+"""WRITER: streams → batches → one sink. The process writer-<sink>.
+
+Comes in: rings and the journal, up to what is durable (JRNL-2). Goes out: rows in the database, health, and
+`data/cursors/<sink>.cursor` for the journal's retention (JRNL-3).
+
+SINK-1: a cursor is believed only as the sink tells it; after any trouble it is asked again, and reading goes on there.
+SINK-3: trouble with the database stays in this process: the journal keeps what comes.
+
+The work is done by a thread of its own, because a database may keep a call waiting for longer than a process may be
+silent; the main thread beats and takes signals. A step that exceeds even its own patience stops the heartbeat, and so
+the supervisor ends it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+
+from tickbay.config import Config
+from tickbay.cursor import CursorFile, Position
+from tickbay.errors import ConfigError, SinkDown, SinkParked
+from tickbay.events import Event, Events
+from tickbay.files import Files
+from tickbay.health import Health
+from tickbay.intake import Batch, BatchSize, Intake
+from tickbay.process import ProcessContext, Stopping
+from tickbay.schema import Applied
+from tickbay.sinks.connection import DDL_TIMEOUT_S, STATEMENT_TIMEOUT_S
+from tickbay.sinks.sink import Committed, CursorMoved, Sink
+from tickbay.sinks.timescale import TimescaleSink
+from tickbay.stream_reader import StreamReader
+
+BEAT_S = 0.5
+REFRESH_S = 1.0  # how soon a new feed's streams are seen
+MEASURE_S = 1.0
+SAVE_S = 1.0  # the cursor file only tells the journal what may go: once a second spares a hard disk ten syncs
+BACKOFF_MIN_S = 0.5
+BACKOFF_MAX_S = 30.0
+PARKED_RETRY_S = 60.0  # an operator's repair is seen within this
+DISK_RETRY_S = 1.0
+RIVAL_RETRY_S = 0.1
+DRAIN_SHARE = 0.6  # of the stop timeout, for what is durable but not committed
+COMMITS_KEPT = 1000  # for the percentiles
+# How long the work may be in one step before it counts as hung: several statements, each with its timeout.
+PATIENCE_S = 10.0 * STATEMENT_TIMEOUT_S
+DDL_PATIENCE_S = 2.0 * DDL_TIMEOUT_S
+
+
+def run(context: ProcessContext) -> None:
+    """Be writer-<sink> until told to stop."""
+    sink = make_sink(context.argument, context.config, context.events)
+    reader = StreamReader(context.config.run_dir, context.config.data_dir)
+    cursor = CursorFile(context.config.data_dir / "cursors" / f"{context.argument}.cursor", Files())
+    try:
+        writer = Writer(context.config, sink, reader, cursor, context.health, context.events, context.stopping)
+        _watch(writer, context.health)
+    finally:
+        sink.close()
+        cursor.close()
+        reader.close()
+
+
+def make_sink(name: str, config: Config, events: Events) -> Sink:
+    """The sink that a process is called after."""
+    if name != "timescale":
+        raise ConfigError(f"there is no sink {name!r}: known is timescale")
+    return TimescaleSink(config.timescale, name=name, on_schema=lambda applied: _tell_schema(applied, events))
+
+
+def _tell_schema(applied: Applied, events: Events) -> None:
+    for step in applied.steps:
+        events.emit(Event.SCHEMA_STEP, step=step)
+    for note in applied.notes:
+        events.emit(Event.SINK_NOTE, note=note)
+    events.emit(Event.SINK_OPENED, server=applied.server, edition=applied.edition.value, schema=applied.version)
+
+
+def _watch(writer: Writer, health: Health) -> None:
+    """Run the work in its thread and beat beside it, unless it is stuck. Raises what the work raises."""
+    with ThreadPoolExecutor(1, "work") as pool:
+        work = pool.submit(writer.work)
+        while not wait([work], BEAT_S).done:
+            if time.monotonic() < writer.patience_until:
+                health.beat()
+        work.result()
+
+
+class Writer:
+    """The work: one thread, one sink."""
+
+    def __init__(
+        self,
+        config: Config,
+        sink: Sink,
+        reader: StreamReader,
+        cursor: CursorFile,
+        health: Health,
+        events: Events,
+        stopping: Stopping,
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.patience_until = time.monotonic() + DDL_PATIENCE_S
+        self._sink = sink
+        self._reader = reader
+        self._cursor = cursor
+        self._health = health
+        self._events = events
+        self._stopping = stopping
+        self._jitter = jitter
+        self._flush_s = config.timescale.flush_ms / 1000
+        self._stop_s = config.supervisor.stop_timeout_s * DRAIN_SHARE
+        self._intake = Intake(reader)
+        self._size = BatchSize(config.timescale.batch_rows)
+        self._open = False
+        self._down_since = 0.0  # monotonic; 0: it is not
+        self._backoff_s = BACKOFF_MIN_S
+        self._commits_ms: deque[float] = deque(maxlen=COMMITS_KEPT)
+        self._refreshed = self._measured = self._saved = float("-inf")
+        for counter in ("rows", "batches", "retries", "quarantined", "holes", "bytes", "rivals"):
+            health.counters[counter] = 0
+
+    def work(self) -> None:
+        """Until told to stop, and then until all that is durable is committed, or it takes too long."""
+        deadline = float("inf")
+        while True:
+            if self._stopping.is_set():
+                deadline = min(deadline, time.monotonic() + self._stop_s)
+            pause_s = self._step()
+            if self._stopping.is_set() and (pause_s > 0 or time.monotonic() >= deadline):
+                break
+            if pause_s > 0:
+                self._stopping.wait(pause_s)
+        self._save_cursor(now=float("inf"))
+
+    def _step(self) -> float:
+        """One batch, whatever comes of it; returns how long to pause, 0 for more at once."""
+        began = time.monotonic()
+        self.patience_until = began + PATIENCE_S
+        try:
+            self._look_around(began)
+            batch = self._intake.take(self._size.rows, now=began)
+            if batch.chunks or batch.holes:
+                self._commit(batch)
+            self._recovered()
+            self._show(began)
+            self._save_cursor(now=began)
+            return 0.0 if batch.full or (self._stopping.is_set() and batch.rows) else self._flush_s
+        except CursorMoved as moved:
+            self._open = False
+            self._health.counters["rivals"] += 1
+            self._events.emit(Event.CURSOR_MOVED, error=moved)
+            return RIVAL_RETRY_S
+        except SinkParked as parked:
+            return self._wait(parked, Event.SINK_PARKED, PARKED_RETRY_S)
+        except SinkDown as down:
+            pause_s = self._backoff_s * (0.5 + self._jitter() / 2)
+            self._backoff_s = min(self._backoff_s * 2, BACKOFF_MAX_S)
+            return self._wait(down, Event.SINK_DOWN, pause_s)
+        except OSError as error:  # the journal's disk or ours
+            return self._wait(error, Event.WRITER_DISK, DISK_RETRY_S)
+
+    # ------------------------------------------------------------ one batch
+
+    def _look_around(self, now: float) -> None:
+        """See which streams there are, connect, and ask the sink about those that are new."""
+        if now - self._refreshed >= REFRESH_S or not self._open:
+            self._reader.refresh()
+            self._refreshed = now
+        new = self._intake.new_streams()
+        if not self._open or new:
+            self.patience_until = now + DDL_PATIENCE_S
+            streams = sorted({*self._intake.positions, *new})
+            self._intake.restart(self._sink.open(streams))
+            self._open = True
+        self.patience_until = time.monotonic() + DDL_PATIENCE_S
+        for told in self._sink.maintain():
+            self._events.emit(Event.SINK_MAINTAINED, done=told)
+        self.patience_until = time.monotonic() + PATIENCE_S
+
+    def _commit(self, batch: Batch) -> None:
+        began = time.monotonic()
+        committed = self._sink.commit(batch.chunks, batch.holes)
+        self._intake.committed(batch)
+        commit_s = time.monotonic() - began
+        self._commits_ms.append(commit_s * 1000)
+        self._size.after(full=batch.full, commit_s=commit_s)
+        self._count(batch, committed)
+
+    def _count(self, batch: Batch, committed: Committed) -> None:
+        counters = self._health.counters
+        counters["rows"] += committed.rows
+        counters["batches"] += 1
+        counters["bytes"] += committed.bytes
+        if committed.quarantined:
+            counters["quarantined"] += committed.quarantined
+            reasons = "; ".join(committed.reasons)
+            self._events.emit(Event.ROWS_QUARANTINED, rows=committed.quarantined, reasons=reasons)
+        for hole in batch.holes:
+            counters["holes"] += 1
+            self._events.emit(Event.WRITER_HOLE, stream=hole.stream, first=hole.first_seq, last=hole.last_seq)
+
+    # ------------------------------------------------------------ trouble
+
+    def _wait(self, error: Exception, event: Event, pause_s: float) -> float:
+        """The sink cannot go on for now. It is asked for its cursors again before anything else (SINK-1)."""
+        self._open = False
+        self._down_since = self._down_since or time.monotonic()
+        self._health.counters["retries"] += 1
+        self._health.state = "degraded"
+        self._health.detail = f"{error}"
+        self._events.emit(event, error=error, retry_s=round(pause_s, 1))
+        self._measure(time.monotonic())
+        return pause_s
+
+    def _recovered(self) -> None:
+        """A step went well to its end."""
+        if self._down_since:
+            self._events.emit(Event.SINK_BACK, down_s=round(time.monotonic() - self._down_since, 1))
+        self._down_since = 0.0
+        self._backoff_s = BACKOFF_MIN_S
+
+    # ------------------------------------------------------------ what is told
+
+    def _show(self, now: float) -> None:
+        unreadable = next(iter(self._intake.unreadable.items()), None)
+        if unreadable is not None:
+            self._health.state, self._health.detail = "degraded", f"{unreadable[0]}: {unreadable[1]}"
+            self._events.emit(Event.WRITER_UNREADABLE, stream=unreadable[0], error=unreadable[1])
+        elif not self._intake.positions:
+            self._health.state, self._health.detail = "waiting", "the journal is not open yet"
+        elif not self._stopping.is_set():
+            self._health.state, self._health.detail = "live", ""
+        if now - self._measured >= MEASURE_S:
+            self._measure(now)
+
+    def _measure(self, now: float) -> None:
+        self._measured = now
+        gauges = self._health.gauges
+        lags = self._intake.lag_rows()
+        gauges["lag_rows"] = sum(lags.values())
+        gauges["lag_s"] = self._lag_s()
+        gauges["batch_rows"] = self._size.rows
+        if self._commits_ms:
+            ordered = sorted(self._commits_ms)
+            gauges["commit_ms_p50"] = ordered[len(ordered) // 2]
+            gauges["commit_ms_p99"] = ordered[len(ordered) * 99 // 100]
+        self._health.streams = {
+            stream: {"committed": position.seq, "epoch": position.epoch, "lag": lags[stream]}
+            for stream, position in self._intake.positions.items()
+        }
+
+    def _lag_s(self) -> float:
+        try:
+            return self._intake.lag_s(time.time_ns())
+        except OSError:  # the next step meets the same, and says so
+            return self._health.gauges.get("lag_s", 0.0)
+
+    def _save_cursor(self, *, now: float) -> None:
+        """JRNL-3: the journal may let go of what is before this. Never ahead of the sink, often a second behind it."""
+        positions: dict[str, Position] = self._intake.positions
+        if now - self._saved >= SAVE_S and positions and positions != self._cursor.positions:
+            self._cursor.save(positions)
+            self._saved = now

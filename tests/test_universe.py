@@ -335,6 +335,7 @@ def test_new_and_ended_instruments_reach_the_feeds_and_the_journal_while_running
     assert set(later) == {"A", "B", "C"}
     assert (later["A"]["is_active"], later["A"]["state"]) == (0, b"ended")
     assert later["B"]["tick_size"] == 0.5 and later["C"]["state"] == b"open"
+    wait_for(lambda: set(read_catalogue(catalogue).recorded) == {"B", "C"}, "the versions to be known as recorded")
     assert somewhere.stop() == 0
 
     # What is recorded already is not recorded again by the next process.

@@ -300,12 +300,17 @@ def _check(config: Config) -> None:
             raise ConfigError(f"{key}: a URL must not carry a user or password")
         if parts.scheme == plain and not is_loopback(parts.hostname):
             raise ConfigError(f"{key} = {url!r}: {plain}:// is for this machine only: use {secure}://")
+    for number, rule in enumerate(config.select):
+        if not (rule.currency.isascii() and rule.currency.isalnum() and rule.currency.isupper()):
+            raise ConfigError(f"select[{number}].currency = {rule.currency!r}: expected capitals, such as ETH")
     for key, low, high in (
         ("venue.backoff_min_s", config.venue.backoff_min_s, config.venue.backoff_max_s),
         ("supervisor.backoff_min_s", config.supervisor.backoff_min_s, config.supervisor.backoff_max_s),
     ):
         if low > high:
             raise ConfigError(f"{key} = {low:g} is greater than the matching backoff_max_s = {high:g}")
+    if config.data_dir == Path():
+        raise ConfigError('data_dir = "": expected a path')
     if not config.select:
         raise ConfigError("select: no rule, so nothing would be recorded: add a [[select]] table")
 

@@ -86,15 +86,17 @@ def convert(value: object, hint: Any, key: str, origin: Origin) -> object:
         if refusal := limit.refusal(result):
             raise ConfigError(f"{origin.name}: {key} = {_shown(value)}: expected {refusal}")
         return result
-    if isinstance(hint, types.UnionType):  # only "X | None", and TOML has no null
+    if isinstance(hint, types.UnionType):  # only "Path | None"; TOML has no null, so an empty text is none
+        if value == "":
+            return None
         hint = typing.get_args(hint)[0]
     if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
         return build(hint, value, f"{key}.", origin)
     if typing.get_origin(hint) is tuple and isinstance(value, list):
         item = typing.get_args(hint)[0]
         return tuple(convert(each, item, f"{key}[{number}]", origin) for number, each in enumerate(value))
-    if hint is Path and isinstance(value, str) and value:
-        return origin.directory / value
+    if hint is Path and isinstance(value, str):
+        return origin.directory / value if value else Path()
     if hint is float and type(value) in (int, float):
         return float(typing.cast("float", value))
     if hint in TYPE_NAMES and type(value) is hint:  # `type() is`, because True is an int too

@@ -253,6 +253,7 @@ cdef extern from "feed.h" nogil:
         uint64_t lost_records
     struct feed:
         feed_counters counters
+        uint32_t conn
     void feed_init(feed *feed, ring *quote, ring *trade, ring *book, uint32_t full_wait_ms, continuity_entry *entries,
                    uint64_t capacity)
     void feed_connect(feed *feed, uint32_t conn)

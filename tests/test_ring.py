@@ -52,7 +52,7 @@ def test_a_new_ring_is_private_empty_and_knows_itself(shm_dir: Path) -> None:
     path = shm_dir / "feed-1.book.ring"
     book = make(path, first_seq=41)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert os.listdir(shm_dir) == [path.name]
+    assert list(shm_dir.iterdir()) == [path]
     assert (book.head, book.durable, book.oldest, book.epoch()) == (41, 40, 41, (7, 41))
     assert (book.capacity, book.free) == (SLOTS, SLOTS)
     identity = book.identity()
@@ -221,7 +221,7 @@ def test_a_ring_made_anew_takes_the_place_of_the_old_one(shm_dir: Path) -> None:
     new = make(path, first_seq=2)
     assert (new.head, old.head) == (2, 2)
     assert len(new.read(2)) == 0
-    assert os.listdir(shm_dir) == ["ring"]
+    assert list(shm_dir.iterdir()) == [path]
 
 
 # -------- RING-3: attaching trusts nothing

@@ -198,9 +198,7 @@ class FeedHandler(Protocol):
     def on_undecodable(self, payload: bytes, recv_ns: int) -> None:
         """Also a message in several frames that is longer than frame_bytes_max: its first frame_bytes_max + 1 bytes."""
 
-    def on_break(
-        self, kind: int, instrument: bytes, expected: int, got: int, recv_ns: int, since_ns: int
-    ) -> None:
+    def on_break(self, kind: int, instrument: bytes, expected: int, got: int, recv_ns: int, since_ns: int) -> None:
         """A book (once until it is whole again) or a trade did not follow; feed.h, struct feed_found."""
 
     def on_book_whole(self, instrument: bytes, recv_ns: int) -> None:
@@ -211,8 +209,8 @@ class FeedHandler(Protocol):
 
 @final
 class FeedListener(WSListener):
-    """One for the life of a feed process; start() before each connection. The rings have been taken over (Ring.produce());
-    they stay mapped with it."""
+    """One for the life of a feed process; start() before each connection. The rings have been taken over (produce()) and
+    stay mapped with it."""
 
     def __init__(
         self,
@@ -226,11 +224,11 @@ class FeedListener(WSListener):
         instruments_max: int = 1 << 14,
     ) -> None: ...
     def start(self, conn: int) -> None:
-        """A new connection with a greater epoch: books start anew, trade sequences go on, frames of an older connection are
-        ignored."""
+        """A new connection with a greater epoch: books start anew, trade sequences go on, frames of an older connection
+        are ignored."""
 
     def remember_trade(self, instrument: bytes, trade_seq: int) -> None:
-        """The last trade that an earlier process recorded: a hole before the first one of this process is a break too."""
+        """The last trade that an earlier process recorded: a hole before the first of this process is a break too."""
 
     @property
     def conn(self) -> int: ...
@@ -242,8 +240,8 @@ class FeedListener(WSListener):
         """The live continuity table, read-only: `np.frombuffer(listener.instruments, record.CONTINUITY)`."""
 
     def settle(self, closing: bool = False) -> None:
-        """End the overflows whose rings have space again, or all (`closing`), with on_overflow_end(). To be called each second:
-        no frame may come that would end them."""
+        """End the overflows whose rings have space again, or all (`closing`), with on_overflow_end(). To be called each
+        second: no frame may come that would end them."""
 
     def on_ws_connected(self, transport: WSTransport) -> None: ...
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None: ...

@@ -176,7 +176,7 @@ class Ring:
     # -------- reader
 
     def read(self, seq: int, limit: int = SEQ_MAX, most: int = 65_536) -> Records:
-        """A copy of the records from `seq` up to `limit` (inclusive), at most `most`; empty where there are none yet."""
+        """A copy of the records from `seq` to `limit` (inclusive), at most `most`; empty where there are none yet."""
         count = max(0, min(most, limit - seq + 1, self.head - seq))
         out: Records = np.empty(count, self.dtype)
         if count == 0:
@@ -204,7 +204,7 @@ class Ring:
     # -------- producer
 
     def produce(self, pid: int, start_time: int) -> int:
-        """Take the ring over; returns the connection epoch stored last. RING-2: the caller is the only one (its lock)."""
+        """Take the ring over; returns the connection epoch stored last. RING-2: there is one caller (its lock)."""
         return self.native.produce(pid, start_time)
 
     def set_conn(self, conn: int) -> None:

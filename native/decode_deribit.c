@@ -419,6 +419,8 @@ static enum message channel_message(const char *channel, size_t length)
     return dot != NULL && memchr(dot + 1, '.', (size_t)(end - dot - 1)) == NULL ? MESSAGE_BOOK : MESSAGE_UNKNOWN;
 }
 
+enum { CHANNEL_MAX = 128 }; /* bytes; the longest that we ask for has an instrument of 48 and 20 around it */
+
 static const char common_beginning[] = "{\"jsonrpc\":\"2.0\",\"method\":\"subscription\",\"params\":{\"channel\":\"";
 static const char common_data[] = "\",\"data\":";
 static const char common_end[] = "}}";
@@ -436,7 +438,8 @@ static const char *find_common_data(const struct json *json, const char *frame, 
             continue;
         const char *stop = block + block_first(specials);
         *message = channel_message(channel, (size_t)(stop - channel));
-        if (*message == MESSAGE_UNKNOWN || !begins_with(stop, (size_t)(json->end - stop), common_data, COMMON_DATA))
+        if (stop - channel > CHANNEL_MAX || *message == MESSAGE_UNKNOWN ||
+            !begins_with(stop, (size_t)(json->end - stop), common_data, COMMON_DATA))
             return NULL;
         return stop + COMMON_DATA;
     }
@@ -475,8 +478,6 @@ static bool reads(struct json *json, const char *place, const char *word)
     return place != NULL && json_string(json, place, text, sizeof text, &length) != NULL && length == strlen(word) &&
            memcmp(text, word, length) == 0;
 }
-
-enum { CHANNEL_MAX = 128 }; /* bytes; the longest that we ask for has an instrument of 48 and 20 around it */
 
 static enum decode_result decode_subscription(struct decoding *decoding, const struct params *params)
 {
@@ -521,6 +522,7 @@ static enum decode_result decode_any(struct decoding *decoding, const char *fram
     struct json *json = &decoding->json;
     struct envelope envelope = {NULL, NULL, NULL, NULL};
     uint64_t present;
+    *decoding->decoded = (struct decoded){.count = 0};
     const char *behind = shape_take(json, json_space(json, frame), &envelope_shape, &envelope, &present);
     if (behind == NULL)
         return (enum decode_result)json->why;
@@ -539,7 +541,6 @@ enum decode_result decode_deribit(const char *frame, size_t length, int64_t recv
 {
     struct decoding decoding = {.room = room, .decoded = decoded};
     enum message message;
-    *decoded = (struct decoded){.count = 0};
     if (length > DECODE_FRAME_MAX)
         return DECODE_BAD;
     decoding.json.end = frame + length;

@@ -45,8 +45,9 @@ def free_port() -> int:
 class EmbeddedServer:
     """One server over one directory. Made stopped; start() and stop() may be repeated, the data stay."""
 
-    def __init__(self, directory: Path, *, port: int = 0, binaries: Path | None = None,
-                 settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, port: int = 0, binaries: Path | None = None, settings: Mapping[str, str] | None = None
+    ) -> None:
         """`port` 0: a free one. `settings` are lines of postgresql.conf, quoted here."""
         self.directory = directory.absolute()
         self.port = port or free_port()
@@ -81,8 +82,16 @@ class EmbeddedServer:
         """Whether a server runs over this directory (pg_ctl decides by its pid file)."""
         if not (self._data / "PG_VERSION").exists():
             return False
-        return subprocess.run(self._command("pg_ctl", "-D", str(self._data), "status"), env=self._environment(),
-                              stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
+        return (
+            subprocess.run(
+                self._command("pg_ctl", "-D", str(self._data), "status"),
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+            ).returncode
+            == 0
+        )
 
     @property
     def _log(self) -> Path:
@@ -96,16 +105,32 @@ class EmbeddedServer:
         with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(16))
         try:
-            self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "scram-sha-256", f"--pwfile={password_file}",
-                      "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+            self._run(
+                "initdb",
+                "-D",
+                str(self._data),
+                "-U",
+                USER,
+                "-A",
+                "scram-sha-256",
+                f"--pwfile={password_file}",
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+            )
         except ConfigError:
             shutil.rmtree(self._data, ignore_errors=True)
             raise
 
     def _configure(self) -> None:
         """Our settings go into a file of their own, written at every start: the port may have changed."""
-        settings = {"listen_addresses": "127.0.0.1", "port": str(self.port),
-                    "unix_socket_directories": self._socket_directory(), **self._settings}
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": self._socket_directory(),
+            **self._settings,
+        }
         (self._data / "tickbay.conf").write_text("".join(f"{key} = '{value}'\n" for key, value in settings.items()))
         main = self._data / "postgresql.conf"
         include = "include = 'tickbay.conf'\n"
@@ -133,11 +158,20 @@ class EmbeddedServer:
         """Output goes to a file, not a pipe: the server inherits it and would hold a pipe open for its whole life."""
         output = self.directory / f"{program}.log"
         with output.open("wb") as file:
-            result = subprocess.run(self._command(program, *arguments), env=self._environment(), stdin=subprocess.DEVNULL,
-                                    stdout=file, stderr=subprocess.STDOUT, check=False, start_new_session=True)
+            result = subprocess.run(
+                self._command(program, *arguments),
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                check=False,
+                start_new_session=True,
+            )
         if result.returncode:
             said = output.read_text(errors="replace").splitlines()
             if self._log.exists() and program == "pg_ctl":
                 said += self._log.read_text(errors="replace").splitlines()
-            raise ConfigError(f"the embedded PostgreSQL in {self.directory} failed ({program}): "
-                              + " | ".join(line.strip() for line in said[-LOG_LINES_SHOWN:]))
+            raise ConfigError(
+                f"the embedded PostgreSQL in {self.directory} failed ({program}): "
+                + " | ".join(line.strip() for line in said[-LOG_LINES_SHOWN:])
+            )

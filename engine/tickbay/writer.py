@@ -38,7 +38,7 @@ REFRESH_S = 1.0  # how soon a new feed's streams are seen
 MEASURE_S = 1.0
 SAVE_S = 1.0  # the cursor file only tells the journal what may go: once a second spares a hard disk ten syncs
 BACKOFF_MIN_S = 0.5
-BACKOFF_MAX_S = 30.0
+BACKOFF_MAX_S = 10.0  # how late a database that is back may be noticed
 PARKED_RETRY_S = 60.0  # an operator's repair is seen within this
 DISK_RETRY_S = 1.0
 RIVAL_RETRY_S = 0.1
@@ -124,7 +124,8 @@ class Writer:
             health.counters[counter] = 0
 
     def work(self) -> None:
-        """Until told to stop, and then until all that is durable is committed, or it takes too long."""
+        """Until told to stop, and then until all that is durable is committed, or it takes too long. A database that is
+        away is not waited for: the next start goes on from its cursor."""
         deadline = float("inf")
         while True:
             if self._stopping.is_set():
@@ -132,8 +133,8 @@ class Writer:
             pause_s = self._step()
             if self._stopping.is_set() and (pause_s > 0 or time.monotonic() >= deadline):
                 break
-            if pause_s > 0:
-                self._stopping.wait(pause_s)
+            if pause_s > 0 and self._stopping.wait(pause_s) and self._down_since:
+                break
         self._save_cursor(now=float("inf"))
 
     def _step(self) -> float:

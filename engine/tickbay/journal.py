@@ -16,18 +16,16 @@ from contextlib import suppress
 
 from tickbay.commit import GroupCommit
 from tickbay.config import Config
-from tickbay.errors import ConfigError
 from tickbay.events import Event, Events
 from tickbay.files import Files
-from tickbay.gap import Cause, Gap
+from tickbay.gap import Gap
 from tickbay.health import Health
-from tickbay.identity import boot_id
+from tickbay.opening import Parts, open_parts
 from tickbay.process import ProcessContext
-from tickbay.record import parse_stream
-from tickbay.recovery import Recovered, recover, write_marker
-from tickbay.retention import Retention, read_cursors
+from tickbay.recovery import write_marker
+from tickbay.retention import Retention
 from tickbay.ring import RingFull
-from tickbay.ring_set import OWN_GAPS, RingSet
+from tickbay.ring_set import OWN_GAPS
 from tickbay.segments import Segments, no_space
 
 URGENT_FILL = 0.25  # of a ring: then a commit does not wait for its time
@@ -38,6 +36,7 @@ BEAT_S = 0.5
 UPKEEP_S = 0.2  # retention, a step of a spare file, rings that go
 DRAIN_S = 5.0  # at a stop, for producers that still write
 SYNC_WINDOW_S = 60.0
+GAPS_AT_A_TIME = 1000
 QUOTA_SEGMENTS_MIN = 3  # one to write, one to read from, one to let go
 
 
@@ -50,10 +49,8 @@ class Journal:
         files: Files,
         events: Events,
         health: Health,
+        parts: Parts,
         *,
-        recovered: Recovered,
-        rings: RingSet,
-        epoch: int,
         clock_ns: Callable[[], int],
     ) -> None:
         self._files = files
@@ -62,13 +59,13 @@ class Journal:
         self._clock_ns = clock_ns
         self._directory = config.data_dir / "journal"
         self._commit_s = config.journal.commit_ms / 1000
-        self.rings = rings
-        self.epoch = epoch
+        self.rings = parts.rings
+        self.epoch = parts.epoch
         self.segments = Segments(
             files,
             self._directory,
-            recovered,
-            epoch=epoch,
+            parts.recovered,
+            epoch=parts.epoch,
             segment_bytes=config.journal.segment_mb << 20,
             quota_bytes=int(config.journal.quota_gb * 1e9),
             free_floor_bytes=int(config.journal.free_floor_gb * 1e9),
@@ -76,9 +73,9 @@ class Journal:
         )
         self._retention = Retention(config, files, self.segments, clock_ns=clock_ns)
         self._commits = GroupCommit(
-            rings,
+            parts.rings,
             self.segments,
-            last=recovered.last,
+            last=parts.recovered.last,
             clock_s=time.monotonic,
             clock_ns=clock_ns,
             make_room=lambda: self._dropped(self._retention.make_room()),
@@ -235,90 +232,12 @@ class Journal:
 def open_journal(
     config: Config, files: Files, events: Events, health: Health, *, clock_ns: Callable[[], int] = time.time_ns
 ) -> Journal:
-    """Recover what is on disk, bring the rings in line with it and decide the epoch. ConfigError: the operator must
-    act. OSError: the disk; nothing is lost by calling it again."""
-    if config.journal.quota_gb * 1e9 < QUOTA_SEGMENTS_MIN * (config.journal.segment_mb << 20):
-        raise ConfigError(f"journal.quota_gb must hold {QUOTA_SEGMENTS_MIN} segments of journal.segment_mb: raise it")
-    began = time.monotonic()
-    rings = RingSet(config.run_dir / "rings", config, boot_id())
-    kept = set(rings.sources)
-    rings.check_space()  # before anything on disk is touched: the operator's mistake must not look like a crash
-    recovered = recover(files, config.data_dir / "journal")
-    taken = [position for cursor in read_cursors(config, files).values() for position in cursor.values()]
-    epoch, lost = recovered.epoch, {}
-    if epoch == 0 or not recovered.clean or rings.strangers(recovered.last, epoch):
-        # Greater than any that was ever seen, so that nothing of the past can be mistaken for what comes.
-        seen = max([recovered.epoch, rings.epoch, *(position.epoch for position in taken)])
-        epoch = max(clock_ns() // 10**9, seen + 1)
-        lost = rings.begin_epoch(recovered.last, epoch, recovered.epoch)
-    else:
-        rings.go_on(recovered.last)
-    rings.make(recovered.last, epoch)
-    journal = Journal(config, files, events, health, recovered=recovered, rings=rings, epoch=epoch, clock_ns=clock_ns)
-    events.emit(
-        Event.JOURNAL_OPENED,
-        epoch=epoch,
-        clean=recovered.clean,
-        segments=len(recovered.sealed),
-        rings_kept=len(kept),
-        took_s=round(time.monotonic() - began, 3),
-    )
-    for gap in found_missing(
-        recovered, events, kept=kept, lost=lost, wiped=not recovered.epoch and bool(taken), now_ns=clock_ns()
-    ):
+    """Errors as open_parts() in opening.py."""
+    parts = open_parts(config, files, events, clock_ns=clock_ns)
+    journal = Journal(config, files, events, health, parts, clock_ns=clock_ns)
+    for gap in parts.gaps:
         journal.add_gap(gap)
     return journal
-
-
-def found_missing(
-    recovered: Recovered, events: Events, *, kept: set[str], lost: dict[str, tuple[int, int]], wiped: bool, now_ns: int
-) -> list[Gap]:
-    """Tell what recovery found wrong; returns what of it is a gap in what was captured."""
-    gaps = []
-    if recovered.torn is not None:
-        torn = recovered.torn
-        events.emit(Event.JOURNAL_TORN, segment=torn.segment, offset=torn.offset, bytes=torn.bytes, kept=torn.kept)
-    for segment in recovered.damaged:
-        events.emit(Event.JOURNAL_DAMAGED, segment=segment)
-    if wiped:
-        events.emit(Event.JOURNAL_WIPED)
-        gaps.append(
-            Gap(
-                cause=Cause.JOURNAL_TORN,
-                from_ns=0,
-                to_ns=now_ns,
-                detail="the journal is empty, though sinks have taken from it",
-            )
-        )
-    elif not recovered.clean and any(stream not in kept for stream in recovered.last):
-        # The rings went with the power, and with them a commit's time of records. With the rings still there nothing is
-        # lost: what was torn is written again from them.
-        gaps.append(
-            Gap(cause=Cause.JOURNAL_TORN, from_ns=recovered.written_ns, to_ns=now_ns, detail="unclean end: rings lost")
-        )
-    holes = {stream: (*missing, 0) for stream, missing in lost.items()}
-    for stream, (first, last, segment) in holes.items():
-        events.emit(Event.JOURNAL_HOLE, stream=stream, first=first, last=last, segment=segment)
-    for hole in recovered.holes:
-        events.emit(
-            Event.JOURNAL_HOLE, stream=hole.stream, first=hole.first_seq, last=hole.last_seq, segment=hole.segment
-        )
-    missing = [(stream, first, last) for stream, (first, last, _) in holes.items()]
-    missing += [(hole.stream, hole.first_seq, hole.last_seq) for hole in recovered.holes]
-    gaps += [
-        Gap(
-            cause=Cause.JOURNAL_TORN,
-            from_ns=0,
-            to_ns=now_ns,
-            kind=parse_stream(stream)[1],
-            first_missing=first,
-            last_missing=last,
-            count=last - first + 1,
-            detail=stream,
-        )
-        for stream, first, last in missing
-    ]
-    return gaps
 
 
 def run(context: ProcessContext) -> None:

@@ -42,14 +42,20 @@ TORN_KEPT = 8  # damaged tails kept for a person; the oldest goes
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Records of one epoch that should lie before `segment` (or in it) and do not."""
+    """Records that should lie before `segment` (or in it) and do not."""
 
     stream: str
     kind: int
-    epoch: int
     first_seq: int
     last_seq: int
     segment: int
+    from_ns: int  # when the last batch before them was written
+    to_ns: int  # and the first one behind them; 0: there is none
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What tells it from others, also when it is found again."""
+        return self.stream, self.first_seq, self.last_seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class Recovered:
     sealed: list[SegmentIndex] = field(default_factory=list)  # oldest first
     writer: SegmentWriter | None = None  # the newest segment, where it can go on
     next_number: int = 1
-    holes: list[Missing] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
     torn: Torn | None = None
     damaged: list[int] = field(default_factory=list)  # complete segments in which something is not whole
 
@@ -125,7 +131,11 @@ def _add_sealed(found: Recovered, index: SegmentIndex) -> None:
         last = found.last.get(stream)
         # Only within an epoch: a hole that goes with a new epoch was recorded when that epoch began.
         if last is not None and span.first.epoch == last.epoch and span.first.seq > last.seq + 1:
-            found.holes.append(Missing(stream, span.kind, last.epoch, last.seq + 1, span.first.seq - 1, index.segment))
+            found.missing.append(
+                Missing(
+                    stream, span.kind, last.seq + 1, span.first.seq - 1, index.segment, found.written_ns, span.from_ns
+                )
+            )
         found.last[stream] = max(span.last, last or span.last)
     found.epoch = max(found.epoch, index.epoch)
     found.written_ns = max(found.written_ns, index.written_ns)

@@ -1,7 +1,7 @@
 """What the journal keeps and for how long.
 
-JRNL-3: a segment goes only when every enabled sink has committed past it and it is older than retain_hours; or, if
-the quota (or the free floor of the disk) forces it, as a recorded gap of what a sink had not taken.
+JRNL-3: a segment goes only when every enabled sink has committed past it and it is older than retain_hours (or its
+space is needed); or, if the quota forces it, as a recorded gap of what a sink had not taken.
 """
 
 from __future__ import annotations
@@ -88,16 +88,19 @@ class Retention:
     def make_room(self) -> list[Gap]:
         """Before a segment is begun: space for it within the quota and above the free floor.
 
-        On a disk that others fill, one segment goes for each that comes: the journal stops growing, it does not vanish.
-        OSError: there is nothing to let go.
+        The quota takes the oldest, whatever it costs. A disk that others fill takes only what every sink has, and no
+        more than comes: the journal stops growing, it does not vanish. OSError: then the rings must keep what comes.
         """
         gaps: list[Gap] = []
         freed = 0
         while not self._segments.can_begin() and freed < self._segments.segment_bytes:
-            if not self._segments.sealed:
-                raise OSError(errno.ENOSPC, "the free floor or the quota leaves no space for a segment")
-            freed += self._segments.oldest_bytes()
-            gaps += self._drop(read_cursors(self._config, self._files))
+            cursors = read_cursors(self._config, self._files)
+            sealed = self._segments.sealed
+            forced = self._segments.quota_is_full()
+            if not sealed or (not forced and gaps_of(sealed[0], cursors)):
+                raise OSError(errno.ENOSPC, "the disk is full up to journal.free_floor_gb, and no sink has taken more")
+            freed += 0 if forced else self._segments.oldest_bytes()
+            gaps += self._drop(cursors)
         return gaps
 
     def _expired(self, index: SegmentIndex) -> bool:

@@ -19,6 +19,7 @@ from tickbay.cursor import Position
 from tickbay.errors import ConfigError, RingFault
 from tickbay.identity import Identity
 from tickbay.record import DTYPES, LAYOUTS, Kind, parse_stream, stream_name
+from tickbay.recovery import Missing, Recovered
 
 FEED_KINDS = (Kind.QUOTE, Kind.TRADE, Kind.BOOK, Kind.GAP, Kind.STATUS)
 OWN_GAPS = stream_name("journal", Kind.GAP)  # what the journal itself lost
@@ -122,22 +123,20 @@ class RingSet:
             if stream in last and last[stream].seq > 0 and not _fits(source.ring, last[stream], epoch)
         ]
 
-    def begin_epoch(self, last: Mapping[str, Position], epoch: int, previous: int) -> dict[str, tuple[int, int]]:
+    def begin_epoch(self, recovered: Recovered, epoch: int) -> list[Missing]:
         """Give every kept ring the `epoch` (a new one, greater than all), and tell it what the journal already has
-        of it (JRNL-2: the caller has synced that). Returns the sequences that a ring had called durable and the
-        journal has lost.
-        """
-        lost = {}
+        of it (JRNL-2: recovery has synced that). Returns what a ring had called durable and the journal has lost."""
+        missing = []
         for stream, source in self.sources.items():
             durable = source.ring.durable
-            have = last.get(stream, Position(0, 0)).seq
-            if stream in last and _fits(source.ring, last[stream], previous):
-                durable = max(durable, have)
-            elif stream in last and durable > have:
-                lost[stream] = (have + 1, durable)
+            last = recovered.last.get(stream)
+            if last is not None and _fits(source.ring, last, recovered.epoch):
+                durable = last.seq
+            elif last is not None and last.seq < durable:
+                missing.append(Missing(stream, source.kind, last.seq + 1, durable, 0, recovered.written_ns, 0))
             source.ring.set_epoch(epoch, durable + 1)
             source.ring.set_durable(durable)
-        return lost
+        return missing
 
     def go_on(self, last: Mapping[str, Position]) -> None:
         """The same epoch goes on, after a clean end: tell every kept ring what the journal has of it."""

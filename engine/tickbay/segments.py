@@ -95,6 +95,10 @@ class Segments:
     def over_quota(self) -> bool:
         return self.used_bytes > self._quota_bytes
 
+    def quota_is_full(self) -> bool:
+        """Whether it is the quota that has no room for another segment."""
+        return self.used_bytes + self.segment_bytes > self._quota_bytes
+
     def prepare(self) -> None:
         """Make a spare file a little further, where there is space. OSError: none was made."""
         if self._spares.wanted and self.free_bytes() >= 2 * self.segment_bytes:
@@ -174,10 +178,6 @@ class Segments:
         self._spares.recycle(path, self._sizes[number])
         del self.sealed[0], self._sizes[number]
         self._files.sync_directory(self._directory)
-
-    def shrink(self) -> bool:
-        """Give a spare file back to the disk; False where there is none."""
-        return self._spares.shrink()
 
     def untaken_bytes(self, cursors: Mapping[str, Mapping[str, Position]]) -> int:
         """Bytes of segments that some sink still needs, the newest included."""

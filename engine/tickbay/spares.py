@@ -113,11 +113,3 @@ class Spares:
             self._files.close(fd)
         self._written += len(chunk)
         return self._written == self._size
-
-    def shrink(self) -> bool:
-        """Give a spare file back to the disk; False where there is none. OSError: nothing changed."""
-        if not self._ready:
-            return False
-        self._files.unlink(self._ready[-1])
-        self._ready.pop()
-        return True

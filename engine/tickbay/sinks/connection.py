@@ -17,7 +17,8 @@ from tickbay.config import Timescale, is_loopback
 from tickbay.errors import SinkDown, SinkParked, SinkRefused
 
 CONNECT_TIMEOUT_S = 10
-# A writer that is stopped or cut off in the middle of a transaction holds the cursor's row: the server ends it after this.
+# A writer that is stopped or cut off in the middle of a transaction holds the cursor's row: the server ends it after
+# this.
 STATEMENT_TIMEOUT_S = 30
 IDLE_TIMEOUT_S = 10
 LOCK_TIMEOUT_S = 20
@@ -26,16 +27,18 @@ DDL_TIMEOUT_S = 600
 TCP_TIMEOUT_MS = 20_000
 MESSAGE_MAX = 300  # characters of a server's message that we pass on
 
-# SQLSTATE class or code → who must act (databases.md of the design; https://www.postgresql.org/docs/current/errcodes-appendix.html).
+# SQLSTATE class or code → who must act (databases.md of the design;
+# https://www.postgresql.org/docs/current/errcodes-appendix.html).
 REFUSED = ("22", "23", "44", "P0001")  # a row: bisect
 PARKED = ("28", "3D", "3F", "42", "0A", "0L", "0P", "2B", "57P04")  # the operator
 # 42 has a few that only say that another session was faster or busy.
 RETRIED = ("42P05", "42P06", "42P07", "42710")
 
-# When connecting, libpq gives text and no SQLSTATE; a server that speaks another language is retried instead of parked, with
-# its words shown all the same.
+# When connecting, libpq gives text and no SQLSTATE; a server that speaks another language is retried instead of
+# parked, with its words shown all the same.
 _PARKED_TEXT = re.compile(
-    r"password authentication failed|no password supplied|authentication failed|no pg_hba\.conf entry|is not permitted to log in"
+    r"password authentication failed|no password supplied|authentication failed|no pg_hba\.conf entry"
+    r"|is not permitted to log in"
     r"|(database|role) \"[^\"]*\" does not exist|permission denied for database|does not support SSL"
     r"|certificate verify failed|root certificate file|server certificate for|invalid (sslmode|connection option|port)"
 )

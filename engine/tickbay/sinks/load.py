@@ -39,7 +39,8 @@ class Poison:
 
 @dataclass(slots=True)
 class Load:
-    """The records of each table (some may be of its sibling: the encoder goes by their flags), and what was put aside."""
+    """The records of each table (some may be of its sibling: the encoder goes by their flags), and what was put
+    aside."""
 
     tables: list[tuple[Table, Pieces]] = field(default_factory=list)
     poison: list[Poison] = field(default_factory=list)

@@ -1,8 +1,8 @@
-"""How the big tables are cut by day, compressed and dropped, on each edition of the database. The settings may change at any
-start, so this is compared and set again each time; it is no step of the schema.
+"""How the big tables are cut by day, compressed and dropped, on each edition of the database. The settings may change
+at any start, so this is compared and set again each time; it is no step of the schema.
 
-TimescaleDB Community: hypertables, columnstore and retention policies of its own. Apache edition: hypertables, and dropping by
-our timer. Plain PostgreSQL: native partitions, which must exist before their rows come.
+TimescaleDB Community: hypertables, columnstore and retention policies of its own. Apache edition: hypertables, and
+dropping by our timer. Plain PostgreSQL: native partitions, which must exist before their rows come.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Edition(Enum):
 def edition_of(connection: psycopg.Connection) -> Edition:
     """By what the tables are, not by what is installed: an extension that was installed later changes nothing."""
     row = connection.execute(
-        "SELECT c.relkind = 'p', current_setting('timescaledb.license', true) FROM pg_class c WHERE c.oid = to_regclass(%s)",
+        "SELECT c.relkind = 'p', current_setting('timescaledb.license', true)"
+        " FROM pg_class c WHERE c.oid = to_regclass(%s)",
         [CUT_TABLES[0]],
     ).fetchone()
     if row is None or row[0]:
@@ -99,7 +100,8 @@ def drop_old(connection: psycopg.Connection, table: str, settings: Timescale, no
     days = _kept_days(settings, table)
     if not days:
         return []
-    # A waiting drop holds up everybody who comes after it, so it does not wait long; but a drop may be of a thousand days.
+    # A waiting drop holds up everybody who comes after it, so it does not wait long; but a drop may be of a thousand
+    # days.
     connection.execute("SET LOCAL lock_timeout = '2s'")
     connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(f"{DDL_TIMEOUT_S}s")))
     row = connection.execute("SELECT tickbay_drop_before(%s, %s)", [table, now - timedelta(days=days)]).fetchone()
@@ -112,7 +114,8 @@ def _kept_days(settings: Timescale, table: str) -> int:
 
 
 def _index(connection: psycopg.Connection, *, wanted: bool) -> None:
-    """The optional index of one instrument's time: it costs half of the ingest rate (schema/README.md has the figures)."""
+    """The optional index of one instrument's time: it costs half of the ingest rate (schema/README.md has the
+    figures)."""
     for table in CUT_TABLES:
         if table == STATUS_TABLE:
             continue

@@ -1,4 +1,5 @@
-"""Which rows of a refused COPY are to blame, and how many of them are too many. Pure: the COPY is an argument (SINK-4)."""
+"""Which rows of a refused COPY are to blame, and how many of them are too many. Pure: the COPY is an argument
+(SINK-4)."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from dataclasses import dataclass
 
 from tickbay.errors import SinkParked, SinkRefused
 
-# More than 1 % refused is no poison row but another schema or a broken venue: stop, do not fill the quarantine. The first
-# hundred may come in one small batch.
+# More than 1 % refused is no poison row but another schema or a broken venue: stop, do not fill the quarantine. The
+# first hundred may come in one small batch.
 POISON_SHARE = 0.01
 POISON_BURST = 100
 
@@ -31,9 +32,9 @@ class Breaker:
 def copy_around(count: int, copy: Callable[[int, int], None], *, allowed: int) -> list[tuple[int, SinkRefused]]:
     """Copy rows 0 … count - 1 but for those that the database refuses; returns these, with the refusal of each.
 
-    `copy(first, last)` stores rows first … last - 1, or raises SinkRefused and has stored none of them. A refusal that names
-    its line costs three more COPYs at most; one that does not (or lies) is found by halving, in 2·log2(count) + 2.
-    SinkParked when more than `allowed` are refused.
+    `copy(first, last)` stores rows first … last - 1, or raises SinkRefused and has stored none of them. A refusal
+    that names its line costs three more COPYs at most; one that does not (or lies) is found by halving, in
+    2·log2(count) + 2. SinkParked when more than `allowed` are refused.
     """
     poison: list[tuple[int, SinkRefused]] = []
     pending = [(0, count)]  # a stack, so that rows go in in order

@@ -1,7 +1,9 @@
-"""What a writer asks of a database. Comes in: chunks of records, in order. Goes out: rows, and a cursor that moved with them.
+"""What a writer asks of a database. Comes in: chunks of records, in order. Goes out: rows, and a cursor that moved
+with them.
 
-A sink knows how far it has committed each stream, and tells at open(). commit() is all or nothing, and says by its error who
-must act: SinkDown and CursorMoved (open again, go on from the cursors that it tells), SinkParked (the operator).
+A sink knows how far it has committed each stream, and tells at open(). commit() is all or nothing, and says by its
+error who must act: SinkDown and CursorMoved (open again, go on from the cursors that it tells), SinkParked (the
+operator).
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ class Sink(Protocol):
     """A database, as its writer uses it. Not thread-safe; one writer has one."""
 
     def open(self, streams: Sequence[str]) -> dict[str, Position]:
-        """Connect (again) and tell how far each of `streams` is committed; START for a new one. SinkDown, SinkParked."""
+        """Connect (again) and tell how far each of `streams` is committed; START for a new one. SinkDown,
+        SinkParked."""
 
     def commit(self, chunks: Sequence[Chunk], holes: Sequence[Hole] = ()) -> Committed:
         """Store the rows and move the cursors to the end of each stream's last chunk or hole, all or nothing.

@@ -1,7 +1,7 @@
-"""TimescaleDB (or plain PostgreSQL) as a sink: rows and cursor in one transaction. Runs in the process writer-timescale.
+"""TimescaleDB (or plain PostgreSQL) as a sink: rows and cursor in one transaction. Runs in writer-timescale.
 
-SINK-1: the cursor moves by compare-and-swap as the transaction's first statement: it takes the lock, so of two writers one
-        waits, finds the cursor moved and loses harmlessly. No row is lost, none comes twice.
+SINK-1: the cursor moves by compare-and-swap as the transaction's first statement: it takes the lock, so of two writers
+        one waits, finds the cursor moved and loses harmlessly. No row is lost, none comes twice.
 SINK-4: a row that the database refuses is quarantined with its reason in that same transaction; its neighbours land.
 TIME-1: rows of an insane time are quarantined too (load.py).
 """
@@ -29,8 +29,8 @@ from tickbay.sinks.load import Load, Pieces, Poison, chosen, cut_out, sort
 from tickbay.sinks.poison import Breaker, copy_around
 from tickbay.sinks.sink import Chunk, Committed, CursorMoved, Hole
 
-# Rows that are encoded and sent at a time, at most 256 KiB: few enough to stay in the cache from one to the other, and the
-# server works on them while the next are encoded. 10 % faster than a batch at once.
+# Rows that are encoded and sent at a time, at most 256 KiB: few enough to stay in the cache from one to the other,
+# and the server works on them while the next are encoded. 10 % faster than a batch at once.
 ENCODE_ROWS = 256
 MAINTAIN_S = 3600.0
 REASONS_TOLD = 3
@@ -214,7 +214,8 @@ class TimescaleSink:
     # ------------------------------------------------------------ partitions, retention
 
     def _make_partitions(self, load: Load) -> None:
-        """A row must never fail for want of a partition (plain PostgreSQL): make it first, in a transaction of its own."""
+        """A row must never fail for want of a partition (plain PostgreSQL): make it first, in a transaction of its
+        own."""
         if self.edition is not partitions.Edition.PLAIN:
             return
         days = partitions.days_of(load.spans_ns) - self._days

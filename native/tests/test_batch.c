@@ -227,7 +227,9 @@ static void sizes_that_do_not_agree_are_damage_even_under_a_right_crc(void)
     FORGE(count = 0, "no records");
     FORGE(record_size = 0, "records of no size");
     FORGE(record_size = 8, "records smaller than a head");
-    FORGE(record_size = 180, "a size that is no multiple of 8");
+    good.count = 2, good.record_size = 180; /* 360 bytes, too */
+    FORGE(epoch = 6, "a size that is no multiple of 8");
+    memcpy(&good, bytes, sizeof good);
     FORGE(length = 359, "bytes left over");
     FORGE(length = 0, "no bytes");
     FORGE(length = 0xfffffff8u, "more bytes than there are");

@@ -309,6 +309,10 @@ int main(void)
     runs_of_columns_come_out_as_the_single_columns_do();
     a_whole_row_of_a_book_change();
     whole_rows_only_and_nothing_behind_the_end();
+#ifdef PGCOPY_PORTABLE
+    printf("test_pgcopy_portable: %d checks\n", checks);
+#else
     printf("test_pgcopy: %d checks\n", checks);
+#endif
     return failures != 0;
 }

@@ -422,9 +422,16 @@ static void read_stressed(const struct stress *stress, struct figures *figures)
     static _Thread_local struct book out[CAPACITY];
     uint64_t seq = 1, random = stress->seed;
     while (seq <= stress->count) {
-        /* Now far behind on purpose (the oldest there is, so that the producer is about to overwrite it), now at the head. */
-        uint64_t count, max = 1 + next_random(&random) % CAPACITY, oldest = ring_oldest(&ring);
-        if (next_random(&random) % 4 == 0 && oldest > seq) {
+        uint64_t count, max = 1 + next_random(&random) % CAPACITY;
+        /* Now and then, and certainly once, wait until it is too late, however the machine shares out its processors. */
+        if (figures->lapped == 0 || next_random(&random) % 256 == 0) {
+            while (ring_oldest(&ring) <= seq && ring_head(&ring) <= stress->count) {
+                sched_yield();
+            }
+        }
+        /* Now and then go to the oldest that there is, which the producer is just about to overwrite. */
+        uint64_t oldest = ring_oldest(&ring);
+        if (figures->lapped > 0 && next_random(&random) % 4 == 0 && oldest > seq) {
             figures->skipped += oldest - seq;
             seq = oldest;
         }

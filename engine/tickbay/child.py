@@ -59,6 +59,7 @@ class Child:
         self.fresh_s = 0.0  # when its heartbeat was last seen to move, time.monotonic()
         self.beaten = False  # it has beaten since it was started
         self.past_start = False  # and has said that it does its work
+        self.state = ""  # as it said last
         self._heartbeat_ns = 0
         self._run_dir = run_dir
         self._process: subprocess.Popen[bytes] | None = None
@@ -133,6 +134,7 @@ class Child:
         self._heartbeat_ns = report.heartbeat_ns
         self.fresh_s, self.beaten = time.monotonic(), True
         self.past_start |= report.state not in ENDS
+        self.state = report.state
 
     def silent_s(self) -> float:
         """Since its heartbeat last moved (or since it was started)."""

@@ -30,15 +30,15 @@ ERRORS_MAX = 5
 COLUMNS: tuple[tuple[str, int, Callable[[ProcessStatus], str]], ...] = (
     ("PROCESS", -17, lambda process: process.name),
     ("STATE", -9, lambda process: process.state),
-    ("PID", 8, lambda process: _count(process.pid, separator="")),
-    ("UP", 7, lambda process: duration(process.uptime_s)),
-    ("RESTARTS", 9, lambda process: _count(process.restarts)),
-    ("FRAMES/S", 10, lambda process: _count(process.frames_per_s)),
-    ("ROWS/S", 10, lambda process: _count(process.rows_per_s)),
-    ("RING", 6, lambda process: _share(process.ring_fill)),
-    ("LAG ROWS", 12, lambda process: _count(process.lag_rows)),
-    ("LAG", 7, lambda process: duration(process.lag_s, fine=True)),
-    ("GAPS", 8, lambda process: _count(process.gaps)),
+    ("PID", 7, lambda process: _count(process.pid, separator="")),
+    ("UP", 6, lambda process: duration(process.uptime_s)),
+    ("RESTARTS", 8, lambda process: _count(process.restarts)),
+    ("FRAMES/S", 9, lambda process: _count(process.frames_per_s)),
+    ("ROWS/S", 9, lambda process: _count(process.rows_per_s)),
+    ("RING", 5, lambda process: _share(process.ring_fill)),
+    ("LAG ROWS", 11, lambda process: _count(process.lag_rows)),
+    ("LAG", 6, lambda process: duration(process.lag_s, fine=True)),
+    ("GAPS", 9, lambda process: _count(process.gaps)),
 )
 
 
@@ -50,12 +50,12 @@ def render(status: Status, *, colours: bool) -> str:
 
     verdict = paint(status.verdict.upper(), BOLD + COLOURS.get(status.verdict, YELLOW))
     lines = [f"tickbay {status.version}  {verdict}  {status.time[:19].replace('T', ' ')} UTC"]
-    lines += [paint(f"  ! {reason}"[:WIDTH], COLOURS.get(status.verdict, YELLOW)) for reason in status.reasons]
-    lines += ["", paint("".join(_cell(heading, width) for heading, width, _ in COLUMNS), DIM)]
+    lines += [paint(_cut(f"  ! {reason}"), COLOURS.get(status.verdict, YELLOW)) for reason in status.reasons]
+    lines += ["", paint(" ".join(_cell(heading, width) for heading, width, _ in COLUMNS), DIM)]
     for process in status.processes:
         cells = [_cell(text(process), width) for _, width, text in COLUMNS]
         cells[1] = paint(cells[1], COLOURS.get(process.state, YELLOW))
-        lines.append("".join(cells).rstrip())
+        lines.append(" ".join(cells).rstrip())
     lines += [_totals(status), "", *_journal(status)]
     lines += [paint(line, DIM) for line in _errors(status)]
     return "\n".join(lines)
@@ -65,7 +65,7 @@ def _totals(status: Status) -> str:
     totals = status.totals
     shown = {"PROCESS": "total", "FRAMES/S": _count(totals.frames_per_s), "ROWS/S": _count(totals.rows_per_s)}
     shown["GAPS"] = _count(totals.gaps)
-    return "".join(_cell(shown.get(heading, ""), width) for heading, width, _ in COLUMNS).rstrip()
+    return " ".join(_cell(shown.get(heading, ""), width) for heading, width, _ in COLUMNS).rstrip()
 
 
 def _journal(status: Status) -> list[str]:
@@ -109,15 +109,17 @@ def _share(value: float | None) -> str:
 
 
 def duration(seconds: float | None, *, fine: bool = False) -> str:
-    """In at most six characters. `fine` shows tenths of a second."""
+    """In at most six characters, up to 273 years. `fine` shows tenths of a second."""
     if seconds is None:
         return NOTHING
     if seconds < 60:
-        return f"{seconds:.1f}s" if fine else f"{seconds:.0f}s"
+        return f"{int(seconds * 10) / 10}s" if fine else f"{int(seconds)}s"
     minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86_400)
     if minutes < 60:
         return f"{minutes}m{int(seconds) % 60:02d}s"
-    return f"{hours}h{minutes % 60:02d}m" if hours < 48 else f"{days}d{hours % 24:02d}h"
+    if hours < 48:
+        return f"{hours}h{minutes % 60:02d}m"
+    return f"{days}d{hours % 24:02d}h" if days < 100 else f"{days}d"
 
 
 def _hours(hours: float) -> str:

@@ -243,18 +243,20 @@ class Supervisor:
         raise ControlRefused(f"the supervisor knows no operation {request['op']!r}: expected status or restart")
 
     async def _replace(self, name: str) -> Mapping[str, Any]:
-        """Ask a process to end, start it anew and wait until it beats."""
+        """Ask a process to end, start it anew and wait until it does as well as it did before: so whoever restarts one
+        after another never has two feeds, say, that do not record.
+        """
         child = self._children.get(name)
         if child is None:
             raise ControlRefused(f"no process is called {name!r}: there are {', '.join(self._children)}")
-        old_pid = child.pid
+        old_pid, good = child.pid, {"live", child.state or "live"}
         if child.running:
             self._leave(child, Leaving.RESTART, reason="asked for")
         else:
             child.due_s = time.monotonic()  # it waits for its restart: now, then
         ends_s = time.monotonic() + RESTART_WAIT_S
         while time.monotonic() < ends_s and not self._context.stopping.is_set():
-            if child.running and child.pid != old_pid and child.beaten:
+            if child.running and child.pid != old_pid and child.past_start and child.state in good:
                 return {"process": name, "old_pid": old_pid, "pid": child.pid}
             await asyncio.sleep(TICK_S)
         raise ControlRefused(f"{name} has not come back yet: see tickbay status")

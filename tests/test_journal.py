@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,8 +37,8 @@ from tickbay.ring_set import wanted_streams
 
 
 @pytest.fixture
-def case(shm_dir: Path, tmp_path: Path) -> JournalCase:
-    return JournalCase(shm_dir, tmp_path)
+def case(shm_dir: Path) -> JournalCase:
+    return JournalCase(shm_dir, shm_dir / "data")
 
 
 def numbers(case: JournalCase, stream: str) -> list[int]:
@@ -163,16 +164,16 @@ def test_health_tells_what_the_journal_does(case: JournalCase) -> None:
 # ---------------------------------------------------------------- rings
 
 
-def test_every_stream_of_the_configuration_gets_a_ring(shm_dir: Path, tmp_path: Path) -> None:
-    case = JournalCase(shm_dir, tmp_path, feeds=3)
+def test_every_stream_of_the_configuration_gets_a_ring(shm_dir: Path) -> None:
+    case = JournalCase(shm_dir, shm_dir / "data", feeds=3)
     journal = case.open()
     expected = set(wanted_streams(case.config))
     assert len(expected) == 3 * 5 + 3
     assert {path.stem for path in (shm_dir / "rings").iterdir()} == expected == set(journal.rings.sources)
 
 
-def test_rings_that_do_not_fit_are_refused_in_one_line_before_any_is_made(shm_dir: Path, tmp_path: Path) -> None:
-    case = JournalCase(shm_dir, tmp_path, ring=RingSlots(quote=1 << 28, book=1 << 28))
+def test_rings_that_do_not_fit_are_refused_in_one_line_before_any_is_made(shm_dir: Path) -> None:
+    case = JournalCase(shm_dir, shm_dir / "data", ring=RingSlots(quote=1 << 28, book=1 << 28))
     with pytest.raises(ConfigError) as refused:
         case.open()
     message = str(refused.value)
@@ -182,30 +183,30 @@ def test_rings_that_do_not_fit_are_refused_in_one_line_before_any_is_made(shm_di
     assert list((shm_dir / "rings").iterdir()) == []
 
 
-def test_slots_that_make_no_ring_are_refused(shm_dir: Path, tmp_path: Path) -> None:
-    case = JournalCase(shm_dir, tmp_path, ring=RingSlots(trade=1000))
+def test_slots_that_make_no_ring_are_refused(shm_dir: Path) -> None:
+    case = JournalCase(shm_dir, shm_dir / "data", ring=RingSlots(trade=1000))
     with pytest.raises(ConfigError, match=r"ring\.trade must be a power of two"):
         case.open()
 
 
-def test_a_refused_start_leaves_a_clean_end_clean(case: JournalCase, shm_dir: Path, tmp_path: Path) -> None:
+def test_a_refused_start_leaves_a_clean_end_clean(case: JournalCase, shm_dir: Path) -> None:
     journal = case.open()
     case.produce(journal, QUOTE, 5)
     journal.drain()
     journal.close()
     case.lose_power()
     with pytest.raises(ConfigError):
-        JournalCase(shm_dir, tmp_path, ring=RingSlots(quote=1 << 28)).open()
+        JournalCase(shm_dir, shm_dir / "data", ring=RingSlots(quote=1 << 28)).open()
     assert case.open().epoch == journal.epoch
 
 
-def test_the_ring_of_a_feed_that_is_gone_is_drained_and_then_removed(shm_dir: Path, tmp_path: Path) -> None:
-    two = JournalCase(shm_dir, tmp_path, feeds=2)
+def test_the_ring_of_a_feed_that_is_gone_is_drained_and_then_removed(shm_dir: Path) -> None:
+    two = JournalCase(shm_dir, shm_dir / "data", feeds=2)
     journal = two.open()
     # A producer that has died: this machine has no process with such a start time.
     journal.rings.sources["feed-2.trade"].ring.produce(os.getpid(), 1)
     two.produce(journal, "feed-2.trade", 40)
-    one = JournalCase(shm_dir, tmp_path, feeds=1)
+    one = JournalCase(shm_dir, shm_dir / "data", feeds=1)
     one.produced = two.produced
     journal = one.open()
     journal.rings.sources["feed-2.quote"].ring.produce(os.getpid(), 1)
@@ -247,13 +248,11 @@ def test_a_ring_of_an_earlier_boot_is_replaced_and_goes_on_behind_the_journal(ca
     assert numbers(case, QUOTE) == list(range(1, 36))
 
 
-def test_a_ring_that_the_journal_does_not_know_begins_a_new_epoch(
-    case: JournalCase, shm_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_ring_that_the_journal_does_not_know_begins_a_new_epoch(case: JournalCase, shm_dir: Path) -> None:
     """Another data_dir under living rings: nothing that they hold is lost, and nothing gets a sequence that was
     used.
     """
-    other = JournalCase(shm_dir, tmp_path_factory.mktemp("other"))
+    other = JournalCase(shm_dir, shm_dir / "other")
     journal = other.open()
     other.produce(journal, QUOTE, 300)
     journal.drain()
@@ -277,13 +276,12 @@ def test_a_ring_that_the_journal_does_not_know_begins_a_new_epoch(
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
 @pytest.mark.slow
-def test_an_error_at_any_call_loses_nothing_and_repeats_nothing(
-    shm_dir: Path, tmp_path_factory: pytest.TempPathFactory, error: int
-) -> None:
+def test_an_error_at_any_call_loses_nothing_and_repeats_nothing(shm_dir: Path, error: int) -> None:
     """R7: the same work, with each call of it failing once in turn."""
 
     def work(files: FaultyFiles) -> JournalCase:
-        case = JournalCase(shm_dir, tmp_path_factory.mktemp("data"), sinks=False, retain_hours=0, quota_gb=0.01)
+        shutil.rmtree(shm_dir / "data", ignore_errors=True)
+        case = JournalCase(shm_dir, shm_dir / "data", sinks=False, retain_hours=0, quota_gb=0.01)
         journal = case.open(files)
         files.calls.clear()
         for _ in range(12):
@@ -427,9 +425,9 @@ def test_on_a_disk_that_is_really_full_the_ring_holds_and_nothing_is_lost(shm_di
 # ---------------------------------------------------------------- what goes, and when
 
 
-def test_a_segment_stays_until_it_is_old_and_every_sink_has_it(shm_dir: Path, tmp_path: Path) -> None:
+def test_a_segment_stays_until_it_is_old_and_every_sink_has_it(shm_dir: Path) -> None:
     """JRNL-3."""
-    case = JournalCase(shm_dir, tmp_path, retain_hours=1)
+    case = JournalCase(shm_dir, shm_dir / "data", retain_hours=1)
     journal = case.open()
     fill_segments(case, journal, 3)
     last = journal.segments.sealed[1].spans[QUOTE].last
@@ -450,19 +448,19 @@ def test_a_segment_stays_until_it_is_old_and_every_sink_has_it(shm_dir: Path, tm
     assert "000000000001.seg" not in segment_files(case.directory)
 
 
-def test_an_unreadable_cursor_holds_everything(shm_dir: Path, tmp_path: Path) -> None:
+def test_an_unreadable_cursor_holds_everything(shm_dir: Path) -> None:
     """JRNL-3."""
-    case = JournalCase(shm_dir, tmp_path, retain_hours=0)
+    case = JournalCase(shm_dir, shm_dir / "data", retain_hours=0)
     journal = case.open()
     fill_segments(case, journal, 2)
-    (tmp_path / "cursors" / "timescale.cursor").write_bytes(os.urandom(1 << 17))
+    (shm_dir / "data" / "cursors" / "timescale.cursor").write_bytes(os.urandom(1 << 17))
     journal.upkeep()
     assert len(journal.segments.sealed) == 2
 
 
-def test_the_quota_lets_the_oldest_go_as_a_counted_gap(shm_dir: Path, tmp_path: Path) -> None:
+def test_the_quota_lets_the_oldest_go_as_a_counted_gap(shm_dir: Path) -> None:
     """JRNL-3: what a sink had not taken and the quota removed is known to the record."""
-    case = JournalCase(shm_dir, tmp_path, quota_gb=0.0045)
+    case = JournalCase(shm_dir, shm_dir / "data", quota_gb=0.0045)
     journal = case.open()
     case.save_cursor({QUOTE: Position(journal.epoch, 100)})
     fill_segments(case, journal, 1)
@@ -485,8 +483,8 @@ def test_the_quota_lets_the_oldest_go_as_a_counted_gap(shm_dir: Path, tmp_path: 
     assert (hole.first_seq, hole.last_seq) == (101, oldest - 1)
 
 
-def test_what_every_sink_has_goes_for_space_without_a_gap(shm_dir: Path, tmp_path: Path) -> None:
-    case = JournalCase(shm_dir, tmp_path, quota_gb=0.0045)
+def test_what_every_sink_has_goes_for_space_without_a_gap(shm_dir: Path) -> None:
+    case = JournalCase(shm_dir, shm_dir / "data", quota_gb=0.0045)
     journal = case.open()
     while not journal.segments.sealed or journal.segments.sealed[0].segment < 4:
         case.produce(journal, QUOTE, 500)
@@ -495,13 +493,13 @@ def test_what_every_sink_has_goes_for_space_without_a_gap(shm_dir: Path, tmp_pat
     assert case.gaps() == []
 
 
-def test_a_disk_that_others_fill_makes_the_journal_stop_growing_but_not_vanish(shm_dir: Path, tmp_path: Path) -> None:
+def test_a_disk_that_others_fill_makes_the_journal_stop_growing_but_not_vanish(shm_dir: Path) -> None:
     class OthersFill(Files):
         def free_bytes(self, path: Path) -> int:
             return free
 
     free = 1 << 40
-    case = JournalCase(shm_dir, tmp_path, free_floor_gb=1.0)
+    case = JournalCase(shm_dir, shm_dir / "data", free_floor_gb=1.0)
     journal = case.open(OthersFill())
     fill_segments(case, journal, 4)
     used = journal.segments.used_bytes
@@ -520,13 +518,13 @@ def test_a_disk_that_others_fill_makes_the_journal_stop_growing_but_not_vanish(s
     assert case.gaps() == []
 
 
-def test_a_quota_that_holds_no_journal_is_refused(shm_dir: Path, tmp_path: Path) -> None:
+def test_a_quota_that_holds_no_journal_is_refused(shm_dir: Path) -> None:
     with pytest.raises(ConfigError, match=r"journal\.quota_gb must hold"):
-        JournalCase(shm_dir, tmp_path, segment_mb=64, quota_gb=0.1).open()
+        JournalCase(shm_dir, shm_dir / "data", segment_mb=64, quota_gb=0.1).open()
 
 
-def test_segments_that_are_not_needed_any_more_are_used_again(shm_dir: Path, tmp_path: Path) -> None:
-    case = JournalCase(shm_dir, tmp_path, sinks=False, retain_hours=0)
+def test_segments_that_are_not_needed_any_more_are_used_again(shm_dir: Path) -> None:
+    case = JournalCase(shm_dir, shm_dir / "data", sinks=False, retain_hours=0)
     journal = case.open()
     fill_segments(case, journal, 2)
     inodes = {(case.directory / name).stat().st_ino for name in segment_files(case.directory)}

@@ -21,8 +21,8 @@ from tickbay.recovery import MARKER, TORN_KEPT, recover, verify
 
 
 @pytest.fixture
-def case(shm_dir: Path, tmp_path: Path) -> JournalCase:
-    return JournalCase(shm_dir, tmp_path)
+def case(shm_dir: Path) -> JournalCase:
+    return JournalCase(shm_dir, shm_dir / "data")
 
 
 def filled(case: JournalCase, commits: int = 20, *, close: bool = True) -> None:
@@ -306,9 +306,9 @@ def test_a_wiped_journal_can_not_be_mistaken_for_what_a_sink_has(case: JournalCa
     assert chunk.records["seq"].tolist() == [1, 2, 3]
 
 
-def test_a_stream_whose_segments_are_all_deleted_goes_on_after_a_clean_stop(shm_dir: Path, tmp_path: Path) -> None:
+def test_a_stream_whose_segments_are_all_deleted_goes_on_after_a_clean_stop(shm_dir: Path) -> None:
     """Within an epoch no sequence may mean two records, also of a stream that was silent for days."""
-    case = JournalCase(shm_dir, tmp_path, sinks=False, retain_hours=0)
+    case = JournalCase(shm_dir, shm_dir / "data", sinks=False, retain_hours=0)
     journal = case.open()
     case.produce(journal, TRADE, 10)
     while len(journal.segments.sealed) < 2:

@@ -54,7 +54,8 @@ class _Segment:
         self._loaded = False
         self._chain = Chain()
         self._end = HEADER_SIZE
-        self.kinds: dict[str, int] = {}
+        self.kinds: dict[str, int] = {}  # of its streams
+        self.kinds_told = 0
 
     def load(self) -> None:
         """Take the index, if there is one by now."""
@@ -148,6 +149,7 @@ class JournalReader:
         self._directory = directory
         self._segments: dict[int, _Segment] = {}  # by number, ascending
         self._used: dict[int, None] = {}  # segments that are open, the one used last at the end
+        self._streams: dict[str, Kind] = {}
         self.holes = 0  # met
         self.refresh()
 
@@ -181,14 +183,15 @@ class JournalReader:
             segment.close()
 
     def streams(self) -> dict[str, Kind]:
-        """Every stream that has records here."""
-        kinds = {}
+        """Every stream that has, or had, records here."""
         for segment in list(self._segments.values()):
             if segment.index is None:
                 with suppress(FileNotFoundError):  # deleted since we looked
                     segment.walk()
-            kinds.update(segment.kinds)
-        return {stream: Kind(kind) for stream, kind in kinds.items()}
+            if len(segment.kinds) != segment.kinds_told:
+                self._streams.update((stream, Kind(kind)) for stream, kind in segment.kinds.items())
+                segment.kinds_told = len(segment.kinds)
+        return self._streams
 
     def read(
         self, stream: str, after: Position, until: Position | None, *, rows_max: int, bytes_max: int

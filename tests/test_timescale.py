@@ -297,7 +297,7 @@ def test_hostile_names_are_data(settings: Timescale, open_sink: Callable[..., Ti
     ids=["password", "database", "user", "TLS"],
 )
 def test_what_the_operator_must_mend_parks_the_sink_in_one_line(
-    postgres_server: EmbeddedServer, change: dict[str, str], told: str
+    postgres_server: EmbeddedServer, change: dict[str, Any], told: str
 ) -> None:
     settings = replace(fresh_database(postgres_server), **change)
     with closing(TimescaleSink(settings)) as sink, pytest.raises(SinkParked) as caught:

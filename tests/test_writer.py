@@ -83,8 +83,12 @@ class Engine:
                     time.sleep(0.001)
         ring.close()
 
-    def report(self) -> Report | None:
-        return read_report(self.run_dir, WRITER)
+    def wait_for_report(self, is_so: Callable[[Report], bool], what: str) -> Report:
+        def look() -> Report | None:
+            report = read_report(self.run_dir, WRITER)
+            return report if report is not None and is_so(report) else None
+
+        return wait_for(look, what, self.log)
 
     def sequences(self, table: str = "book_changes") -> list[int]:
         with psycopg.connect(conninfo_of(self.settings)) as connection:
@@ -147,9 +151,8 @@ def test_what_feeds_publish_is_in_the_database(
     for table, count in (("option_quotes", 300), ("book_changes", 5000), ("data_gaps", 10), ("instruments", 50)):
         engine.wait_for_rows(count, table)
         assert engine.sequences(table) == list(range(1, count + 1))
-    report = wait_for(
-        lambda: (found := engine.report()) and found.streams.get(BOOKS, {}).get("committed") == 5000 and found,
-        "reported",
+    report = engine.wait_for_report(
+        lambda found: found.streams.get(BOOKS, {}).get("committed") == 5000, "what it committed"
     )
     assert report.state == "live"
     assert report.counters["rows"] == 5360
@@ -216,7 +219,7 @@ def test_while_the_database_is_away_the_journal_fills_and_then_everything_arrive
         engine = engine_on(settings)
         engine.start("journal", WRITER)
         engine.append(BOOKS, made(Kind.BOOK, 4000, at_ns=TODAY_NS))  # four times what the ring holds
-        down = wait_for(lambda: (found := engine.report()) and found.state == "degraded" and found, "degraded")
+        down = engine.wait_for_report(lambda found: found.state == "degraded", "degraded")
         assert "refused" in down.detail
         server.start()
         engine.wait_for_rows(4000)
@@ -224,16 +227,13 @@ def test_while_the_database_is_away_the_journal_fills_and_then_everything_arrive
         records = made(Kind.BOOK, 4000, at_ns=TODAY_NS)
         records["recv_ns"] = time.time_ns()
         engine.append(BOOKS, records)
-        behind = wait_for(
-            lambda: (found := engine.report()) and found.gauges.get("lag_rows") == 4000 and found,
-            "says that it is behind",
-        )
+        behind = engine.wait_for_report(lambda found: found.gauges.get("lag_rows") == 4000, "says that it is behind")
         assert behind.state == "degraded"
         assert behind.gauges["lag_s"] > 0
         server.start()
         engine.wait_for_rows(8000)
         assert engine.sequences() == list(range(1, 8001))
-        wait_for(lambda: (found := engine.report()) and found.state == "live", "live again")
+        engine.wait_for_report(lambda found: found.state == "live", "live again")
         assert engine.end(WRITER) == 0
 
 
@@ -245,7 +245,7 @@ def test_a_wrong_password_parks_the_writer_and_is_told_to_nobody(
     wrong = "canary-4711-canary"
     engine = engine_on(Timescale(port=settings.port, user=settings.user, dbname=settings.dbname, password=wrong))
     engine.start("journal", WRITER)
-    report = wait_for(lambda: (found := engine.report()) and found.state == "degraded" and found, "degraded")
+    report = engine.wait_for_report(lambda found: found.state == "degraded", "degraded")
     assert "check timescale.user and the password" in report.detail
     assert engine.processes["journal"].poll() is None
     assert engine.end(WRITER) == 0

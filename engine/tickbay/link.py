@@ -84,12 +84,10 @@ class Link:
 
     def ending(self, transport: WSTransport) -> str:
         """How it ended, in a few words."""
-        if self._close_frame:
-            return self._close_frame
         handshake = transport.close_handshake
-        if handshake is not None and handshake.sent is not None:  # picows found a frame that breaks the protocol
-            return f"we closed: {handshake.sent.reason or 'no reason'}"
-        return "the connection broke"
+        if handshake is not None and handshake.sent is not None and not handshake.recv_then_sent:
+            return f"we closed: {handshake.sent.reason}"  # picows found a frame that breaks the protocol
+        return self._close_frame or "the connection broke"
 
     def is_current(self, transport: WSTransport) -> bool:
         return transport is self._transport

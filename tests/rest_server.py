@@ -5,7 +5,10 @@ by the test.
 from __future__ import annotations
 
 import asyncio
+import gzip
+import ssl
 import threading
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -43,12 +46,14 @@ def option(name: str, **fields: Any) -> dict[str, Any]:
 class RestServer:
     """Serves in a thread of its own, on a free port of this machine, until the `with` block ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: tuple[Path, Path] | None = None) -> None:
+        """`tls`: certificate and key."""
         self.listed: dict[tuple[str, str], list[Any]] = {}
         self.open_interest: dict[str, float] = {}
-        self.fault = ""  # "", "500", "refuse", "garbage", "huge", "hang"
+        self.fault = ""  # one of _broken()
         self.calls: list[str] = []
         self.url = ""
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._stop: asyncio.Event | None = None
@@ -71,9 +76,12 @@ class RestServer:
         application.router.add_get("/api/v2/public/{method}", self._answer)
         runner = web.AppRunner(application, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if self._tls else None
+        if context is not None and self._tls is not None:
+            context.load_cert_chain(*self._tls)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
         await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/api/v2"
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{runner.addresses[0][1]}/api/v2"
         self._started.set()
         await self._stop.wait()
         await runner.cleanup()
@@ -82,18 +90,41 @@ class RestServer:
         method = request.match_info["method"]
         self.calls.append(method)
         market = (request.query["currency"], request.query["kind"])
-        match self.fault:
-            case "500":
-                return web.Response(status=500, text="<html>down</html>")
-            case "refuse":
-                error = {"code": -32602, "message": "Invalid params"}
-                return web.json_response({"jsonrpc": "2.0", "error": error}, status=400)
-            case "garbage":
-                return web.Response(text="[1, 2")
-            case "hang":
-                await asyncio.sleep(30)
+        if self.fault:
+            return await self._broken(request)
         if method == "get_instruments":
             return web.json_response({"jsonrpc": "2.0", "result": self.listed.get(market, [])})
         names = [item["instrument_name"] for item in self.listed.get(market, [])]
         rows = [{"instrument_name": name, "open_interest": self.open_interest.get(name, 0)} for name in names]
         return web.json_response({"jsonrpc": "2.0", "result": rows})
+
+    async def _broken(self, request: web.Request) -> web.StreamResponse:
+        match self.fault:
+            case "500":
+                return web.Response(status=500, text="<html>down</html>")
+            case "refuse":
+                return _error(-32602, "Invalid params")
+            case "hasty":
+                return _error(10028, "too_many_requests")
+            case "maintenance":
+                return _error(11051, "system_maintenance")
+            case "garbage":
+                return web.Response(text="[1, 2")
+            case "list":
+                return web.Response(text="[1, 2]")
+            case "moved":
+                return web.Response(status=302, headers={"Location": str(request.url)})
+            case "huge":
+                return web.Response(body=b" " * (4 << 20))
+            case "bomb":  # a few kilobytes that become many megabytes
+                return web.Response(body=gzip.compress(b" " * (16 << 20)), headers={"Content-Encoding": "gzip"})
+            case "cut":
+                assert request.transport is not None
+                request.transport.abort()
+            case "hang":
+                await asyncio.sleep(5)
+        return web.Response()
+
+
+def _error(code: int, message: str) -> web.Response:
+    return web.json_response({"jsonrpc": "2.0", "error": {"code": code, "message": message}}, status=400)

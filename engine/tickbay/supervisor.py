@@ -59,12 +59,13 @@ class Supervisor:
         self._unwanted: list[Child] = []  # living ones of an older configuration
         self._previous = previous.children if previous is not None else {}
         self._ready = False
-        self._refusal: ConfigError | None = None
+        self._failure: BaseException | None = None  # ends the supervisor: a refusal, or a mistake of ours in a callback
         self._killed = 0  # children that did not stop in time
         context.stopping.on_repeat = self._kill_all
 
     async def run(self) -> int:
         """Until told to stop; returns the exit status. ConfigError when the journal cannot run as configured."""
+        asyncio.get_running_loop().set_exception_handler(self._note_failure)
         server = control.Server(self._config.run_dir / "sockets" / "supervisor.sock", self._control)
         await server.start()
         try:
@@ -75,6 +76,10 @@ class Supervisor:
             await server.stop()
         return 1 if self._killed else 0
 
+    def _note_failure(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback raised. To go on with half of it done would be worse than to end: the next supervisor adopts."""
+        self._failure = context.get("exception") or AssertionError(context.get("message"))
+
     async def _wait(self, done: Callable[[], bool], until_s: float | None = None) -> bool:
         """Tick until `done`, or the time `until_s`; without a time, until told to stop. Returns whether it is done."""
         while not done():
@@ -83,8 +88,8 @@ class Supervisor:
                 return False
             self._tick()
             await asyncio.sleep(TICK_S)
-            if self._refusal is not None:
-                raise self._refusal
+            if self._failure is not None:
+                raise self._failure
         return True
 
     # Starting
@@ -160,7 +165,7 @@ class Supervisor:
             self._events.emit(Event.CHILD_EXITED, **ended, restart_s=round(wait_s, 2))
             if child.role == "journal" and status == OPERATOR_STATUS and not started and not self._ready:
                 report = read_report(self._config.run_dir, child.name)
-                self._refusal = ConfigError(report.last_error if report is not None else "the journal cannot run")
+                self._failure = ConfigError(report.last_error if report is not None else "the journal cannot run")
 
     def _count_failure(self, child: Child) -> float:
         """SUP-2: put the next start as far off as its history says. Returns that wait in seconds."""

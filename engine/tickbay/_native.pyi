@@ -209,8 +209,8 @@ class FeedHandler(Protocol):
 
 @final
 class FeedListener(WSListener):
-    """One for the life of a feed process; start() before each connection. The rings have been taken over (produce()) and
-    stay mapped with it."""
+    """One for the life of a feed process; start() before each connection. The rings have been taken over (produce())
+    and stay mapped with it."""
 
     def __init__(
         self,

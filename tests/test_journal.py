@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 
 from faulty_files import CHANGES, FaultyFiles
 from journal_case import BOOK, QUOTE, SLOTS, TRADE, JournalCase, numbered, segment_files
+from powerless_files import PowerlessFiles
 from test_recovery import is_nth
 from tickbay.config import Ring as RingSlots
 from tickbay.cursor import START, Position
@@ -670,3 +672,69 @@ def test_an_unwritable_journal_directory_is_one_line_and_status_2(shm_dir: Path,
     assert process.popen.returncode == 2
     assert len(log.splitlines()) == 1
     assert "data_dir" in log
+
+
+# ---------------------------------------------------------------- lost power
+
+# R6 asks for 10,000 seeds; what runs every time is a sample of them.
+POWER_CUTS = int(os.environ.get("TICKBAY_R6", "150"))
+
+
+@pytest.mark.slow
+def test_a_power_cut_at_any_moment_leaves_everything_that_was_durable(shm_dir: Path) -> None:
+    """R6: JRNL-1 and JRNL-2 on a disk that keeps any part of what was not synced, with recycled segments."""
+    for seed in range(POWER_CUTS):
+        chance = random.Random(seed)
+        shutil.rmtree(shm_dir / "data", ignore_errors=True)
+        case = JournalCase(shm_dir, shm_dir / "data", sinks=False, retain_hours=0)
+        files = PowerlessFiles(case.directory)
+        journal = case.open(files)
+        durable: dict[str, int] = {}
+        moment = Stop(files, chance.randint(5, 120))
+        try:
+            while True:
+                for stream, most in ((QUOTE, 700), (TRADE, 50)):
+                    case.produce(journal, stream, chance.randint(1, most))
+                assert journal.commit()
+                journal.upkeep()
+        except PowerCut:
+            durable = {stream: journal.rings.sources[stream].ring.durable for stream in (QUOTE, TRADE)}
+        left = moment.files.cut_power(chance)
+        shutil.rmtree(case.directory)
+        case.directory.mkdir()
+        for name, data in left.items():
+            (case.directory / name).write_bytes(data)
+        case.lose_power()
+        again = case.open()
+        for stream in (QUOTE, TRADE):
+            stored = case.stored(stream)
+            last = stored[-1][1] if stored else 0
+            assert durable[stream] <= last or not stored, f"seed {seed}: {stream}"
+            assert [seq for _, seq, _ in stored] == [number for _, _, number in stored], f"seed {seed}"
+            assert [seq for _, seq, _ in stored] == list(range(last - len(stored) + 1, last + 1)), f"seed {seed}"
+            if stream == QUOTE:
+                assert stored or durable[stream] == 0, f"seed {seed}"
+        assert case.events.of(Event.JOURNAL_HOLE) == [], f"seed {seed}"
+        assert again.commit()
+        assert list(verify(Files(), case.directory)) == [], f"seed {seed}"
+        case.lose_power()
+
+
+class PowerCut(Exception):
+    """Not an OSError: nothing in the journal may handle it."""
+
+
+class Stop:
+    """Raises PowerCut in the call of `files` that comes after `calls` others that change the disk."""
+
+    def __init__(self, files: PowerlessFiles, calls: int) -> None:
+        self.files = files
+        self._left = calls
+        for operation in CHANGES:
+            setattr(files, operation, partial(self._call, getattr(files, operation)))
+
+    def _call(self, real: Callable[..., object], *arguments: object) -> object:
+        self._left -= 1
+        if self._left < 0:
+            raise PowerCut
+        return real(*arguments)

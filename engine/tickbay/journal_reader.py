@@ -19,11 +19,12 @@ import numpy as np
 from tickbay import _native
 from tickbay.cursor import Position
 from tickbay.errors import JournalFault
-from tickbay.files import Files, read_all
+from tickbay.files import Files
 from tickbay.record import DTYPES, LAYOUTS, Kind
 from tickbay.segment import (
     BATCH_HEADER_SIZE,
     HEADER_SIZE,
+    PAYLOAD_MAX,
     Batch,
     Chain,
     Result,
@@ -36,7 +37,8 @@ from tickbay.segment_index import Place, Places, SegmentIndex, load_index, load_
 from tickbay.sinks.sink import Chunk, Hole
 
 OPEN_MAX = 4  # segments with an open file and their places in memory: the streams of one writer lie close together
-WALK_BYTES = 4 << 20  # read at a time in a segment that has no index yet
+# Read at a time in a segment that has no index yet: a batch of the usual size and some more.
+WALK_BYTES = PAYLOAD_MAX + (64 << 10)
 LOST_TRIES = 3  # a place may turn out stale (a segment rewritten after a disk error) before it counts as damage
 
 
@@ -104,16 +106,20 @@ class _Segment:
     def walk(self) -> None:
         """Find the batches that came since the last time. The CRC tells one that is just being written."""
         self.open()
+        header = bytearray(BATCH_HEADER_SIZE)
+        window = memoryview(b"")
         while True:
-            header = read_all(self._files, self.fd, BATCH_HEADER_SIZE, self._end)
-            if len(header) < BATCH_HEADER_SIZE or parse_batch(header, self.number, self._end) is None:
+            got = self._files.preadv(self.fd, [header], self._end)
+            batch = parse_batch(header, self.number, self._end) if got == BATCH_HEADER_SIZE else None
+            if batch is None or batch.end - batch.offset > _native.BATCH_PAYLOAD_MAX:
                 return
-            length = int.from_bytes(header[8:12], "little")
-            data = read_all(self._files, self.fd, max(WALK_BYTES, BATCH_HEADER_SIZE + length), self._end)
-            if self._take(data) == 0:
+            if batch.end - batch.offset > len(window):
+                window = memoryview(bytearray(max(WALK_BYTES, batch.end - batch.offset)))
+            got = self._files.preadv(self.fd, [window], self._end)
+            if self._take(window[:got]) == 0:
                 return
 
-    def _take(self, data: bytearray) -> int:
+    def _take(self, data: memoryview) -> int:
         """Take the whole batches at the beginning of `data`; returns how many bytes they are."""
         taken = 0
         while len(data) - taken >= BATCH_HEADER_SIZE:

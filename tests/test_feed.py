@@ -348,6 +348,19 @@ def test_a_feed_killed_goes_on_behind_its_last_record_and_knows_the_hole(
     assert closed["to_ns"] > newest_ns
 
 
+@pytest.mark.slow
+def test_a_feed_whose_ring_was_replaced_ends_so_that_nothing_is_written_where_nobody_reads(
+    case: FeedCase, make_simulator: MakeSimulator
+) -> None:
+    begin(case, make_simulator("--rate", "300"))
+    path = case.rings[Kind.QUOTE].path
+    shutil.copyfile(path, path.with_suffix(".new"))
+    path.with_suffix(".new").rename(path)
+    assert case.process is not None
+    assert case.process.wait(10) == 1
+    assert "is not ours any more" in case.health().last_error
+
+
 # -------------------------------------------------------------------- FEED-1: frames that are none
 
 

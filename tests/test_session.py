@@ -48,7 +48,15 @@ class FakeHeard:
 class World:
     """A session, and everything around it: a clock, and a venue that remembers what it was asked."""
 
-    def __init__(self, *, known_ns: int = 0, feeds: int = 1, chance: float = 1.0, **limits: object) -> None:
+    def __init__(
+        self,
+        *,
+        known_ns: int = 0,
+        orphans: Iterable[Gap] = (),
+        feeds: int = 1,
+        chance: float = 1.0,
+        **limits: object,
+    ) -> None:
         self.mono_ns = 5 * NS_PER_S
         self.wall_ns = BEGIN_NS
         self.heard = FakeHeard()
@@ -61,6 +69,7 @@ class World:
             random=lambda: chance,
             at=self.at,
             known_ns=known_ns,
+            orphans=list(orphans),
         )
         self.sent: list[dict[str, object]] = []  # requests, as the venue reads them
         self.sent_bytes: list[int] = []
@@ -330,6 +339,21 @@ def test_a_restart_is_a_hole_from_the_last_record_of_the_earlier_life() -> None:
     assert {gap.from_ns for gap in world.gaps} == {BEGIN_NS - 90 * NS_PER_S}
     assert world.gaps[0].to_ns == 0
     assert world.gaps[1].to_ns >= BEGIN_NS
+
+
+def test_holes_in_which_the_earlier_life_died_end_with_the_restarts() -> None:
+    orphans = [
+        Gap(cause=Cause.DISCONNECT, from_ns=BEGIN_NS - 95 * NS_PER_S, detail="x"),
+        Gap(cause=Cause.REFUSED, from_ns=BEGIN_NS - 99 * NS_PER_S, kind=Kind.BOOK, instrument=INSTRUMENT),
+    ]
+    for known_ns in (BEGIN_NS - 90 * NS_PER_S, 0):  # 0: it died before it had captured anything
+        world = World(known_ns=known_ns, orphans=orphans)
+        world.live(TICKER)
+        assert world.gaps[0].from_ns == (known_ns or BEGIN_NS - 99 * NS_PER_S)
+        (end_ns,) = {gap.to_ns for gap in world.gaps[1:]}
+        assert end_ns >= BEGIN_NS
+        assert [(gap.cause, gap.from_ns) for gap in world.gaps[2:]] == [(gap.cause, gap.from_ns) for gap in orphans]
+        assert world.session.outbox.gaps == 1, "the others were counted in their life"
 
 
 def test_a_start_that_cannot_connect_is_a_hole_from_the_start_on() -> None:

@@ -69,7 +69,9 @@ class Event(Enum):
     STOP_FORCED = Meaning(Level.WARNING, "asked to stop a second time: killing what still runs", "processes")
 
     # feed
-    FEED_WAITING = Meaning(Level.INFO, "waiting", "what")
+    PAST_UNREADABLE = Meaning(
+        Level.ERROR, "the journal cannot be read: the hole since this feed ran last is not known", "error"
+    )
     SESSION_CONNECTED = Meaning(Level.INFO, "connected to the venue", "url conn")
     SESSION_LIVE = Meaning(Level.INFO, "every channel is settled", "channels live took_s")
     SESSION_LOST = Meaning(Level.WARNING, "no connection to the venue: trying again", "reason losses wait_s")
@@ -142,7 +144,6 @@ class Event(Enum):
     WRITER_HOLE = Meaning(Level.ERROR, "the journal let go of records before they were written", "stream first last")
     WRITER_UNREADABLE = Meaning(Level.ERROR, "a stream of the journal cannot be read by this version", "stream error")
     WRITER_DISK = Meaning(Level.ERROR, "the disk of the journal or of the cursors fails", "error retry_s")
-
 
 
 class Events:

@@ -33,11 +33,12 @@ from tickbay._native import (
 from tickbay.action import NS_PER_S, Action, Close, Connect, Moment, Report, Send, Tell
 from tickbay.assignment import assignment_path, read_assignment
 from tickbay.control import Server
-from tickbay.errors import ConfigError, VenueDown, VenueFault
+from tickbay.errors import ConfigError, JournalFault, VenueDown, VenueFault
 from tickbay.events import Event
 from tickbay.gap import Cause, Gap
 from tickbay.heard import ListenerHeard
 from tickbay.link import Link, TooOften
+from tickbay.past import Past
 from tickbay.process import ProcessContext
 from tickbay.producer import Producer
 from tickbay.quarantine import Quarantine
@@ -94,8 +95,7 @@ class Feed:
             full_wait_ms=config.ring.full_wait_ms,
             frame_bytes_max=config.venue.frame_bytes_max,
         )
-        for instrument, trade_seq in producer.last_trades().items():
-            self._listener.remember_trade(instrument, trade_seq)
+        known_ns, orphans = self._remember()
         self._heard = ListenerHeard(self._listener)
         self._link = Link(config.venue, self._listener)
         self._session = Session(
@@ -105,7 +105,8 @@ class Feed:
             heard=self._heard,
             random=random.random,
             at=now(),
-            known_ns=producer.newest_ns(),
+            known_ns=known_ns,
+            orphans=orphans,
         )
         self._assignment_path = assignment_path(config.data_dir)
         self._assignment_stamp: tuple[int, int] | None = None  # modification time and inode of what was read last
@@ -117,6 +118,17 @@ class Feed:
         self._connecting: asyncio.Task[None] | None = None
         self._was_live = False
         self._failure: BaseException | None = None
+
+    def _remember(self) -> tuple[int, list[Gap]]:
+        """When an earlier life captured last, and the holes that it died within; its trades go to the listener."""
+        past = Past(self._producer.rings, self._context.config.data_dir / "journal")
+        try:
+            for instrument, trade_seq in past.last_trades().items():
+                self._listener.remember_trade(instrument, trade_seq)
+            return past.newest_ns(), past.open_holes()
+        except (JournalFault, OSError) as error:
+            self._context.events.emit(Event.PAST_UNREADABLE, error=error)
+            return 0, []
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -159,6 +171,7 @@ class Feed:
         if self._is_due(SETTLE_S):
             self._listener.settle()
             self._report_undecodable()
+            self._producer.check()
             self._producer.flush()
             self._read_assignment()
         if self._is_due(STATUS_S):

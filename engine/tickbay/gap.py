@@ -1,9 +1,9 @@
 """A gap: one known hole in what was captured, as a value and as a record.
 
 A hole that lasts is written twice: when it is found, with `to_ns` 0, so that a crash cannot hide it, and when it
-ends, with both ends. The two belong together by stream, cause, kind, instrument and from_ns. A hole that never got
-its second record (its feed died within it) ends where the feed's next GAP_RESTART ends. What is over when it is found
-(a frame that could not be decoded) is one record with both ends.
+ends, with both ends. The two belong together by stream, cause, kind, instrument and from_ns. Where a feed died within
+a hole, its next life writes the second record, when everything is captured again. What is over when it is found (a
+frame that could not be decoded) is one record with both ends.
 
 GAP-1: from_ns is never later than the true beginning and to_ns never earlier than the true end: a hole is never
 understated.
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+
+import numpy as np
 
 from tickbay.record import Kind, Records, blank, set_text
 
@@ -48,6 +50,26 @@ class Gap:
     count: int = 0
     expected: bool = False
     detail: str = ""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What the two records of one hole have in common, within a stream."""
+        return self.cause, self.kind, self.instrument, self.from_ns
+
+    @classmethod
+    def of_record(cls, record: np.void) -> Gap:
+        return cls(
+            cause=Cause(record["cause"]),
+            from_ns=int(record["from_ns"]),
+            to_ns=int(record["to_ns"]),
+            kind=Kind(record["kind"]) if record["kind"] else None,
+            instrument=bytes(record["instrument"]).decode(),
+            first_missing=int(record["first_missing"]),
+            last_missing=int(record["last_missing"]),
+            count=int(record["count"]),
+            expected=bool(record["expected"]),
+            detail=bytes(record["detail"]).decode("ascii", "replace"),
+        )
 
     def record(self, *, recv_ns: int, conn: int) -> Records:
         """An array of one record, ready for Ring.append()."""

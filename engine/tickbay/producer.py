@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from tickbay.errors import RingFault
 from tickbay.gap import Gap
 from tickbay.identity import Identity, boot_id
@@ -36,6 +34,7 @@ class Producer:
         self.missed_status = 0  # heartbeats that their ring had no space for
         own = Identity.own()
         self._conn = max(ring.produce(own.pid, own.start_time) for ring in rings.values())
+        self._inodes = {kind: ring.path.stat().st_ino for kind, ring in rings.items()}
         self._pending: deque[Records] = deque()
 
     @classmethod
@@ -56,33 +55,6 @@ class Producer:
             if wait(ATTACH_AGAIN_S):
                 return None
 
-    # ---------------------------------------------------------------- the life before
-
-    def newest_ns(self) -> int:
-        """recv_ns of the last proof in the rings that the feed was capturing; 0 where there is none."""
-        newest = 0
-        for kind in (Kind.QUOTE, Kind.TRADE, Kind.BOOK, Kind.STATUS):
-            records = self._last(kind, 1)
-            if kind is Kind.STATUS:
-                records = records[records["state"] == FeedState.LIVE]
-            newest = max(newest, int(records["recv_ns"].max(initial=0)))
-        return newest
-
-    def last_trades(self) -> dict[bytes, int]:
-        """instrument → the last trade_seq in the ring."""
-        records = self._last(Kind.TRADE, self.rings[Kind.TRADE].capacity)
-        last: dict[bytes, int] = {}
-        for name in np.unique(records["instrument"]):
-            last[bytes(name)] = int(records["trade_seq"][records["instrument"] == name].max())
-        return last
-
-    def _last(self, kind: Kind, count: int) -> Records:
-        """Up to `count` of the newest records. Nobody else writes, so nothing is overwritten meanwhile."""
-        ring = self.rings[kind]
-        return ring.read(max(ring.oldest, ring.head - count), most=count)
-
-    # ---------------------------------------------------------------- writing
-
     @property
     def conn(self) -> int:
         """The connection epoch."""
@@ -94,6 +66,17 @@ class Producer:
         for kind in (Kind.GAP, Kind.STATUS):  # the listener sets those of the ticks
             self.rings[kind].set_conn(self._conn)
         return self._conn
+
+    def check(self) -> None:
+        """RingFault where the journal has put another ring in the place of one of ours, as one of another layout does:
+        nobody reads what we write any more."""
+        for kind, ring in self.rings.items():
+            try:
+                inode = ring.path.stat().st_ino
+            except FileNotFoundError:
+                inode = 0
+            if inode != self._inodes[kind]:
+                raise RingFault(f"ring {ring.path} is not ours any more: start again with the one that is there")
 
     def write_gap(self, gap: Gap, recv_ns: int) -> None:
         if len(self._pending) >= PENDING_MAX:

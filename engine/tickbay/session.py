@@ -9,7 +9,7 @@ FEED-1: every loss is counted and becomes a gap (gap.py says how one is written)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -110,10 +110,11 @@ class Session:
         heard: Heard,
         random: Callable[[], float],
         at: Moment,
-        known_ns: int,
+        known_ns: int = 0,
+        orphans: Sequence[Gap] = (),
     ) -> None:
-        """`feeds` connections share the venue's credits. `known_ns` (our clock) is the last record of an earlier life
-        of this feed, 0 if there was none."""
+        """`feeds` connections share the venue's credits. Of an earlier life of this feed: `known_ns` (our clock) is
+        when it captured last, 0 if there was none; `orphans` are the holes that it died within."""
         self.state = FeedState.WAITING
         self.outbox = Outbox()
         self.reconnects = 0
@@ -147,7 +148,9 @@ class Session:
         self._connected_ns = self._live_ns = 0  # 0: never, not
         self._losses = 0  # in a row
         self._waited_ns = 0
+        known_ns = known_ns or min((gap.from_ns for gap in orphans), default=0)
         self._known_ns = known_ns or at.wall_ns  # our clock: nothing was missing then
+        self._orphans = list(orphans)
         self._hole: Gap | None = None  # of the whole feed
         if known_ns:
             self._open_hole(Why(Cause.RESTART, "the feed process was not running"))
@@ -358,7 +361,9 @@ class Session:
 
     def _close_hole(self, to_ns: int) -> None:
         assert self._hole is not None
-        self.outbox.finish(self._hole, to_ns)
+        for hole in (self._hole, *self._orphans):
+            self.outbox.finish(hole, to_ns)
+        self._orphans.clear()
         self._hole = None
         self.channels.feed_hole_ns = 0
 

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from servers.community import community
 from servers.postgres import fresh_database, postgres_server
 from servers.timescale import timescale_server
 from tickbay import schema
@@ -25,7 +26,7 @@ from tickbay.sinks.columns import SQL_TYPES, TABLES
 from tickbay.sinks.connection import conninfo_of
 from tickbay.sinks.partitions import Edition
 
-__all__ = ["postgres_server", "timescale_server"]
+__all__ = ["community", "postgres_server", "timescale_server"]
 
 README = Path(__file__).parents[1] / "schema" / "README.md"
 EVERY_STEP = tuple(step.name for step in schema.steps())
@@ -56,9 +57,10 @@ def test_applied_twice_it_is_applied_once(settings: Timescale) -> None:
 
 
 def test_applied_by_many_at_once_it_is_applied_once(settings: Timescale) -> None:
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(apply, [settings] * 4))
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(apply, [settings] * 8))
     assert sorted(step for result in results for step in result.steps) == sorted(EVERY_STEP)
+    assert len({(result.edition, result.notes) for result in results}) == 1
 
 
 def test_a_step_that_fails_leaves_nothing_and_is_told_in_one_line(postgres_server: EmbeddedServer) -> None:
@@ -136,6 +138,61 @@ def test_only_the_tables_of_ticks_can_be_dropped_from(settings: Timescale) -> No
     apply(settings)
     with pytest.raises(psycopg.errors.RaiseException):
         rows(settings, "SELECT tickbay_drop_before('sink_cursor', now())")
+
+
+# ---------------------------------------------------------------- TimescaleDB Community
+
+POLICIES = """
+    SELECT hypertable_name, coalesce(config ->> 'compress_after', config ->> 'drop_after')
+    FROM timescaledb_information.jobs WHERE proc_name = '{}' ORDER BY hypertable_name
+"""
+TICKS = ["book_changes", "delta_one_quotes", "delta_one_trades", "option_quotes", "option_trades"]
+
+
+@pytest.mark.slow
+def test_community_compresses_and_drops_by_policies_that_follow_the_settings(community: Timescale) -> None:
+    first = apply(community)
+    assert (first.edition, first.notes, first.steps) == (Edition.COMMUNITY, (), EVERY_STEP)
+    everything = sorted([*TICKS, "collector_status"])
+    assert rows(community, POLICIES.format("policy_compression")) == [(table, "7 days") for table in everything]
+    assert rows(community, POLICIES.format("policy_retention")) == [("collector_status", "90 days")]
+    jobs = (
+        "SELECT array_agg(job_id ORDER BY job_id) FROM timescaledb_information.jobs WHERE hypertable_name IS NOT NULL"
+    )
+    before = rows(community, jobs)
+    apply(community)
+    assert rows(community, jobs) == before  # nothing is made anew without need
+
+    apply(replace(community, compress_after_days=2, retain_days=30, status_retain_days=10))
+    assert rows(community, POLICIES.format("policy_compression")) == [(table, "2 days") for table in everything]
+    kept = dict.fromkeys(TICKS, "30 days") | {"collector_status": "10 days"}
+    assert dict(rows(community, POLICIES.format("policy_retention"))) == kept
+    apply(replace(community, retain_days=0))
+    assert rows(community, POLICIES.format("policy_retention")) == [("collector_status", "90 days")]
+
+
+@pytest.mark.slow
+def test_community_compresses_by_instrument_in_the_order_of_time(community: Timescale) -> None:
+    apply(community)
+    rows(
+        community,
+        "INSERT INTO book_changes (ts, exch_ns, recv_ns, stream, epoch, seq, conn, instrument, healed, snapshot,"
+        " message_end, change_id)"
+        " SELECT '2026-03-02 12:00Z'::timestamptz + i * interval '1 ms', i, i, 'feed-1.book', 1, i, 1,"
+        " 'ETH-' || i % 7, false, false, true, i FROM generate_series(1, 5000) AS i",
+    )
+    compressed = rows(community, "SELECT compress_chunk(chunk) IS NOT NULL FROM show_chunks('book_changes') AS chunk")
+    assert compressed == [(True,)]
+    assert rows(
+        community,
+        "SELECT attname, segmentby_column_index, orderby_column_index, orderby_asc"
+        " FROM timescaledb_information.compression_settings WHERE hypertable_name = 'book_changes'"
+        " ORDER BY segmentby_column_index, orderby_column_index",
+    ) == [("instrument", 1, None, None), ("ts", None, 1, True), ("seq", None, 2, True)]
+    query = "SELECT count(*), sum(seq)::bigint FROM book_changes WHERE instrument = 'ETH-3'"
+    assert rows(community, query) == [(714, 1783929)]
+    assert rows(community, "SELECT tickbay_drop_before('book_changes', '2026-03-04Z')") == [(1,)]
+    apply(replace(community, chunk_interval="12 hours", instrument_index=True))  # also with compressed chunks about
 
 
 # ---------------------------------------------------------------- README

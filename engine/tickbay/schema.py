@@ -76,8 +76,11 @@ def apply(conninfo: str, settings: Timescale) -> Applied:
 
 def applied_version(connection: psycopg.Connection) -> int:
     """The newest step that was applied, 0 for none. SinkParked where the database is newer than this tickbay."""
-    there = connection.execute("SELECT to_regclass('schema_version') IS NOT NULL").fetchone()
-    if there is None or not there[0]:
+    # Not to_regclass(): a session remembers that there was no such table, also when another has just made it.
+    there = connection.execute(
+        "SELECT FROM pg_class WHERE relname = 'schema_version' AND relnamespace = current_schema()::regnamespace"
+    )
+    if there.fetchone() is None:
         return 0
     row = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
     version = int(row[0]) if row else 0
@@ -143,18 +146,18 @@ def _apply_step(connection: psycopg.Connection, step: Step) -> bool:
 
 def _extend(connection: psycopg.Connection) -> list[str]:
     """Before the first step: TimescaleDB where the server has it, unless that cannot be (rights, not preloaded)."""
-    row = connection.execute(
-        "SELECT installed_version FROM pg_available_extensions WHERE name = 'timescaledb'"
-    ).fetchone()
-    if row is None or row[0] is not None:
-        return []
+    available = "SELECT FROM pg_available_extensions WHERE name = 'timescaledb' AND installed_version IS NULL"
+    connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
     try:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        if connection.execute(available).fetchone() is not None:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     except psycopg.Error as error:
-        judged = judge(error)
         if connection.broken or not error.sqlstate:
-            raise judged from None
+            raise
         return [f"TimescaleDB is there but cannot be used, so plain PostgreSQL it is: {error.diag.message_primary}"]
+    finally:
+        if not connection.broken:
+            connection.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
     return []
 
 

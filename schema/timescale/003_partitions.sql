@@ -40,7 +40,8 @@ BEGIN
     FOR cut IN SELECT relname FROM pg_class
                WHERE relkind = 'p' AND oid IN (SELECT to_regclass(name) FROM tickbay_cut_tables() AS name) LOOP
         part := cut || to_char(day, '_YYYYMMDD');
-        CONTINUE WHEN to_regclass(quote_ident(part)) IS NOT NULL;
+        -- Not to_regclass(): a session remembers that there was no such table, also when another has just made it.
+        CONTINUE WHEN EXISTS (SELECT FROM pg_class WHERE relname = part AND relnamespace = current_schema()::regnamespace);
         EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, cut);
         EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', cut, part,
                        day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');

@@ -90,6 +90,7 @@ def connect(conninfo: str, *, name: str, statement_timeout_s: int = STATEMENT_TI
             keepalives_count=3,
             tcp_user_timeout=TCP_TIMEOUT_MS,
             client_encoding="utf8",
+            prepare_threshold=None,  # a pooler between us and the server may give us another's session
         )
 
 

@@ -119,17 +119,11 @@ def _index(connection: psycopg.Connection, *, wanted: bool) -> None:
     for table in CUT_TABLES:
         if table == STATUS_TABLE:
             continue
-        name = f"{table}_instrument"
-        there = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone()
-        assert there is not None
-        if wanted and not there[0]:
-            connection.execute(
-                sql.SQL("CREATE INDEX {} ON {} (instrument, ts DESC)").format(
-                    sql.Identifier(name), sql.Identifier(table)
-                )
-            )
-        elif there[0] and not wanted:
-            connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+        name, on = sql.Identifier(f"{table}_instrument"), sql.Identifier(table)
+        if wanted:
+            connection.execute(sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} (instrument, ts DESC)").format(name, on))
+        else:
+            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(name))
 
 
 def _policies(connection: psycopg.Connection, settings: Timescale) -> None:

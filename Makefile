@@ -10,7 +10,7 @@ SINKS ?=
 
 NATIVE := $(wildcard native/*.c native/*.h native/*.pyx native/*.pxd native/*.pxi)
 
-.PHONY: help ext check test run clean lock native-check native-test fuzz
+.PHONY: always help ext check test run clean lock native-check native-test fuzz
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -25,7 +25,7 @@ $(VENV)/.ready: requirements/dev.lock
 	@touch $@
 
 # Editable: the command `tickbay` runs this checkout, and tickbay._native is built into engine/tickbay.
-$(VENV)/.built: $(VENV)/.ready $(NATIVE) pyproject.toml
+$(VENV)/.built: $(VENV)/.ready $(NATIVE) pyproject.toml $(if $(wildcard engine/tickbay/_native.*.so),,always)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --no-index --editable .
 	@touch $@
 

@@ -89,7 +89,7 @@ class FeedCase:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "tickbay", "process", "feed-1", "--config", str(self.config)]
-        log = (self.data_dir / "feed.log").open("ab")
+        log = (self.data_dir / "feed.log").open("wb")
         self.process = subprocess.Popen(command, stderr=log, env=os.environ | {"LOG_LEVEL": "debug"})
         log.close()
 
@@ -110,6 +110,7 @@ class FeedCase:
         return report
 
     def events(self) -> list[dict[str, Any]]:
+        """What it logged since the last call of start()."""
         return [json.loads(line) for line in (self.data_dir / "feed.log").read_bytes().splitlines()]
 
     # ---------------------------------------------------------------- what it recorded
@@ -155,8 +156,13 @@ class FeedCase:
     def until_gaps(self, cause: Cause, records: int) -> None:
         self.until(lambda: len(self.gaps(cause)) == records, f"{records} records of a gap, {cause.name}")
 
-    def until_detail(self, beginning: str) -> None:
-        self.until(lambda: any(d.startswith(beginning.encode()) for d in self.gaps()["detail"]), beginning)
+    def until_lost(self, beginning: str) -> None:
+        """Until the feed says so of its connection."""
+
+        def said() -> bool:
+            return any(e["event"] == "session_lost" and e["reason"].startswith(beginning) for e in self.events())
+
+        self.until(said, beginning)
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:

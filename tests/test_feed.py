@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -486,7 +487,7 @@ def test_a_venue_that_is_not_there_is_tried_again_until_it_is(case: FeedCase, ma
     case.assign(*channels)
     case.start()
     case.until(lambda: len(case.gaps(Cause.DISCONNECT)) == 1, "a hole from the start on")
-    case.until(lambda: [e for e in case.events() if e["event"] == "session_lost"], "it is said")
+    case.until_lost("")
     port = simulator.ws_url.split(":")[2].split("/")[0]
     make_simulator("--rate", "300", "--port", port)
     case.until_live(len(channels))
@@ -610,9 +611,18 @@ def test_only_the_right_certificate_for_the_right_host_is_accepted(
         case.configure(url, **({"ca_file": str(ca_file)} if ca_file else {}))
         case.assign(*channels)
         case.start()
-        case.until_detail(reason)
+        case.until_lost(reason)
         case.end()
     assert right.status()["frames"] == 0, "nothing was asked of it"
     case.configure(right.ws_url, ca_file=str(ours[0]))
     case.start()
     case.until_live(len(channels))
+
+
+def test_the_venue_is_always_verified_and_spoken_to_by_tls_1_2_or_newer() -> None:
+    """LINK-1."""
+    context = make_tls(Venue())
+    assert context is not None
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2

@@ -3,10 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What make run takes: VENUE=sim|deribit, SECONDS=20 (empty: until Ctrl-C), SINKS=timescale
+# What make run takes: VENUE=sim|deribit, SECONDS=20 (empty: until Ctrl-C)
 VENUE ?=
 SECONDS ?=
-SINKS ?=
 
 NATIVE := $(wildcard native/*.c native/*.h native/*.pyx native/*.pxd native/*.pxi)
 
@@ -53,8 +52,8 @@ test: ext native-check native-test fuzz ## everything that this machine can run;
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-run: ext ## simulated venue → engine → embedded PostgreSQL, with live status; VENUE=deribit SECONDS=20 SINKS=…
-	@$(BIN)/tickbay demo $(if $(VENUE),--venue $(VENUE)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SINKS),--sinks $(SINKS))
+run: ext ## simulated venue → engine → embedded PostgreSQL, with live status; VENUE=deribit SECONDS=20
+	@$(BIN)/tickbay demo $(if $(VENUE),--venue $(VENUE)) $(if $(SECONDS),--seconds $(SECONDS))
 
 lock: $(VENV)/.ready ## renew requirements/*.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

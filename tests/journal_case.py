@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,15 +14,19 @@ from tickbay.cursor import START, CursorFile, Position
 from tickbay.events import Event, Events
 from tickbay.files import Files
 from tickbay.health import Health
-from tickbay.identity import Identity
 from tickbay.journal import Journal, open_journal
 from tickbay.journal_reader import JournalReader
 from tickbay.process import make_directories
 from tickbay.record import Kind, Records, blank, parse_stream
+from tickbay.ring_set import OWN_GAPS
 from tickbay.sinks.sink import Chunk, Hole
 
 SLOTS = Ring(quote=1024, trade=512, book=2048, gap=512, instrument=512, status=512)
 QUOTE, TRADE, BOOK = "feed-1.quote", "feed-1.trade", "feed-1.book"
+
+
+# A producer that has ended: no process with this pid began so early.
+DEAD = (os.getpid(), 1)
 
 
 class HeardEvents(Events):
@@ -79,9 +84,9 @@ class JournalCase:
 
     def open(self, files: Files | None = None) -> Journal:
         journal = open_journal(self.config, files or Files(), self.events, self.health, clock_ns=self.clock_ns)
-        own = Identity.own()
-        for source in journal.rings.sources.values():
-            source.ring.produce(own.pid, own.start_time)
+        for stream, source in journal.rings.sources.items():
+            if stream != OWN_GAPS:
+                source.ring.produce(*DEAD)
         return journal
 
     def records(self, stream: str, count: int) -> Records:

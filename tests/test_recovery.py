@@ -32,7 +32,7 @@ def filled(case: JournalCase, commits: int = 20, *, close: bool = True) -> None:
         case.produce(journal, TRADE, 3)
         assert journal.commit()
     if close:
-        journal.close()
+        assert journal.end() == ""
 
 
 def is_nth(nth: int, _: str, number: int) -> bool:
@@ -244,8 +244,7 @@ def test_a_hole_is_recorded_once_however_often_the_journal_is_opened(case: Journ
     (case.directory / segment_files(case.directory)[1]).unlink()
     for _ in range(3):
         journal = case.open()
-        journal.commit()
-        journal.close()
+        assert journal.end() == ""
     assert len(case.gaps()) == 2  # one for each stream
 
 
@@ -316,7 +315,7 @@ def test_a_stream_whose_segments_are_all_deleted_goes_on_after_a_clean_stop(shm_
         journal.commit()
     journal.upkeep()
     assert case.stored(TRADE) == []
-    journal.close()
+    assert journal.end() == ""
     case.lose_power()
     journal = case.open()
     case.produce(journal, TRADE, 1)

@@ -129,7 +129,7 @@ class Event(Enum):
     JOURNAL_UPKEEP_FAILED = Meaning(Level.WARNING, "the journal's disk failed beside a commit", "directory error")
     JOURNAL_DROPPED = Meaning(Level.ERROR, "no space: records went that a sink had not taken", "stream records first")
     JOURNAL_RING_REMOVED = Meaning(Level.INFO, "removed the ring of a feed that is not configured any more", "stream")
-    JOURNAL_STOPPED_UNCLEAN = Meaning(Level.WARNING, "stopped with records left in the rings", "error")
+    JOURNAL_LEFT_OPEN = Meaning(Level.INFO, "the journal stops: the rings keep what still comes", "reason")
 
     # writer
     SCHEMA_STEP = Meaning(Level.INFO, "applied a step of the schema", "step")

@@ -20,6 +20,7 @@ from tickbay.events import Event, Events
 from tickbay.files import Files
 from tickbay.gap import Gap
 from tickbay.health import Health
+from tickbay.identity import Identity
 from tickbay.opening import Parts, open_parts
 from tickbay.process import ProcessContext
 from tickbay.recovery import write_marker
@@ -34,7 +35,6 @@ BUSY_POLL_S = 0.010
 RETRY_S = 1.0  # after a disk error; ENOSPC must end within 5 s of the space coming back
 BEAT_S = 0.5
 UPKEEP_S = 0.2  # retention, a step of a spare file, rings that go
-DRAIN_S = 5.0  # at a stop, for producers that still write
 SYNC_WINDOW_S = 60.0
 GAPS_AT_A_TIME = 1000
 QUOTA_SEGMENTS_MIN = 3  # one to write, one to read from, one to let go
@@ -80,6 +80,8 @@ class Journal:
             clock_ns=clock_ns,
             make_room=lambda: self._dropped(self._retention.make_room()),
         )
+        own = Identity.own()
+        self.rings.sources[OWN_GAPS].ring.produce(own.pid, own.start_time)
         self._gaps: deque[Gap] = deque()  # not yet in journal.gap
         self._due = 0.0  # the next commit
         self._busy = False
@@ -213,17 +215,21 @@ class Journal:
 
     # -------- the end
 
-    def drain(self) -> bool:
-        """Make durable what the rings hold, also what still comes for a while; False where the disk refused."""
-        end = time.monotonic() + DRAIN_S
-        while self.commit():
-            if self.rings.fill == 0 or time.monotonic() > end:
-                return True
-        return False
+    def end(self) -> str:
+        """Make durable what the rings hold and say that this was a clean end; or why it was not. Nothing is lost
+        either way while the machine is up: the rings stay, and the next start takes what they hold."""
+        if not self.commit():
+            return "the disk takes nothing"
+        if any(source.producer_lives() for stream, source in self.rings.sources.items() if stream != OWN_GAPS):
+            return "feeds still write"  # what comes after us is in the rings only
+        try:
+            write_marker(self._files, self._directory, self.segments.writer, self.epoch, self._commits.last)
+        except OSError as error:
+            return str(error)
+        self.close()
+        return ""
 
     def close(self) -> None:
-        """Say that this was a clean end. OSError: it was not, and the next start treats it so."""
-        write_marker(self._files, self._directory, self.segments.writer, self.epoch, self._commits.last)
         if self.segments.writer is not None:
             self.segments.writer.close()
         self.rings.close()
@@ -273,14 +279,6 @@ def _work(journal: Journal, context: ProcessContext) -> None:
 
 
 def _end(journal: Journal, context: ProcessContext) -> None:
-    try:
-        drained = journal.drain()
-        journal.report()
-        if drained:
-            journal.close()
-            return
-        reason = "the disk takes nothing"
-    except OSError as error:
-        reason = str(error)
-    # Nothing is lost while the machine is up: the rings stay, and the next start takes what they hold.
-    context.events.emit(Event.JOURNAL_STOPPED_UNCLEAN, error=reason)
+    reason = journal.end()
+    if reason:
+        context.events.emit(Event.JOURNAL_LEFT_OPEN, reason=reason)

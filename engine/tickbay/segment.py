@@ -10,6 +10,7 @@ import enum
 import os
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -248,7 +249,8 @@ class SegmentWriter:
         return True
 
     def close(self) -> None:
-        self._files.close(self._fd)
+        with suppress(OSError):  # what counts was synced
+            self._files.close(self._fd)
 
 
 def seal_batch(

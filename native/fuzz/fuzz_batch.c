@@ -38,7 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct batch_header header;
         require(end - at >= sizeof header, "accepts whole headers only");
         memcpy(&header, bytes + at, sizeof header);
-        require(header.magic == BATCH_MAGIC && header.segment == SEGMENT && header.length <= end - at - sizeof header, "accepts whole batches only");
+        require(header.magic == BATCH_MAGIC && header.segment == SEGMENT, "accepts this segment's batches only");
+        require(header.length <= end - at - sizeof header, "accepts whole batches only");
         require((uint64_t)header.count * header.record_size == header.length && header.length % 8 == 0, "accepts sizes that agree");
         require(header.crc == crc_of(&header, bytes + at + sizeof header, header.length), "accepts a right CRC only");
         at += sizeof header + header.length;

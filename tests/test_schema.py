@@ -15,8 +15,8 @@ import pytest
 from psycopg import sql
 
 from servers.community import community
-from servers.postgres import fresh_database, postgres_server
-from servers.timescale import timescale_server
+from servers.postgres import fresh_database, postgres_server, running
+from servers.timescale import Unavailable, binaries, timescale_server
 from tickbay import schema
 from tickbay.config import Timescale
 from tickbay.embedded import EmbeddedServer
@@ -102,6 +102,19 @@ def test_an_extension_that_comes_later_changes_nothing(timescale_server: Embedde
             assert schema._apply_step(connection, step)
         connection.execute("CREATE EXTENSION timescaledb")
     assert apply(settings).edition is Edition.PLAIN
+
+
+def test_timescaledb_that_is_not_preloaded_is_left_alone_and_told() -> None:
+    try:
+        programs = binaries()
+    except Unavailable as error:
+        pytest.skip(f"no TimescaleDB: {error}")
+    with running(programs) as server:
+        first = apply(fresh_database(server))
+    assert first.edition is Edition.PLAIN
+    (note,) = first.notes
+    assert "cannot be used" in note
+    assert "preloaded" in note
 
 
 def test_the_tables_have_the_columns_that_the_copy_sends(settings: Timescale) -> None:

@@ -20,6 +20,7 @@ from tickbay.sinks import partitions
 from tickbay.sinks.columns import SQL_TYPES, TABLES
 from tickbay.sinks.connection import DDL_TIMEOUT_S, connect, conninfo_of, judge, translated
 
+GOING_AWAY = ("08", "53", "57")  # SQLSTATE classes of a server that ends sessions for reasons of its own
 LOCK = 0x7469636B626179  # "tickbay"; of pg_advisory_lock()
 # In a checkout the steps lie in schema/, in an installed package beside this file.
 DIRECTORIES = (Path(__file__).parent / "_schema" / "timescale", Path(__file__).parents[2] / "schema" / "timescale")
@@ -56,9 +57,9 @@ def steps() -> list[Step]:
 
 def apply(conninfo: str, settings: Timescale) -> Applied:
     """Bring the database up to date. SinkDown, or SinkParked where the operator must act."""
+    notes = _extend(conninfo)
     with connect(conninfo, name="schema", statement_timeout_s=DDL_TIMEOUT_S) as connection, translated():
         connection.autocommit = True
-        notes = [] if applied_version(connection) else _extend(connection)
         done = [step.name for step in steps() if _apply_step(connection, step)]
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
@@ -144,20 +145,24 @@ def _apply_step(connection: psycopg.Connection, step: Step) -> bool:
     return True
 
 
-def _extend(connection: psycopg.Connection) -> list[str]:
-    """Before the first step: TimescaleDB where the server has it, unless that cannot be (rights, not preloaded)."""
+def _extend(conninfo: str) -> list[str]:
+    """Before the first step: TimescaleDB where the server has it, unless that cannot be (rights, not preloaded). On a
+    connection of its own, which the server ends where the extension is not preloaded."""
     available = "SELECT FROM pg_available_extensions WHERE name = 'timescaledb' AND installed_version IS NULL"
-    connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
-    try:
-        if connection.execute(available).fetchone() is not None:
+    with translated(), connect(conninfo, name="schema", statement_timeout_s=DDL_TIMEOUT_S) as connection:
+        connection.autocommit = True
+        if applied_version(connection):
+            return []
+        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])  # until the connection ends
+        if connection.execute(available).fetchone() is None:
+            return []
+        try:
             connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
-    except psycopg.Error as error:
-        if connection.broken or not error.sqlstate:
-            raise
-        return [f"TimescaleDB is there but cannot be used, so plain PostgreSQL it is: {error.diag.message_primary}"]
-    finally:
-        if not connection.broken:
-            connection.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+        except psycopg.Error as error:
+            if not error.sqlstate or error.sqlstate.startswith(GOING_AWAY):
+                raise
+            reason = error.diag.message_primary
+            return [f"TimescaleDB is there but cannot be used, so plain PostgreSQL it is: {reason}"]
     return []
 
 

@@ -119,6 +119,7 @@ class Client:
             self._read()
         head, _, rest = bytes(self._buffer).partition(b"\r\n\r\n")
         if b" 101 " not in head.splitlines()[0]:
+            self.socket.close()
             raise Refused(head.splitlines()[0].decode())
         self._buffer = bytearray(rest)
         self._next_id = 0
@@ -155,6 +156,12 @@ class Client:
         except (ConnectionError, ssl.SSLError):
             return Closed(0)
 
+    def text(self) -> bytes:
+        """The next text frame's payload; the connection must not end."""
+        frame = self.frame()
+        assert not isinstance(frame, Closed), frame
+        return frame
+
     def _frame(self) -> tuple[int, bytes]:
         self._need(2)
         size, head = self._buffer[1] & 127, 2
@@ -181,8 +188,7 @@ class Client:
         """The notifications before a reply, and the reply."""
         before: list[bytes] = []
         while True:
-            frame = self.frame()
-            assert not isinstance(frame, Closed), frame
+            frame = self.text()
             message = json.loads(frame)
             if message.get("id") == request_id and "method" not in message:
                 return before, message
@@ -200,8 +206,7 @@ class Client:
         found: list[bytes] = []
         mark = f'"channel":"{channel}'.encode()
         while len(found) < count:
-            frame = self.frame()
-            assert not isinstance(frame, Closed), frame
+            frame = self.text()
             if mark in frame:
                 found.append(frame)
         return found

@@ -172,7 +172,7 @@ class Server:
                 self._change(fault)
 
     def _change(self, fault: Fault) -> None:
-        self.venue.ledger.event(fault.action, **({"name": fault.name} if fault.name else {"state": fault.state}))
+        self.venue.ledger.event(fault.action, **({"instrument": fault.name} if fault.name else {"state": fault.state}))
         everyone = list(self._connections.values())
         if fault.action == "maintenance":
             self.venue.maintenance = fault.state == "on"

@@ -78,3 +78,8 @@ class DribblingFiles(Files):
 
     def preadv(self, fd: int, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
         return os.preadv(fd, [memoryview(buffers[0])[:7]], offset)
+
+
+def is_nth(nth: int, _: str, number: int) -> bool:
+    """For FaultyFiles, as a partial: only the nth call fails."""
+    return number == nth

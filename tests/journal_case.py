@@ -98,6 +98,18 @@ class JournalCase:
     def produce(self, journal: Journal, stream: str, count: int) -> None:
         journal.rings.sources[stream].ring.append(self.records(stream, count))
 
+    def fill_segments(self, journal: Journal, count: int) -> None:
+        """Produce and commit until there are `count` complete segments."""
+        while len(journal.segments.sealed) < count:
+            self.produce(journal, QUOTE, 500)
+            assert journal.commit()
+
+    def numbers(self, stream: str) -> list[int]:
+        """The numbers of all stored records, after checking that their sequence has no hole and no repetition."""
+        stored = self.stored(stream)
+        assert [seq for _, seq, _ in stored] == list(range(1, len(stored) + 1))
+        return [number for _, _, number in stored]
+
     def save_cursor(self, positions: dict[str, Position], sink: str = "timescale") -> None:
         cursor = CursorFile(self.config.data_dir / "cursors" / f"{sink}.cursor", Files())
         cursor.save(positions)

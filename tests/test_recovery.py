@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from faulty_files import FaultyFiles
+from faulty_files import FaultyFiles, is_nth
 from journal_case import QUOTE, TRADE, JournalCase, segment_files
 from test_segment import flip, garbage, truncate, zero
 from tickbay.cursor import Position
@@ -33,10 +33,6 @@ def filled(case: JournalCase, commits: int = 20, *, close: bool = True) -> None:
         assert journal.commit()
     if close:
         assert journal.end() == ""
-
-
-def is_nth(nth: int, _: str, number: int) -> bool:
-    return number == nth
 
 
 def newest(case: JournalCase) -> Path:
@@ -91,13 +87,13 @@ def test_with_the_rings_still_there_an_unclean_end_loses_nothing_and_is_no_gap(c
 
 def test_what_was_written_but_not_called_durable_is_not_written_twice(case: JournalCase) -> None:
     """The process died between the sync and the durable position."""
-    journal = case.open()
+    files = FaultyFiles()
+    journal = case.open(files)
     case.produce(journal, QUOTE, 100)
     journal.commit()
     case.produce(journal, QUOTE, 100)
     ring = journal.rings.sources[QUOTE].ring
-    files = FaultyFiles(lambda operation, number: operation == "fdatasync")
-    journal.segments.writer._files = files  # type: ignore[union-attr]  # the sync never returns: as if killed in it
+    files.fails = lambda operation, number: operation == "fdatasync"  # it never returns: as if killed in it
     durable = ring.durable
     with pytest.raises(OSError, match="Input/output"):
         journal._commits.run()

@@ -13,7 +13,7 @@ import pytest
 
 from faulty_files import FaultyFiles
 from journal_case import QUOTE, SLOTS, TRADE, JournalCase, numbered, segment_files, whole
-from test_journal import Process, fill_segments
+from journal_process import JournalProcess
 from tickbay import journal_reader
 from tickbay.cursor import START, Position
 from tickbay.errors import JournalFault
@@ -204,7 +204,7 @@ def test_a_stream_without_a_ring_is_read_from_the_journal(shm_dir: Path) -> None
 def test_a_new_sink_begins_at_the_oldest_record_that_there_is_without_a_hole(shm_dir: Path) -> None:
     case = JournalCase(shm_dir, shm_dir / "data", sinks=False, retain_hours=0)
     journal = case.open()
-    fill_segments(case, journal, 2)
+    case.fill_segments(journal, 2)
     journal.upkeep()
     taker = Taker(case)
     taker.take()
@@ -222,7 +222,7 @@ def test_records_that_only_the_ring_has_any_more_are_taken_from_it(shm_dir: Path
     for _ in range(2):
         case.produce(journal, TRADE, SLOTS.trade)
         journal.commit()
-    fill_segments(case, journal, 3)
+    case.fill_segments(journal, 3)
     journal.upkeep()
     assert case.stored(TRADE) == []
     taker = Taker(case, TRADE)
@@ -234,7 +234,7 @@ def test_records_that_only_the_ring_has_any_more_are_taken_from_it(shm_dir: Path
 
 def test_a_damaged_batch_is_a_hole_and_the_ones_around_it_come(case: JournalCase) -> None:
     journal = case.open()
-    fill_segments(case, journal, 1)
+    case.fill_segments(journal, 1)
     journal.commit()
     path = case.directory / segment_files(case.directory)[0]
     batches = journal.segments.sealed[0].spans[QUOTE].records // 500
@@ -267,11 +267,11 @@ def test_records_of_another_layout_are_refused_by_name(case: JournalCase, monkey
 def test_a_segment_that_is_recycled_under_the_reader_gives_no_foreign_records(shm_dir: Path) -> None:
     case = JournalCase(shm_dir, shm_dir / "data", sinks=False, retain_hours=0)
     journal = case.open()
-    fill_segments(case, journal, 3)
+    case.fill_segments(journal, 3)
     taker = Taker(case)
     taker.take(rows_max=10, parts=3)  # has the first segment open, and its places
     journal.upkeep()
-    fill_segments(case, journal, 3)
+    case.fill_segments(journal, 3)
     taker.take()
     oldest = case.stored(QUOTE)[0][1]
     assert [(hole.first_seq, hole.last_seq) for hole in taker.holes] == [(31, oldest - 1)]
@@ -330,7 +330,7 @@ def test_a_chunk_is_the_callers_own_and_stays_when_the_ring_is_overwritten(case:
 
 def test_many_segments_need_few_open_files(case: JournalCase) -> None:
     journal = case.open()
-    fill_segments(case, journal, 12)
+    case.fill_segments(journal, 12)
     before = open_files()
     taker = Taker(case)
     taker.take()
@@ -348,7 +348,7 @@ def test_a_reader_beside_a_living_journal_gets_every_record_once(shm_dir: Path, 
     """Producer and reader here, the journal a process that is killed now and then; the ring is lapped all the time."""
     seed = 7
     chance = random.Random(seed)
-    process = Process(shm_dir, tmp_path / "data", tmp_path / "tickbay.toml")
+    process = JournalProcess(shm_dir, tmp_path / "data", tmp_path / "tickbay.toml")
     try:
         ring = process.attach()
         case = JournalCase(shm_dir, tmp_path / "data")
@@ -357,7 +357,8 @@ def test_a_reader_beside_a_living_journal_gets_every_record_once(shm_dir: Path, 
         end = time.monotonic() + 4
         kill_at = time.monotonic() + 1
         while time.monotonic() < end:
-            count = min(chance.choice((10, 500, 2000)), ring.free)
+            time.sleep(0.002)
+            count = min(chance.choice((10, 100, 2000)), ring.free)
             if count:
                 ring.append(numbered(QUOTE, produced + 1, count))
                 produced += count
@@ -388,7 +389,7 @@ def test_the_journal_reader_sees_segments_that_came_and_went(shm_dir: Path) -> N
     journal: Journal = case.open()
     reader = journal_reader.JournalReader(Files(), case.directory)
     assert reader.read(QUOTE, START, None, rows_max=1, bytes_max=1) is None
-    fill_segments(case, journal, 2)
+    case.fill_segments(journal, 2)
     part = reader.read(QUOTE, START, None, rows_max=1, bytes_max=1)
     assert isinstance(part, Chunk)
     assert part.records["exch_ns"].tolist() == [1]

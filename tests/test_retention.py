@@ -1,0 +1,151 @@
+"""retention.py, segments.py and spares.py: what the journal keeps, lets go and uses again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from journal_case import QUOTE, JournalCase, segment_files
+from tickbay.cursor import Position
+from tickbay.errors import ConfigError
+from tickbay.files import Files
+from tickbay.gap import Cause
+from tickbay.journal import Journal
+from tickbay.recovery import verify
+from tickbay.ring import RingFull
+
+
+@pytest.fixture
+def case(shm_dir: Path) -> JournalCase:
+    return JournalCase(shm_dir, shm_dir / "data")
+
+
+def produce_for_ever(case: JournalCase, journal: Journal) -> None:
+    while True:
+        case.produce(journal, QUOTE, 500)
+        journal.commit()
+
+
+def test_a_segment_stays_until_it_is_old_and_every_sink_has_it(shm_dir: Path) -> None:
+    """JRNL-3."""
+    case = JournalCase(shm_dir, shm_dir / "data", retain_hours=1)
+    journal = case.open()
+    case.fill_segments(journal, 3)
+    last = journal.segments.sealed[1].spans[QUOTE].last
+    journal.upkeep()
+    assert len(journal.segments.sealed) == 3
+    case.save_cursor({QUOTE: last})
+    journal.upkeep()
+    assert len(journal.segments.sealed) == 3, "taken, but not old"
+    case.now_ns += 3600 * 10**9
+    case.save_cursor({QUOTE: Position(last.epoch, last.seq - 1)})
+    journal.upkeep()
+    assert [index.segment for index in journal.segments.sealed] == [2, 3], "one record of the second is not taken"
+    case.save_cursor({QUOTE: last})
+    journal.upkeep()
+    assert [index.segment for index in journal.segments.sealed] == [3]
+    journal.commit()
+    assert case.gaps() == []
+    assert "000000000001.seg" not in segment_files(case.directory)
+
+
+def test_an_unreadable_cursor_holds_everything(shm_dir: Path) -> None:
+    """JRNL-3."""
+    case = JournalCase(shm_dir, shm_dir / "data", retain_hours=0)
+    journal = case.open()
+    case.fill_segments(journal, 2)
+    (shm_dir / "data" / "cursors" / "timescale.cursor").write_bytes(os.urandom(1 << 17))
+    journal.upkeep()
+    assert len(journal.segments.sealed) == 2
+
+
+def test_the_quota_lets_the_oldest_go_as_a_counted_gap(shm_dir: Path) -> None:
+    """JRNL-3: what a sink had not taken and the quota removed is known to the record."""
+    case = JournalCase(shm_dir, shm_dir / "data", quota_gb=0.0045)
+    journal = case.open()
+    case.save_cursor({QUOTE: Position(journal.epoch, 100)})
+    case.fill_segments(journal, 1)
+    while journal.segments.sealed[0].segment < 4:
+        case.produce(journal, QUOTE, 500)
+        assert journal.commit()
+        assert journal.segments.used_bytes <= 4_500_000
+    journal.commit()
+    oldest = case.stored(QUOTE)[0][1]
+    gaps = case.gaps()
+    assert {gap["cause"] for gap in gaps} == {Cause.JOURNAL_QUOTA}
+    assert [gap["detail"] for gap in gaps] == [b"feed-1.quote: not taken by timescale"] * 3
+    assert gaps[0]["first_missing"] == 101
+    assert gaps[-1]["last_missing"] == oldest - 1
+    assert sum(int(str(gap["count"])) for gap in gaps) == oldest - 101
+    journal.report()
+    assert case.health.counters["dropped_records"] == oldest - 101
+    # A writer that comes back is told the same hole.
+    (hole,) = case.holes(QUOTE, Position(journal.epoch, 100))
+    assert (hole.first_seq, hole.last_seq) == (101, oldest - 1)
+
+
+def test_what_every_sink_has_goes_for_space_without_a_gap(shm_dir: Path) -> None:
+    case = JournalCase(shm_dir, shm_dir / "data", quota_gb=0.0045)
+    journal = case.open()
+    while not journal.segments.sealed or journal.segments.sealed[0].segment < 4:
+        case.produce(journal, QUOTE, 500)
+        assert journal.commit()
+        case.save_cursor({QUOTE: Position(journal.epoch, case.produced[QUOTE])})
+    assert case.gaps() == []
+
+
+def test_a_disk_that_others_fill_makes_the_journal_stop_growing_but_not_vanish(shm_dir: Path) -> None:
+    class OthersFill(Files):
+        def free_bytes(self, path: Path) -> int:
+            return free
+
+    free = 1 << 40
+    case = JournalCase(shm_dir, shm_dir / "data", free_floor_gb=1.0)
+    journal = case.open(OthersFill())
+    case.fill_segments(journal, 4)
+    used = journal.segments.used_bytes
+    free = 10**8
+    with pytest.raises(RingFull):
+        produce_for_ever(case, journal)
+    assert len(journal.segments.sealed) == 5, "nothing that a sink needs went"
+    assert case.events.names().count("JOURNAL_FULL") > 0
+    for _ in range(6):
+        case.save_cursor({QUOTE: Position(journal.epoch, case.produced[QUOTE])})
+        while journal.rings.sources[QUOTE].pending:
+            assert journal.commit()
+        case.produced[QUOTE] = journal.rings.sources[QUOTE].ring.head - 1
+        case.produce(journal, QUOTE, 1000)
+    assert abs(journal.segments.used_bytes - used) <= 2 << 20
+    assert case.gaps() == []
+
+
+def test_a_quota_that_holds_no_journal_is_refused(shm_dir: Path) -> None:
+    with pytest.raises(ConfigError, match=r"journal\.quota_gb must hold"):
+        JournalCase(shm_dir, shm_dir / "data", segment_mb=64, quota_gb=0.1).open()
+
+
+def test_segments_that_are_not_needed_any_more_are_used_again(shm_dir: Path) -> None:
+    case = JournalCase(shm_dir, shm_dir / "data", sinks=False, retain_hours=0)
+    journal = case.open()
+    case.fill_segments(journal, 2)
+    inodes = {(case.directory / name).stat().st_ino for name in segment_files(case.directory)}
+    journal.upkeep()
+    case.fill_segments(journal, 1)
+    assert journal.segments.writer is not None
+    assert journal.segments.writer.path.stat().st_ino in inodes
+    # The bytes of the older life are no data.
+    assert list(verify(Files(), case.directory)) == []
+    stored = case.stored(QUOTE)
+    assert [number for _, _, number in stored] == list(range(stored[0][1], case.produced[QUOTE] + 1))
+
+
+def test_spare_files_are_made_while_there_is_nothing_else_to_do(case: JournalCase) -> None:
+    journal = case.open()
+    for _ in range(10):
+        journal.upkeep()
+    assert len(list(case.directory.glob("*.spare"))) == 2
+    case.fill_segments(journal, 1)
+    assert len(list(case.directory.glob("*.spare"))) < 2
+    assert journal.segments.used_bytes == sum(path.stat().st_size for path in case.directory.glob("*.[s][ep]*"))

@@ -27,9 +27,9 @@ def trade(instrument: bytes, trade_seq: int, recv_ns: int = 1) -> Records:
     return record
 
 
-def status(recv_ns: int, state: FeedState) -> Records:
+def status(recv_ns: int, state: FeedState, frames: int, conn: int = 3) -> Records:
     record = blank(Kind.STATUS)
-    record["recv_ns"], record["state"] = recv_ns, state
+    record["recv_ns"], record["state"], record["frames"], record["conn"] = recv_ns, state, frames, conn
     return record
 
 
@@ -43,8 +43,12 @@ LIFE: list[tuple[Kind, Records]] = [
     (Kind.TRADE, trade(b"ETH-2", 400)),
     (Kind.TRADE, trade(b"ETH-1", 9)),
     (Kind.TRADE, trade(b"ETH-1", 8)),
-    (Kind.STATUS, status(LONG_AGO_NS + 6 * S, FeedState.LIVE)),
-    (Kind.STATUS, status(LONG_AGO_NS + 11 * S, FeedState.WAITING)),
+    (Kind.STATUS, status(LONG_AGO_NS + 1 * S, FeedState.LIVE, 10)),
+    (Kind.STATUS, status(LONG_AGO_NS + 6 * S, FeedState.LIVE, 20)),
+    (Kind.STATUS, status(LONG_AGO_NS + 11 * S, FeedState.LIVE, 30)),
+    (Kind.STATUS, status(LONG_AGO_NS + 16 * S, FeedState.LIVE, 30)),
+    (Kind.STATUS, status(LONG_AGO_NS + 21 * S, FeedState.WAITING, 30)),
+    (Kind.STATUS, status(LONG_AGO_NS + 26 * S, FeedState.LIVE, 40, conn=4)),
     (Kind.GAP, gap(1).record(recv_ns=1, conn=1)),
     (Kind.GAP, gap(1, 2).record(recv_ns=2, conn=1)),
     (Kind.GAP, gap(3, instrument="ETH-1").record(recv_ns=3, conn=1)),
@@ -55,7 +59,7 @@ LIFE: list[tuple[Kind, Records]] = [
 
 
 def check(past: Past) -> None:
-    assert past.newest_ns() == LONG_AGO_NS + 6 * S, "a heartbeat without a connection proves nothing"
+    assert past.newest_ns() == LONG_AGO_NS + 6 * S, "only frames after a heartbeat prove that the connection lived"
     assert past.last_trades() == {b"ETH-1": 9, b"ETH-2": 400}
     assert past.open_holes() == [gap(3, instrument="ETH-1")]
 

@@ -27,7 +27,7 @@ class Heard(Protocol):
         """Frames of any kind, since the process started."""
 
     def last_ns(self) -> int:
-        """recv_ns of the newest message of any channel."""
+        """recv_ns of the newest message of any kind: the venue sends in order, so nothing before it is missing."""
 
     def of(self, kind: Kind, instrument: str) -> int:
         """recv_ns of its newest message; for a book, 0 also while its chain is broken."""

@@ -74,7 +74,7 @@ class Event(Enum):
     )
     SESSION_CONNECTED = Meaning(Level.INFO, "connected to the venue", "url conn")
     SESSION_LIVE = Meaning(Level.INFO, "every channel is settled", "channels live took_s")
-    SESSION_LOST = Meaning(Level.WARNING, "no connection to the venue: trying again", "reason losses wait_s")
+    SESSION_LOST = Meaning(Level.ERROR, "no connection to the venue: trying again", "reason losses wait_s")
     SESSION_HASTY = Meaning(Level.ERROR, "the venue says that we ask too much: cooling down", "reason")
     REPLY_STRANGE = Meaning(Level.WARNING, "an answer to nothing that we asked", "reason")
     RAW_REFUSED = Meaning(Level.WARNING, "unthrottled channels need a login: taking 100ms instead", "reason")

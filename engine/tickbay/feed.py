@@ -94,6 +94,7 @@ class Feed:
             producer.rings[Kind.BOOK].native,
             full_wait_ms=config.ring.full_wait_ms,
             frame_bytes_max=config.venue.frame_bytes_max,
+            instruments_max=1 << max(14, (4 * config.feeds.channels_max).bit_length()),
         )
         known_ns, orphans = self._remember()
         self._heard = ListenerHeard(self._listener)
@@ -218,7 +219,7 @@ class Feed:
 
     def on_connected(self, transport: WSTransport) -> None:
         self._link.made(transport)
-        self._loop.call_soon(self._connected)
+        self._loop.call_soon(self._connected, transport)
 
     def on_disconnected(self, transport: WSTransport) -> None:
         self._loop.call_soon(self._disconnected, transport)
@@ -227,6 +228,7 @@ class Feed:
         self._link.closing(code, reason)
 
     def on_message(self, message: int, payload: bytes, recv_ns: int) -> None:
+        self._heard.message_ns = recv_ns
         self._loop.call_soon(self._take_message, message, payload, Moment(time.monotonic_ns(), recv_ns))
 
     def on_undecodable(self, payload: bytes, recv_ns: int) -> None:
@@ -246,7 +248,9 @@ class Feed:
 
     # ---------------------------------------------------------------- and what is done about it
 
-    def _connected(self) -> None:
+    def _connected(self, transport: WSTransport) -> None:
+        if not self._link.is_current(transport):
+            return  # given up in the meantime
         self._context.events.emit(
             Event.SESSION_CONNECTED, url=self._context.config.venue.ws_url, conn=self._producer.conn
         )

@@ -19,17 +19,19 @@ class ListenerHeard:
         self._table: npt.NDArray[np.void] = np.frombuffer(listener.instruments, CONTINUITY)
         self._places: dict[str, int] = {}  # instrument → its place in the table, where it stays for one connection
         self._known_frames = -1  # how many frames had come when the places were looked up last
+        self.message_ns = 0  # recv_ns of the newest message that is not of a channel, told by the feed
 
     def begin(self) -> None:
         """A new connection: the table may have been emptied."""
         self._places = {}
         self._known_frames = -1
+        self.message_ns = 0
 
     def frames(self) -> int:
         return self._listener.counters()["frames"]
 
     def last_ns(self) -> int:
-        return max(int(self._table[column].max()) for column in COLUMNS.values())
+        return max(self.message_ns, *(int(self._table[column].max()) for column in COLUMNS.values()))
 
     def of(self, kind: Kind, instrument: str) -> int:
         place = self._places.get(instrument)

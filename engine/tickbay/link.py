@@ -12,7 +12,15 @@ import ssl
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from picows import WSCloseCode, WSHandshakeError, WSMsgType, WSTransport, ws_connect
+from picows import (
+    WSCloseCode,
+    WSHandshakeError,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeRequest,
+    WSUpgradeResponse,
+    ws_connect,
+)
 
 from tickbay import config
 from tickbay._native import FeedListener
@@ -48,15 +56,24 @@ class Link:
         self._tls = make_tls(venue)
         self._transport: WSTransport | None = None
         self._close_frame = ""
+        self._attempt = 0  # only the newest may become the connection
 
     async def open(self) -> None:
         """VenueDown where no connection can be made, TooOften where we shall not try again soon. The listener is
         started and hears on_connected() before this returns."""
         timeout_s = self._venue.connect_timeout_s
+        self._attempt += 1
+        attempt = self._attempt
+
+        def take(_request: WSUpgradeRequest, _response: WSUpgradeResponse) -> FeedListener:
+            if attempt != self._attempt:  # its answer came when nobody waited any more
+                raise ConnectionAbortedError("given up")
+            return self._listener
+
         try:
             async with asyncio.timeout(timeout_s):
                 await ws_connect(
-                    lambda: self._listener,
+                    take,
                     self._venue.ws_url,
                     ssl_context=self._tls,
                     websocket_handshake_timeout=timeout_s,
@@ -98,7 +115,9 @@ class Link:
             self._transport.send(WSMsgType.TEXT, payload)
 
     def end(self, *, politely: bool) -> None:
-        """Close; `politely` with a close frame, else at once: a peer that does not read would never let it go."""
+        """Close, and give up an attempt under way; `politely` with a close frame, else at once: a peer that does not
+        read would never let it go."""
+        self._attempt += 1
         transport, self._transport = self._transport, None
         if transport is None or transport.is_disconnected:
             return

@@ -19,7 +19,7 @@ from tickbay.record import FeedState, Kind, Records
 from tickbay.ring import SEQ_MAX, Ring
 from tickbay.sinks.sink import Chunk
 
-STATUS_COUNT = 20  # heartbeats to look through for one of a live connection: the last may be of a feed that stops
+STATUS_COUNT = 20  # heartbeats to look through; the venue sends something every ten seconds, so two of them tell
 GAP_COUNT = 4096  # the default gap ring; a hole that is older and has not ended is of a channel long refused
 TRADE_COUNT = 8192
 BYTES_MAX = 8 << 20  # read from the journal at a time
@@ -37,8 +37,7 @@ class Past:
         newest_ns = 0
         for kind in (Kind.QUOTE, Kind.TRADE, Kind.BOOK):
             newest_ns = max(newest_ns, int(self._last(kind, 1)["recv_ns"].max(initial=0)))
-        status = self._last(Kind.STATUS, STATUS_COUNT)
-        return max(newest_ns, int(status["recv_ns"][status["state"] == FeedState.LIVE].max(initial=0)))
+        return max(newest_ns, _newest_proof_ns(self._last(Kind.STATUS, STATUS_COUNT)))
 
     def last_trades(self) -> dict[bytes, int]:
         """Instrument → its last trade_seq."""
@@ -85,3 +84,11 @@ class Past:
         finally:
             journal.close()
         return np.concatenate(chunks) if chunks else np.empty(0, self._rings[kind].dtype)
+
+
+def _newest_proof_ns(status: Records) -> int:
+    """The last heartbeat of a live connection after which more frames came on it: the venue sends in order, so nothing
+    before that one is missing. A heartbeat alone proves nothing: the connection may have been dead already."""
+    now, later = status[:-1], status[1:]
+    live = (now["state"] == FeedState.LIVE) & (now["conn"] == later["conn"]) & (later["frames"] > now["frames"])
+    return int(now["recv_ns"][live].max(initial=0))

@@ -211,6 +211,18 @@ class Client:
                 found.append(frame)
         return found
 
+    def until_silent(self, seconds: float = 0.5) -> list[bytes]:
+        """Everything that comes until nothing came for so long."""
+        found: list[bytes] = []
+        before = self.socket.gettimeout()
+        self.socket.settimeout(seconds)
+        while True:
+            try:
+                found.append(self.text())
+            except TimeoutError:
+                self.socket.settimeout(before)
+                return found
+
     def closed(self) -> Closed:
         """Read on until the connection ends."""
         while not isinstance(frame := self.frame(), Closed):

@@ -17,15 +17,16 @@ from tickbay.sim.ledger import LedgerReader
 CAPTURES = Path(__file__).parent.parent.parent / "shared" / "captures" / "deribit"
 OF_2021 = CAPTURES / "options-ws-2021-07-22.txt"
 OF_2026 = CAPTURES / "2026" / "raw_option_stream.jsonl"
-# One of each form, written by hand: a bare message, and one behind its time of receipt among lines that are no messages.
+# One of each form, by hand: a bare message, and one behind its time of receipt among lines that are no messages.
 HANDMADE = (
-    '{"jsonrpc":"2.0","method":"subscription","params":{"channel":"trades.ETH-1JAN30-9-C.raw","data":[{"timestamp":1,'
-    '"trade_seq":5,"trade_id":"ETH-007","instrument_name":"ETH-1JAN30-9-C","direction":"sell","price":2.7e-4,"amount":1,'
-    '"index_price":9.0,"mark_price":0.1,"tick_direction":3,"iv":50.5,"liquidation":"MT","combo_trade_id":12}]}}\n'
+    '{"jsonrpc":"2.0","method":"subscription","params":{"channel":"trades.ETH-1JAN30-9-C.raw","data":[{'
+    '"timestamp":1,"trade_seq":5,"trade_id":"ETH-007","instrument_name":"ETH-1JAN30-9-C","direction":"sell","price":2.7e-4,'
+    '"amount":1,"index_price":9.0,"mark_price":0.1,"tick_direction":3,"iv":50.5,"liquidation":"MT",'
+    '"combo_trade_id":12}]}}\n'
     "wss://somewhere <-> 1.0\n"
     '1.5: {"jsonrpc":"2.0","id":0,"result":[]}\n'
-    '2.5: {"jsonrpc":"2.0","method":"subscription","params":{"channel":"book.ETH-1JAN30-9-C.raw","data":{"type":"snapshot",'
-    '"timestamp":2,"instrument_name":"ETH-1JAN30-9-C","change_id":7,"bids":[],"asks":[]}}}\n'
+    '2.5: {"jsonrpc":"2.0","method":"subscription","params":{"channel":"book.ETH-1JAN30-9-C.raw","data":{'
+    '"type":"snapshot","timestamp":2,"instrument_name":"ETH-1JAN30-9-C","change_id":7,"bids":[],"asks":[]}}}\n'
 )
 
 
@@ -46,7 +47,11 @@ def test_both_forms_of_a_capture_are_read_and_other_lines_passed_over(tmp_path: 
     trade, book = Capture([tmp_path / "capture"], "100ms").messages
     assert (trade.channel, book.channel) == ("trades.ETH-1JAN30-9-C.100ms", "book.ETH-1JAN30-9-C.100ms")
     row = trade.values[0]
-    assert (row["trade_prefix"] + b"%d" % row["trade_number"], row["price"], row["liquidation"]) == (b"ETH-007", 0.00027, 3)
+    assert (row["trade_prefix"] + b"%d" % row["trade_number"], row["price"], row["liquidation"]) == (
+        b"ETH-007",
+        0.00027,
+        3,
+    )
     assert (row["combo_trade_id"], row["direction"], row["match_sub_ns"]) == (b"12", 2, -1)
     assert len(book.values) == 1 and book.values["side"][0] == 0, "an empty snapshot is one row without a level"
 
@@ -58,12 +63,20 @@ def test_a_capture_without_messages_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("path", "interval"), [(OF_2021, "100ms"), (OF_2026, ""), (OF_2026, "agg2")])
-def test_a_recorded_stream_is_played_frame_by_frame_to_those_who_subscribe(path: Path, interval: str, tmp_path: Path) -> None:
+def test_a_recorded_stream_is_played_frame_by_frame_to_those_who_subscribe(
+    path: Path, interval: str, tmp_path: Path
+) -> None:
     wanted = recorded(need(path))
     for message in wanted:
         message["channel"] = re.sub(r"\w+$", interval, message["channel"]) if interval else message["channel"]
     names = sorted({message["data"]["instrument_name"] for message in wanted})
-    arguments = ["--capture", str(path), "--flat-out", "--hold", *(["--capture-interval", interval] if interval else [])]
+    arguments = [
+        "--capture",
+        str(path),
+        "--flat-out",
+        "--hold",
+        *(["--capture-interval", interval] if interval else []),
+    ]
     with simulating(tmp_path, *arguments) as simulator, Client(simulator.ws_url) as client:
         assert sorted(item["instrument_name"] for item in simulator.call("public/get_instruments")) == names
         channels = sorted({message["channel"] for message in wanted})
@@ -79,7 +92,10 @@ def test_only_subscribed_channels_of_a_capture_are_played_and_later_ones_from_th
     wanted = recorded(need(OF_2026))
     ticker = [message for message in wanted if message["channel"].startswith("ticker")]
     book = [message for message in wanted if message["channel"].startswith("book")]
-    with simulating(tmp_path, "--capture", str(OF_2026), "--rate", "5000") as simulator, Client(simulator.ws_url) as client:
+    with (
+        simulating(tmp_path, "--capture", str(OF_2026), "--rate", "5000") as simulator,
+        Client(simulator.ws_url) as client,
+    ):
         client.subscribe(ticker[0]["channel"])
         assert [json.loads(frame)["params"] for frame in client.frames(len(ticker))] == ticker
         client.subscribe(book[0]["channel"])

@@ -34,7 +34,9 @@ SPELLED = {
 }  # fmt: skip
 
 
-def venue(market: str = "ETH=300,XRP_USDC=10", *, virtual: bool = True, seed: int = 1, folder: Path | None = None) -> Venue:
+def venue(
+    market: str = "ETH=300,XRP_USDC=10", *, virtual: bool = True, seed: int = 1, folder: Path | None = None
+) -> Venue:
     return Venue(Settings(market=parse_market(market), seed=seed, virtual_clock=virtual, ledger=folder))
 
 
@@ -118,11 +120,10 @@ def test_every_frame_of_any_cycle_reads_as_the_values_in_the_ledger(tmp_path: Pa
         rendered.append(tape.render(0, len(tape), loop, CLOCK_MS))
         of.ledger.add(1, ledger.RUN, 1, 0, len(tape), loop, CLOCK_MS)
     of.ledger.close()
-    read = {kind: [] for kind in rows.DTYPES}  # type: dict[int, list[rows.Rows]]
+    read: dict[int, list[rows.Rows]] = {kind: [] for kind in rows.DTYPES}
     for message in messages(b"".join(rendered)):
-        family = message["channel"].split(".")[0]
-        kind = {"ticker": rows.QUOTE, "book": rows.BOOK, "trades": rows.TRADE}[family]
-        read[kind].append({"ticker": capture.quote, "book": capture.book, "trades": capture.trades}[family](message["data"]))
+        kind, values = capture.values_of(message["channel"], message["data"])
+        read[kind].append(values)
     reader = ledger.LedgerReader(tmp_path)
     pieces = list(reader.slices(1))
     assert reader.count(1)[0] == sum(piece.messages for piece in pieces) == 3 * len(tape)

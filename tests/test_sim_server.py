@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import time
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,9 @@ def book(name: str = PERPETUAL) -> str:
 
 
 def options(simulator: Simulator, count: int) -> list[str]:
-    return [item["instrument_name"] for item in simulator.call("public/get_instruments", currency="ETH", kind="option")][:count]
+    return [
+        item["instrument_name"] for item in simulator.call("public/get_instruments", currency="ETH", kind="option")
+    ][:count]
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -88,7 +90,9 @@ def test_raw_channels_need_authentication(client: Client) -> None:
     assert json.loads(client.frames(1, raw)[0])["params"]["data"]["type"] == "snapshot"
 
 
-def test_only_known_channels_are_accepted_in_another_order_and_unknown_ones_vanish(quick: Simulator, client: Client) -> None:
+def test_only_known_channels_are_accepted_in_another_order_and_unknown_ones_vanish(
+    quick: Simulator, client: Client
+) -> None:
     names = options(quick, 5)
     asked = [ticker(name) for name in names] + ["ticker.ETH-1JAN20-1-C.100ms", "bogus.channel"]
     accepted = client.subscribe(*asked)
@@ -186,7 +190,9 @@ def test_spent_credits_end_the_session_and_the_33rd_connection_is_refused(tmp_pa
 
 def test_rest_lists_instruments_by_currency_and_kind(quick: Simulator) -> None:
     found = quick.call("public/get_instruments", currency="ETH", kind="option", expired="false")
-    assert len(found) == 40 and all(item["kind"] == "option" and item["option_type"] in ("call", "put") for item in found)
+    assert len(found) == 40 and all(
+        item["kind"] == "option" and item["option_type"] in ("call", "put") for item in found
+    )
     every = {item["instrument_name"] for item in quick.call("public/get_instruments")}
     assert PERPETUAL in every and len(every) > 40
     assert quick.call("public/get_instrument", instrument_name=PERPETUAL)["kind"] == "future"
@@ -240,7 +246,7 @@ def collect(simulator: Simulator, channels: list[str], count: int) -> list[bytes
 
 
 def test_the_same_seed_and_subscriptions_give_the_same_bytes_on_the_wire(tmp_path: Path) -> None:
-    runs = []
+    runs: list[list[bytes]] = []
     for seed in ("7", "7", "8"):
         folder = tmp_path / f"run-{len(runs)}"
         folder.mkdir()
@@ -269,16 +275,11 @@ def test_after_so_many_frames_the_data_stop_and_the_connection_lives(tmp_path: P
 
 def read_values(frames: list[bytes]) -> dict[int, rows.Rows]:
     """What a client can tell of the frames, by Python's json."""
-    readers: dict[str, tuple[int, Callable[[Any], rows.Rows]]] = {
-        "ticker": (rows.QUOTE, capture.quote),
-        "book": (rows.BOOK, capture.book),
-        "trades": (rows.TRADE, capture.trades),
-    }
     found: dict[int, list[rows.Rows]] = {kind: [] for kind in rows.DTYPES}
     for frame in frames:
         params = json.loads(frame)["params"]
-        kind, read = readers[params["channel"].split(".")[0]]
-        found[kind].append(read(params["data"]))
+        kind, values = capture.values_of(params["channel"], params["data"])
+        found[kind].append(values)
     return {kind: np.concatenate([rows.empty(kind, 0), *values]) for kind, values in found.items()}
 
 
@@ -299,7 +300,11 @@ def assert_ledger_tells(folder: Path, connection: int, frames: list[bytes]) -> N
 def test_the_ledger_has_what_each_connection_received_in_order(tmp_path: Path, pace: list[str]) -> None:
     """Two connections, one of which leaves channels and comes back while data flow."""
     arguments = ["--instruments", "ETH=30", "--frames", "12000", *pace]
-    with simulating(tmp_path, *arguments) as simulator, Client(simulator.ws_url) as first, Client(simulator.ws_url) as second:
+    with (
+        simulating(tmp_path, *arguments) as simulator,
+        Client(simulator.ws_url) as first,
+        Client(simulator.ws_url) as second,
+    ):
         names = options(simulator, 30)
         received: list[list[bytes]] = [[], []]
         mine = [f(name) for name in names[:15] for f in (ticker, book)]
@@ -311,15 +316,11 @@ def test_the_ledger_has_what_each_connection_received_in_order(tmp_path: Path, p
         for method in ("public/unsubscribe", "public/subscribe", "public/subscribe"):
             received[0] += first.until_reply(first.request(method, channels=mine[:7]))[0]
             received[0] += first.frames(50)
-        second.socket.settimeout(0.5)
-        first.socket.settimeout(0.5)
-        for client, frames in ((first, received[0]), (second, received[1])):
-            while True:
-                try:
-                    frames.append(client.text())
-                except TimeoutError:
-                    if simulator.status()["done"]:
-                        break
+        while not simulator.status()["done"]:
+            received[0] += first.until_silent(0.1)
+            received[1] += second.until_silent(0.1)
+        received[0] += first.until_silent()
+        received[1] += second.until_silent()
         assert sum(map(len, received)) == simulator.status()["frames"] >= 12_000
         for number, frames in enumerate(received, 1):
             assert_ledger_tells(tmp_path / "ledger", number, frames)
@@ -328,7 +329,16 @@ def test_the_ledger_has_what_each_connection_received_in_order(tmp_path: Path, p
 def test_it_speaks_tls_with_a_given_certificate(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key", tmp_path / "certificate"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    command += [
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        str(key),
+        "-out",
+        str(certificate),
+    ]
     try:
         subprocess.run(command, check=True, capture_output=True)
     except FileNotFoundError:
@@ -354,7 +364,9 @@ def test_it_speaks_tls_with_a_given_certificate(tmp_path: Path) -> None:
         (["--tls", "/nowhere", "/nowhere"], "/nowhere"),
     ],
 )
-def test_arguments_that_cannot_be_served_are_refused_in_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_arguments_that_cannot_be_served_are_refused_in_one_line(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
     with pytest.raises(AssertionError) as caught, simulating(tmp_path, *arguments):
         pass
     assert said in str(caught.value) and "Traceback" not in str(caught.value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 
@@ -45,11 +45,15 @@ def recorded(connection: psycopg.Connection) -> list[Gap]:
         FROM data_gaps ORDER BY stream, epoch, seq"""
     found: dict[tuple[object, ...], Gap] = {}
     for stream, kind, instrument, cause, from_ns, to_ns, first, last in connection.execute(query):
-        gap = Gap(
-            stream.rpartition(".")[0], kind, instrument.encode(), cause, from_ns, to_ns or FOREVER_NS, first, last
-        )
-        found[gap.feed, kind, instrument, cause, from_ns, first] = gap
-    return list(found.values())
+        gap = Gap(stream.rpartition(".")[0], kind, instrument.encode(), cause, from_ns, to_ns, first, last)
+        found[gap.feed, kind, instrument, cause, from_ns] = gap
+    restarts = sorted((gap.to_ns, gap.feed) for gap in found.values() if gap.cause == "restart" and gap.to_ns)
+    return [gap if gap.to_ns else replace(gap, to_ns=_end(gap, restarts)) for gap in found.values()]
+
+
+def _end(gap: Gap, restarts: list[tuple[int, str]]) -> int:
+    """A gap whose feed died within it ends where that feed's next restart does; else it lasts."""
+    return next((to_ns for to_ns, feed in restarts if feed == gap.feed and to_ns > gap.from_ns), FOREVER_NS)
 
 
 def covers(gaps: list[Gap], feed: str, kind: str, lost: Lost) -> bool:

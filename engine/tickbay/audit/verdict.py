@@ -19,6 +19,9 @@ from tickbay.audit.comparison import SAMPLES_MAX, Comparer, Comparison, Lost, Wi
 from tickbay.audit.expected import expected_rows
 from tickbay.sim.ledger import LedgerReader
 
+# A client that stops may leave unread what was sent in its last moments; anything older should have been read.
+IN_DOUBT_NS = 1_000_000_000
+NO_MESSAGE = 1 << 62
 RECOGNISED_BY_ROWS = 300  # of each kind: enough to tell connections apart that carry the same instruments
 
 
@@ -189,20 +192,27 @@ class LedgerAudit:
     def _judge(self, number: int, feed: str, compared: dict[str, Comparison]) -> None:
         """What is missing of a connection: known, in doubt, or lost."""
         last_stored = max(result.last_message for result in compared.values())
-        ended = self._ledger.ended(number)
+        doubtful = self._first_in_doubt(number)
         for kind, result in compared.items():
             for lost in result.lost:
                 if self._in_quarantine(f"{feed}.{kind}", lost):
                     self._verdict.quarantined += lost.rows
                 elif feed and gaps.covers(self._gaps, feed, kind, lost):
                     self._verdict.known += lost.rows
-                elif lost.first_message > last_stored and ended.how.startswith("client"):
+                elif lost.first_message > last_stored >= 0 and lost.first_message >= doubtful:
                     self._verdict.in_doubt += lost.rows
                 else:
                     self._verdict.lost += lost.rows
                     where = f"connection {number}" + (f" ({feed})" if feed else "")
                     messages = f"messages {lost.first_message} to {lost.last_message}"
                     self._verdict.add_line(f"lost: {lost.rows} rows of {where}, {messages}; first {lost.sample}")
+
+    def _first_in_doubt(self, number: int) -> int:
+        """From which message on nobody can say whether a client that closed the connection had still read it."""
+        ended = self._ledger.ended(number)
+        if not ended.how.startswith("client"):
+            return NO_MESSAGE
+        return self._ledger.sent_before(number, ended.at_ns - IN_DOUBT_NS)
 
     def _in_quarantine(self, stream: str, lost: Lost) -> bool:
         (epoch, before, _), (_, after, _) = lost.before, lost.after

@@ -79,12 +79,22 @@ def _recorded(line: bytes, interval: str) -> Recorded | None:
         renamed = f"{channel.rpartition('.')[0]}.{interval}"
         payload = payload.replace(f'"channel":"{channel}"'.encode(), f'"channel":"{renamed}"'.encode(), 1)
         channel = renamed
-    frame, family = websocket_frame(payload), channel.split(".")[0]
-    if family == "ticker":
-        return Recorded(channel, frame, rows.QUOTE, quote(data))
-    if family == "book":
-        return Recorded(channel, frame, rows.BOOK, book(data))
-    return Recorded(channel, frame, rows.TRADE, trades(data)) if family == "trades" else None
+    if channel.split(".")[0] not in ("ticker", "book", "trades"):
+        return None
+    kind, values = values_of(channel, data)
+    return Recorded(channel, websocket_frame(payload), kind, values)
+
+
+def values_of(channel: str, data: Any) -> tuple[int, Rows]:
+    """The kind and the values of the data of a ticker, book or trades channel, as Python's json gave them."""
+    match channel.split(".")[0]:
+        case "ticker":
+            return rows.QUOTE, quote(data)
+        case "book":
+            return rows.BOOK, book(data)
+        case family:
+            assert family == "trades"
+            return rows.TRADE, trades(data)
 
 
 def quote(data: dict[str, Any]) -> Rows:

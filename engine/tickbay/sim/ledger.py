@@ -86,7 +86,7 @@ class Ledger:
                 self._flush_entries(connection)
 
     def event(self, name: str, **fields: object) -> None:
-        self._write("events.jsonl", json.dumps({"at_ns": time.time_ns(), "event": name, **fields}).encode() + b"\n")
+        self._write("events.jsonl", json.dumps({"event": name, "at_ns": time.time_ns(), **fields}).encode() + b"\n")
 
     def flush(self) -> None:
         """Everything so far can be read by others."""
@@ -137,7 +137,7 @@ class LedgerReader:
     """The reading side. ConfigError where there is no ledger that we can read."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         try:
             self.about: dict[str, Any] = json.loads((directory / "ledger.json").read_bytes())
         except (OSError, ValueError) as error:
@@ -151,17 +151,17 @@ class LedgerReader:
         self._tapes: dict[int, NDArray[np.void]] = {}
 
     def _load(self, name: str, dtype: np.dtype[Any]) -> NDArray[np.void]:
-        path = self._directory / name
+        path = self.directory / name
         if not path.exists() or path.stat().st_size < dtype.itemsize:
             return np.zeros(0, dtype)
         return np.memmap(path, dtype, "r", shape=(path.stat().st_size // dtype.itemsize,))
 
     def connections(self) -> list[int]:
         """Numbers of the connections to which any message was sent, in the order in which they were opened."""
-        return sorted(int(path.stem.partition("-")[2]) for path in self._directory.glob("connection-*.bin"))
+        return sorted(int(path.stem.partition("-")[2]) for path in self.directory.glob("connection-*.bin"))
 
     def events(self) -> list[dict[str, Any]]:
-        path = self._directory / "events.jsonl"
+        path = self.directory / "events.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def ended(self, connection: int) -> Ended:
@@ -183,6 +183,12 @@ class LedgerReader:
             elif entry["what"] == MESSAGE:
                 messages, row_count = messages + 1, row_count + int(entry["count"])
         return messages, row_count
+
+    def sent_before(self, connection: int, at_ns: int) -> int:
+        """How many messages that can be read were sent before a moment."""
+        entries = self.entries(connection)
+        entries = entries[entries["sent_ns"] < at_ns]
+        return int(entries["count"][entries["what"] == RUN].sum()) + int((entries["what"] == MESSAGE).sum())
 
     def slices(self, connection: int) -> Iterator[Slice]:
         """Everything sent on a connection that can be read, in order."""

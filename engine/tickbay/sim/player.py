@@ -247,7 +247,7 @@ class Player:
 
     def _count(self, frames: int) -> None:
         self.frames_sent += frames
-        self._venue.frames_left -= frames
+        self._venue.frames_sent += frames
 
     def _log(self, what: int, source: int, first: int, count: int, loop: int, clock_ms: int) -> None:
         self._venue.ledger.add(self.number, what, source, first, count, loop, clock_ms)

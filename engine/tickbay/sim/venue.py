@@ -103,7 +103,8 @@ class Venue:
         self.running = not settings.hold and not settings.wait_channels
         self.stopped = False
         self.started_s = time.monotonic()
-        self.frames_left = settings.frames or NO_LIMIT
+        self.frames_sent = 0  # data frames of all connections
+        self._stopped = False
         self.loop, self.key = 0, 0
         self.speed = 1.0
         self._progress_us = 0.0
@@ -119,9 +120,13 @@ class Venue:
     # --- time ---------------------------------------------------------------------------------------------------------
 
     @property
-    def frames_sent(self) -> int:
-        """Data frames of all connections."""
-        return (self.settings.frames or NO_LIMIT) - self.frames_left
+    def frames_left(self) -> int:
+        """Data frames that may still be sent, of all connections."""
+        return 0 if self._stopped else (self.settings.frames or NO_LIMIT) - self.frames_sent
+
+    def stop(self) -> None:
+        """End the data for good; connections stay."""
+        self._stopped = True
 
     def start(self) -> None:
         """Let the data flow."""

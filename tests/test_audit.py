@@ -1,0 +1,499 @@
+"""The audit against a real PostgreSQL: it sees one lost, one doubled or one wrong row among thousands, nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from numpy.typing import NDArray
+from psycopg import sql
+
+from servers.postgres import fresh_database, postgres_server
+from tickbay import audit, schema
+from tickbay.audit.columns import COLUMNS, KINDS, NULL_INTEGER, QUOTE, TABLES
+from tickbay.audit.comparison import Comparer, Comparison, Window
+from tickbay.audit.expected import compared, expected_rows
+from tickbay.audit.verdict import Verdict, audit_ledger, audit_sequences
+from tickbay.config import Timescale
+from tickbay.embedded import EmbeddedServer
+from tickbay.errors import ConfigError, SinkParked
+from tickbay.sim import ledger, rows
+from tickbay.sim.ledger import LedgerReader
+from tickbay.sim.tape import Tape
+from tickbay.sim.venue import Settings, Venue
+from tickbay.sinks.connection import conninfo_of
+from tickbay.sinks.partitions import make_partitions
+
+__all__ = ["postgres_server"]
+
+NOW_NS = time.time_ns()
+EPOCH = 7
+
+
+def play(folder: Path) -> LedgerReader:
+    """A ledger of two connections of different instruments and of a third one after the first was cut."""
+    venue = Venue(Settings(market={"ETH": 300}, ledger=folder))
+    names = [*list(venue.instruments)[:16], "ETH-PERPETUAL", "ETH_USDC"]
+    halves = (names[::2], names[1::2])
+    for number, half in ((1, halves[0]), (2, halves[1]), (3, halves[0])):
+        channels = [venue.channel(f"{kind}.{name}.100ms") for name in half for kind in ("ticker", "book", "trades")]
+        strips = [(venue.strip(channel), 0) for channel in channels if channel]
+        tape = Tape(number, strips, venue.cycle_ms)
+        venue.ledger.add_tape(tape)
+        venue.ledger.event("opened", connection=number)
+        clock_ms = NOW_NS // 1_000_000 + number
+        for channel in channels[:4]:
+            assert channel
+            first = venue.first_message(channel, number, 0, clock_ms)
+            if first:
+                venue.ledger.add(
+                    number, ledger.MESSAGE, first.kind, first.first_row, first.row_count, first.loop, clock_ms
+                )
+        for begin in range(0, len(tape), 100):
+            venue.ledger.add(number, ledger.RUN, number, begin, min(100, len(tape) - begin), number, clock_ms + begin)
+    venue.ledger.event("closed", connection=1, how="killed", frames=0, bytes_unsent=0)
+    venue.ledger.event("closed", connection=2, how="client closed 1000", frames=0, bytes_unsent=0)
+    venue.ledger.close()
+    return LedgerReader(folder)
+
+
+@dataclass
+class Stored:
+    """What goes into the database: rows by stream, to be spoilt by a test before store()."""
+
+    streams: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=dict)  # (table, row)
+    gaps: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, reader: LedgerReader, connection: int, feed: str, conn: int) -> None:
+        for kind in KINDS:
+            stream = self.streams.setdefault(f"{feed}.{kind}", [])
+            tables = {option: table for table, option in TABLES[kind]}
+            for found, message in expected_rows(reader, connection, kind):
+                for row, number in zip(found, message.tolist(), strict=True):
+                    values = {name: nullable(name, row[name]) for name in COLUMNS[kind]}
+                    ts = datetime.fromtimestamp(int(row["exch_ns"]) / 1e9, UTC)
+                    recv_ns = NOW_NS + connection * 10**9 + number * 1000
+                    origin = {"ts": ts, "recv_ns": recv_ns, "stream": f"{feed}.{kind}", "epoch": EPOCH, "conn": conn}
+                    stream.append((tables[bool(row["option"])], {**values, **origin, "healed": False}))
+
+    def gap(self, feed: str, cause: str, from_ns: int, to_ns: int, instrument: str | None = None) -> None:
+        origin = {
+            "ts": datetime.now(UTC),
+            "exch_ns": from_ns,
+            "recv_ns": from_ns,
+            "stream": f"{feed}.gap",
+            "epoch": EPOCH,
+        }
+        known = {"seq": len(self.gaps) + 1, "conn": 1, "instrument": instrument, "expected": False, "healed": False}
+        self.gaps.append({**origin, **known, "from_ns": from_ns, "to_ns": to_ns, "cause": cause})
+
+    def store(self, settings: Timescale) -> None:
+        schema.apply(conninfo_of(settings), settings)
+        with psycopg.connect(conninfo_of(settings)) as connection:
+            make_partitions(connection, {row["ts"].date() for stream in self.streams.values() for _, row in stream})
+            for stream in self.streams.values():
+                for seq, (_, row) in enumerate(stream, 1):
+                    row.setdefault("seq", seq)
+                for table in {table for table, _ in stream}:
+                    insert(connection, table, [row for each, row in stream if each == table])
+            insert(connection, "data_gaps", self.gaps)
+
+
+def nullable(name: str, value: Any) -> Any:
+    """As the database should have it: absent is NULL."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, bytes):
+        return plain.decode() or None
+    if isinstance(plain, float):
+        return None if np.isnan(plain) else plain
+    if name in ("match_id", "match_ns", "block_trade_leg_count", "prev_change_id"):
+        return plain or None
+    return None if NULL_INTEGER.get(name) == plain else plain
+
+
+def insert(connection: psycopg.Connection, table: str, found: list[dict[str, Any]]) -> None:
+    if not found:
+        return
+    columns = sql.SQL(", ").join(map(sql.Identifier, found[0]))
+    with connection.cursor().copy(sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), columns)) as copy:
+        for row in found:
+            copy.write_row(list(row.values()))
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> LedgerReader:
+    return play(tmp_path_factory.mktemp("audit") / "ledger")
+
+
+@pytest.fixture
+def settings(postgres_server: EmbeddedServer) -> Timescale:
+    return fresh_database(postgres_server)
+
+
+@pytest.fixture
+def good(reader: LedgerReader) -> Stored:
+    """Everything that was sent, as it should be stored: two feeds, the first with two connections."""
+    found = Stored()
+    found.add(reader, 1, "feed-1", 1001)
+    found.add(reader, 2, "feed-2", 1000)
+    found.add(reader, 3, "feed-1", 1002)
+    found.gap("feed-1", "disconnect", NOW_NS, NOW_NS + 5 * 10**9)
+    return found
+
+
+@pytest.fixture
+def judge(reader: LedgerReader, settings: Timescale) -> Callable[[Stored], Verdict]:
+    def verdict(stored: Stored) -> Verdict:
+        stored.store(settings)
+        with psycopg.connect(conninfo_of(settings)) as connection:
+            return audit_ledger(connection, reader)
+
+    return verdict
+
+
+def place_of(stored: Stored, stream: str, conn: int, table: str = "") -> int:
+    """A row in the middle of a connection."""
+    places = [
+        place
+        for place, (where, row) in enumerate(stored.streams[stream])
+        if row["conn"] == conn and table in ("", where)
+    ]
+    return places[len(places) // 2]
+
+
+def counts(verdict: Verdict) -> tuple[int, ...]:
+    return verdict.lost, verdict.twice, verdict.different, verdict.stray, verdict.holes
+
+
+# --- the whole --------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_sent_and_stored_is_found_good(good: Stored, judge: Callable[[Stored], Verdict]) -> None:
+    verdict = judge(good)
+    total = sum(map(len, good.streams.values()))
+    assert counts(verdict) == (0, 0, 0, 0, 0) and verdict.good
+    assert verdict.expected == verdict.stored == total > 2500
+    assert str(verdict) == (
+        f"audit: {verdict.frames:,} frames sent, {total:,} rows expected, {total:,} stored; "
+        "0 lost, 0 twice, 0 different: OK"
+    )
+
+
+@pytest.mark.parametrize("stream", ["feed-2.quote", "feed-2.trade", "feed-2.book"])
+def test_one_lost_row_is_found(good: Stored, judge: Callable[[Stored], Verdict], stream: str) -> None:
+    """Sequences and all: the row was never recorded, so the rows behind it moved up."""
+    place = place_of(good, stream, 1000)
+    _, gone = good.streams[stream].pop(place)
+    verdict = judge(good)
+    assert counts(verdict) == (1, 0, 0, 0, 0) and not verdict.good
+    assert gone["instrument"] in verdict.lines[0] and verdict.lines[0].startswith("lost: 1 rows of connection 2")
+
+
+def test_a_row_lost_behind_the_feed_is_a_hole_in_the_sequence_too(
+    good: Stored, judge: Callable[[Stored], Verdict]
+) -> None:
+    stream = good.streams["feed-1.book"]
+    for seq, (_, row) in enumerate(stream, 1):
+        row["seq"] = seq
+    stream.pop(place_of(good, "feed-1.book", 1001))
+    good.gaps.clear()
+    assert counts(judge(good)) == (1, 0, 0, 0, 1)
+
+
+@pytest.mark.parametrize("stream", ["feed-2.quote", "feed-2.trade", "feed-2.book"])
+def test_one_row_stored_twice_is_found(good: Stored, judge: Callable[[Stored], Verdict], stream: str) -> None:
+    place = place_of(good, stream, 1000)
+    table, row = good.streams[stream][place]
+    good.streams[stream].insert(place + 3, (table, dict(row)))
+    verdict = judge(good)
+    assert counts(verdict) == (0, 1, 0, 0, 0) and not verdict.good
+    assert "twice" in verdict.lines[0] and row["instrument"] in verdict.lines[0]
+
+
+def test_a_row_committed_twice_under_one_sequence_is_found(good: Stored, judge: Callable[[Stored], Verdict]) -> None:
+    stream = good.streams["feed-2.quote"]
+    for seq, (_, row) in enumerate(stream, 1):
+        row["seq"] = seq
+    place = place_of(good, "feed-2.quote", 1000)
+    stream.insert(place, (stream[place][0], dict(stream[place][1])))
+    assert counts(judge(good)) == (0, 1, 0, 0, 0)
+
+
+WRONG = [
+    (stream, name)
+    for stream, kind in (("feed-2.quote", "quote"), ("feed-1.trade", "trade"), ("feed-2.book", "book"))
+    for name in COLUMNS[kind]
+]
+
+
+def test_one_wrong_value_is_found_in_whatever_column(good: Stored, judge: Callable[[Stored], Verdict]) -> None:
+    """One row for each column, each with that column wrong."""
+    good.gaps.clear()
+    spoilt: dict[str, int] = {}
+    for stream, name in WRONG:
+        kind = stream.split(".")[1]
+        found = good.streams[stream]
+        place = spoilt[stream] = spoilt.get(stream, 4) + 1
+        value = found[place][1][name]
+        found[place][1][name] = other(value, COLUMNS[kind][name])
+    verdict = judge(good)
+    assert verdict.stored == verdict.expected and not verdict.good
+    assert verdict.different + verdict.stray == len(WRONG), "a wrong instrument, time or number makes another row of it"
+    assert verdict.lost == verdict.stray
+
+
+def other(value: Any, form: str) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int) or (value is None and form == "<i8"):
+        return (value or 0) + 1
+    if isinstance(value, float) or (value is None and form == "<f8"):
+        return np.nextafter(value or 0.0, 1e300)  # the nearest other double
+    return (value or "") + "x"
+
+
+def test_absent_stored_as_nan_or_as_an_empty_text_is_found(good: Stored, judge: Callable[[Stored], Verdict]) -> None:
+    numbers = [row for _, row in good.streams["feed-2.quote"] if row["bid_price"] is None]
+    texts = [row for _, row in good.streams["feed-2.trade"] if row["liquidation"] is None]
+    numbers[0]["bid_price"], texts[0]["liquidation"] = float("nan"), ""
+    assert counts(judge(good)) == (0, 0, 2, 0, 0)
+
+
+def test_a_row_in_the_wrong_table_is_found(good: Stored, judge: Callable[[Stored], Verdict]) -> None:
+    place = place_of(good, "feed-2.quote", 1000, "option_quotes")
+    good.streams["feed-2.quote"][place] = ("delta_one_quotes", good.streams["feed-2.quote"][place][1])
+    verdict = judge(good)
+    assert counts(verdict) == (0, 0, 1, 0, 0) and "option sent True stored False" in verdict.lines[0]
+
+
+def test_rows_out_of_order_are_found(good: Stored, judge: Callable[[Stored], Verdict]) -> None:
+    stream = good.streams["feed-2.book"]
+    place = place_of(good, "feed-2.book", 1000)
+    stream[place], stream[place + 1] = stream[place + 1], stream[place]
+    assert not judge(good).good
+
+
+def test_rows_that_were_never_sent_are_found(good: Stored, judge: Callable[[Stored], Verdict]) -> None:
+    for _, row in good.streams["feed-2.trade"][:2]:
+        good.streams.setdefault("feed-9.trade", []).append(("option_trades", {**row, "stream": "feed-9.trade"}))
+    verdict = judge(good)
+    assert verdict.stray == 2 and not verdict.good
+
+
+def test_a_whole_connection_that_was_not_stored_is_found(good: Stored, judge: Callable[[Stored], Verdict]) -> None:
+    gone = [stream.pop() for stream in good.streams.values() for _ in [row for _, row in stream if row["conn"] == 1002]]
+    good.gaps.clear()
+    verdict = judge(good)
+    assert verdict.lost == len(gone) > 800
+
+
+def test_an_empty_database_is_not_good(judge: Callable[[Stored], Verdict]) -> None:
+    verdict = judge(Stored())
+    assert verdict.lost == verdict.expected > 2500 and not verdict.good
+
+
+# --- known gaps -------------------------------------------------------------------------------------------------------
+
+
+def cut_tail(good: Stored, feed: str, conn: int, messages: int) -> int:
+    """Take the rows of the last messages of a connection away, in every kind; returns how many."""
+    mine = [
+        (stream, row)
+        for name, stream in good.streams.items()
+        if name.startswith(feed)
+        for _, row in stream
+        if row["conn"] == conn
+    ]
+    times = sorted({row["recv_ns"] for _, row in mine})
+    gone = 0
+    for name in [name for name in good.streams if name.startswith(feed)]:
+        before = len(good.streams[name])
+        good.streams[name] = [
+            (table, row)
+            for table, row in good.streams[name]
+            if row["conn"] != conn or row["recv_ns"] < times[-messages]
+        ]
+        gone += before - len(good.streams[name])
+    return gone
+
+
+def test_the_tail_of_a_cut_connection_is_a_known_gap_only_if_it_was_recorded(
+    good: Stored, judge: Callable[[Stored], Verdict]
+) -> None:
+    gone = cut_tail(good, "feed-1", 1001, 50)
+    verdict = judge(good)
+    assert verdict.known == gone > 50 and verdict.good
+    assert f"{gone} in known gaps: OK" in str(verdict)
+
+
+def test_the_tail_of_a_cut_connection_without_a_gap_is_lost(good: Stored, judge: Callable[[Stored], Verdict]) -> None:
+    gone = cut_tail(good, "feed-1", 1001, 50)
+    good.gaps.clear()
+    verdict = judge(good)
+    assert (verdict.lost, verdict.known) == (gone, 0) and not verdict.good
+
+
+def test_a_gap_of_one_instrument_excuses_no_other(good: Stored, judge: Callable[[Stored], Verdict]) -> None:
+    good.gaps.clear()
+    stream = good.streams["feed-2.book"]
+    first = place_of(good, "feed-2.book", 1000)
+    names = {stream.pop(first)[1]["instrument"] for _ in range(30)}
+    assert len(names) > 1
+    good.gap("feed-2", "sequence", NOW_NS, NOW_NS + 9 * 10**9, sorted(names)[0])
+    verdict = judge(good)
+    assert verdict.lost == 30
+
+
+def test_the_tail_that_a_stopping_engine_did_not_read_is_in_doubt(
+    good: Stored, judge: Callable[[Stored], Verdict]
+) -> None:
+    gone = cut_tail(good, "feed-2", 1000, 20)
+    verdict = judge(good)
+    assert verdict.in_doubt == gone and verdict.good and "in doubt" in str(verdict)
+
+
+def test_a_tail_that_was_sent_long_before_the_client_closed_is_lost(
+    good: Stored, reader: LedgerReader, settings: Timescale, tmp_path: Path
+) -> None:
+    """A writer that stops too early must not be taken for a feed that stopped reading."""
+    shutil.copytree(reader.directory, tmp_path / "ledger")
+    events = [event | {"at_ns": event["at_ns"] + 5 * 10**9} for event in reader.events()]
+    (tmp_path / "ledger" / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    gone = cut_tail(good, "feed-2", 1000, 20)
+    good.store(settings)
+    with psycopg.connect(conninfo_of(settings)) as connection:
+        verdict = audit_ledger(connection, LedgerReader(tmp_path / "ledger"))
+    assert (verdict.lost, verdict.in_doubt) == (gone, 0)
+
+
+def test_a_row_missing_before_the_tail_is_lost_though_the_client_closed(
+    good: Stored, judge: Callable[[Stored], Verdict]
+) -> None:
+    """The last quotes are missing, but books sent behind them are stored: that is no tail."""
+    last = max(
+        range(len(good.streams["feed-2.quote"])), key=lambda place: good.streams["feed-2.quote"][place][1]["recv_ns"]
+    )
+    good.streams["feed-2.quote"].pop(last)
+    behind = good.streams["feed-2.quote"][-1][1]["recv_ns"]
+    good.streams["feed-2.quote"] = [each for each in good.streams["feed-2.quote"] if each[1]["recv_ns"] < behind]
+    verdict = judge(good)
+    assert verdict.lost + verdict.in_doubt >= 2
+
+
+def test_quarantined_rows_are_known(good: Stored, judge: Callable[[Stored], Verdict], settings: Timescale) -> None:
+    """SINK-4: a refused row lies in the quarantine with its place in the sequence."""
+    stream = good.streams["feed-2.trade"]
+    for seq, (_, row) in enumerate(stream, 1):
+        row["seq"] = seq
+    _, poison = stream.pop(place_of(good, "feed-2.trade", 1000))
+    schema.apply(conninfo_of(settings), settings)
+    with psycopg.connect(conninfo_of(settings)) as connection:
+        connection.execute(
+            "INSERT INTO quarantine (sink, stream, epoch, seq, kind, table_name, reason, layout, record)"
+            " VALUES ('timescale', 'feed-2.trade', %s, %s, 'trade', 'option_trades', 'test', 0, '')",
+            (EPOCH, poison["seq"]),
+        )
+    verdict = judge(good)
+    assert verdict.quarantined == 1 and verdict.good
+
+
+# --- without a ledger -------------------------------------------------------------------------------------------------
+
+
+def test_without_a_ledger_holes_and_doubles_of_sequences_are_found(good: Stored, settings: Timescale) -> None:
+    stream = good.streams["feed-1.book"]
+    for seq, (_, row) in enumerate(stream, 1):
+        row["seq"] = seq
+    del stream[10:13]
+    stream.append((stream[0][0], dict(stream[0][1])))
+    good.store(settings)
+    with psycopg.connect(conninfo_of(settings)) as connection:
+        verdict = audit_sequences(connection)
+        assert (verdict.holes, verdict.twice) == (3, 1)
+        assert "lost: feed-1.book from seq 11 to 13" in verdict.lines
+        connection.execute(
+            "INSERT INTO data_gaps (exch_ns, recv_ns, stream, epoch, seq, conn, first_missing, last_missing, cause,"
+            " kind, expected, healed) VALUES (0, 0, 'feed-1.gap', 7, 99, 1, 11, 13, 'journal_torn', 'book', false, false)"
+        )
+        assert audit_sequences(connection).known == 3
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def run(settings: Timescale, folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    audit.add_arguments(parser)
+    config = folder / "tickbay.toml"
+    config.write_text(f"[timescale]\nport = {settings.port}\nuser = '{settings.user}'\ndbname = '{settings.dbname}'\n")
+    monkeypatch.setenv("DB_PASSWORD", settings.password)
+    return audit.main(parser.parse_args(["--config", str(config), *arguments]))
+
+
+def test_the_command_prints_the_verdict_and_its_status_tells(
+    good: Stored,
+    settings: Timescale,
+    reader: LedgerReader,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    good.store(settings)
+    assert run(settings, tmp_path, monkeypatch, "--ledger", str(reader.directory)) == 0
+    assert capsys.readouterr().out.endswith("0 lost, 0 twice, 0 different: OK\n")
+    with psycopg.connect(conninfo_of(settings)) as connection:
+        connection.execute("DELETE FROM option_quotes WHERE stream = 'feed-1.quote' AND seq = 300")
+        connection.execute("DELETE FROM data_gaps")
+    assert run(settings, tmp_path, monkeypatch, "--ledger", str(reader.directory)) == 1
+    assert capsys.readouterr().out.endswith("DIFFERENT\n")
+    assert run(settings, tmp_path, monkeypatch) == 1
+
+
+def test_what_cannot_be_audited_is_an_error(
+    settings: Timescale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SinkParked):
+        run(settings, tmp_path, monkeypatch)
+    with pytest.raises(ConfigError, match="no ledger"):
+        run(settings, tmp_path, monkeypatch, "--ledger", str(tmp_path))
+
+
+# --- the alignment alone ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_mixture_of_losses_and_doubles_is_counted_exactly(seed: int) -> None:
+    """Against rows that are all different, what is wrong is known, so the count must be."""
+    chance = np.random.default_rng(seed)
+    sent = rows.empty(rows.QUOTE, 3000)
+    sent["offset_ms"] = np.arange(3000)
+    expected = compared(QUOTE, sent)
+    kept = np.sort(chance.choice(3000, 2900, replace=False))
+    doubled = np.sort(np.concatenate([kept, chance.choice(kept, int(chance.integers(0, 40)), replace=False)]))
+    result = compare(expected, expected[doubled], int(chance.integers(1, 500)))
+    assert (result.lost_rows, result.twice, result.stray, result.different) == (100, len(doubled) - 2900, 0, 0)
+    assert result.equal == 2900
+
+
+def compare(expected: rows.Rows, kept: rows.Rows, piece_rows: int) -> Comparison:
+    stored = np.zeros(len(kept), [(name, "<i8") for name in ("epoch", "seq", "conn", "recv_ns")] + kept.dtype.descr)
+    for name in kept.dtype.names or ():
+        stored[name] = kept[name]
+    stored["seq"] = np.arange(1, len(kept) + 1)
+    numbers = np.arange(len(expected))
+
+    def window(each: rows.Rows, counted: NDArray[np.int64]) -> Window:
+        starts = range(0, len(each), piece_rows)
+        return Window(iter([(each[at : at + piece_rows], counted[at : at + piece_rows]) for at in starts]))
+
+    return Comparer(QUOTE, window(expected, numbers), window(stored, stored["seq"])).compare()

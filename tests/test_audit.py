@@ -423,7 +423,8 @@ def test_without_a_ledger_holes_and_doubles_of_sequences_are_found(good: Stored,
         assert "lost: feed-1.book from seq 11 to 13" in verdict.lines
         connection.execute(
             "INSERT INTO data_gaps (exch_ns, recv_ns, stream, epoch, seq, conn, first_missing, last_missing, cause,"
-            " kind, expected, healed) VALUES (0, 0, 'feed-1.gap', 7, 99, 1, 11, 13, 'journal_torn', 'book', false, false)"
+            " kind, expected, healed)"
+            " VALUES (0, 0, 'feed-1.gap', 7, 99, 1, 11, 13, 'journal_torn', 'book', false, false)"
         )
         assert audit_sequences(connection).known == 3
 

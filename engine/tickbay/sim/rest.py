@@ -43,7 +43,6 @@ class Rest:
         application.router.add_get("/sim/status", self._status)
         application.router.add_post("/sim/start", self._start)
         application.router.add_post("/sim/stop", self._stop)
-        application.router.add_post("/sim/stop", self._stop)
         application.router.add_post("/sim/fault", self._fault)
         self._runner = web.AppRunner(application, access_log=None)
 
@@ -91,10 +90,6 @@ class Rest:
 
     async def _start(self, _request: web.Request) -> web.Response:
         self._server.venue.start()
-        return _json({"ok": True})
-
-    async def _stop(self, _request: web.Request) -> web.Response:
-        self._server.venue.stop()
         return _json({"ok": True})
 
     async def _stop(self, _request: web.Request) -> web.Response:

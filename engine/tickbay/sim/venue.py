@@ -104,7 +104,6 @@ class Venue:
         self.stopped = False
         self.started_s = time.monotonic()
         self.frames_sent = 0  # data frames of all connections
-        self._stopped = False
         self.loop, self.key = 0, 0
         self.speed = 1.0
         self._progress_us = 0.0
@@ -122,11 +121,7 @@ class Venue:
     @property
     def frames_left(self) -> int:
         """Data frames that may still be sent, of all connections."""
-        return 0 if self._stopped else (self.settings.frames or NO_LIMIT) - self.frames_sent
-
-    def stop(self) -> None:
-        """End the data for good; connections stay."""
-        self._stopped = True
+        return 0 if self.stopped else (self.settings.frames or NO_LIMIT) - self.frames_sent
 
     def start(self) -> None:
         """Let the data flow."""
@@ -135,7 +130,7 @@ class Venue:
 
     def stop(self) -> None:
         """No more data; connections stay, with their heartbeats."""
-        self.running, self.stopped = False, True
+        self.stopped = True
 
     def advance(self, passed_s: float) -> None:
         """Paced: let venue time pass. One day of venue time at most, so that a clock step does no harm."""

@@ -239,6 +239,8 @@ def captured(server: EmbeddedServer) -> str:
     lines = []
     with psycopg.connect(server.conninfo(DATABASE)) as connection:
         for table in CAPTURED:
+            if connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() == (None,):
+                continue  # the writer never came as far as its schema
             count = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
             if count and count[0]:
                 lines.append(f"  {table:<18}{count[0]:>14,} rows")

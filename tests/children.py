@@ -19,7 +19,7 @@ from tickbay import config as configuration
 from tickbay.errors import ConfigError
 from tickbay.health import read_report
 from tickbay.process import ProcessContext, guarded, running
-from tickbay.supervisor import Supervisor
+from tickbay.supervisor.supervisor import Supervisor
 
 
 def supervise(path: Path) -> int:

@@ -6,12 +6,10 @@ import asyncio
 import json
 import os
 import signal
-import ssl
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,17 +19,21 @@ import numpy as np
 import picows
 import uvloop
 
+from simulator import Simulator
 from tickbay import ring
-from tickbay.assignment import Assignment, assignment_path, write_assignment
 from tickbay.control import ask
 from tickbay.errors import ControlDown
+from tickbay.feed.producer import KINDS
 from tickbay.gap import Cause
 from tickbay.health import Report, read_report
 from tickbay.identity import boot_id
-from tickbay.producer import KINDS
 from tickbay.record import Kind, Records, stream_name
+from tickbay.universe.assignment import Assignment, assignment_path, write_assignment
 
 SLOTS = 1 << 14
+TRADES = "trades.option.ETH.100ms"
+INSTRUMENT = "ETH-1JAN27-3000-C"
+TICKER = f"ticker.{INSTRUMENT}.100ms"
 PATIENCE_S = 20.0  # far longer than anything takes; a test that waits so long has failed
 
 VENUE = {
@@ -172,47 +174,37 @@ class FeedCase:
             own.close()
 
 
-class Simulator:
-    """`tickbay sim` as a process of its own."""
+def options_of(simulator: Simulator) -> list[str]:
+    """Names of the options listed."""
+    return sorted(
+        row["instrument_name"] for row in simulator.call("public/get_instruments", currency="ETH", kind="option")
+    )
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        ports = folder / "ports.json"
-        ports.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "tickbay", "sim", "--port", "0", "--rest-port", "0"]
-        command += ["--ports-file", str(ports), "--instruments", "ETH=4", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        ends = time.monotonic() + PATIENCE_S
-        while not ports.exists():
-            assert self.process.poll() is None, "the simulator ended"
-            assert time.monotonic() < ends, "the simulator does not start"
-            time.sleep(0.02)
-        found = json.loads(ports.read_bytes())
-        self.ws_url: str = found["ws_url"]
-        self._rest: str = found["rest_url"].removesuffix("/api/v2")
-        self._context = ssl._create_unverified_context() if self._rest.startswith("https") else None
 
-    def options(self) -> list[str]:
-        """Names of the options listed."""
-        path = "/api/v2/public/get_instruments?currency=ETH&kind=option"
-        return sorted(row["instrument_name"] for row in self._call(path)["result"])
+def channels_of(simulator: Simulator) -> list[str]:
+    """Tickers and books of all options, and their trades."""
+    names = options_of(simulator)
+    return [*(f"{kind}.{name}.100ms" for name in names for kind in ("ticker", "book")), TRADES]
 
-    def status(self) -> dict[str, Any]:
-        return self._call("/sim/status")
 
-    def start(self) -> None:
-        self._call("/sim/start", b"{}")
+def begin(case: FeedCase, simulator: Simulator, **venue: object) -> list[str]:
+    """A feed with every channel of the simulator live."""
+    channels = channels_of(simulator)
+    case.configure(simulator.ws_url, **venue)
+    case.assign(*channels)
+    case.start()
+    case.until_live(len(channels))
+    return channels
 
-    def fault(self, line: str) -> None:
-        assert self._call("/sim/fault", line.encode()) == {"ok": True}
 
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
+def text(records: np.ndarray[Any, Any], name: str) -> list[str]:
+    return [value.decode() for value in records[name].tolist()]
 
-    def _call(self, path: str, body: bytes | None = None) -> dict[str, Any]:
-        with urllib.request.urlopen(self._rest + path, data=body, timeout=10, context=self._context) as reply:
-            value: dict[str, Any] = json.loads(reply.read())
-            return value
+
+def ended(case: FeedCase, cause: Cause) -> bool:
+    """Was there a hole of that cause, and has every one of them ended?"""
+    gaps = case.gaps(cause)
+    return len(gaps) > 0 and set(gaps["from_ns"].tolist()) == set(gaps["from_ns"][gaps["to_ns"] > 0].tolist())
 
 
 class Script(picows.WSListener):

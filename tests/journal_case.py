@@ -14,11 +14,11 @@ from tickbay.cursor import START, CursorFile, Position
 from tickbay.events import Event, Events
 from tickbay.files import Files
 from tickbay.health import Health
-from tickbay.journal import Journal, open_journal
-from tickbay.journal_reader import JournalReader
+from tickbay.journal.journal import Journal, open_journal
+from tickbay.journal.journal_reader import JournalReader
+from tickbay.journal.ring_set import OWN_GAPS
 from tickbay.process import make_directories
 from tickbay.record import Kind, Records, blank, parse_stream
-from tickbay.ring_set import OWN_GAPS
 from tickbay.sinks.sink import Chunk, Hole
 
 SLOTS = Ring(quote=1024, trade=512, book=2048, gap=512, instrument=512, status=512)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rest_server import option
-from tickbay.instrument import Instrument, read_instrument
-from tickbay.selection import Listing, Market
+from tickbay.universe.instrument import Instrument, read_instrument
+from tickbay.universe.selection import Listing, Market
 
 NOW_NS = 1_800_000_000 * 10**9
 ETH = Market("ETH", "option")

@@ -42,6 +42,10 @@ class Simulator:
     def start(self) -> None:
         self._open(self._control("start"), b"")
 
+    def end_data(self) -> None:
+        """No more of it; connections stay."""
+        self._open(self._control("stop"), b"")
+
     def fault(self, line: str) -> None:
         self._open(self._control("fault"), line.encode())
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tickbay.assignment import Assignment, read_assignment, write_assignment
 from tickbay.errors import VenueFault
+from tickbay.universe.assignment import Assignment, read_assignment, write_assignment
 
 
 def test_an_assignment_reads_back_as_written(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from listing_case import ETH, listed, made
-from tickbay.catalogue import Catalogue, read_catalogue, write_catalogue
+from tickbay.universe.catalogue import Catalogue, read_catalogue, write_catalogue
 
 
 def test_a_catalogue_reads_back_as_written_and_a_damaged_one_is_empty(tmp_path: Path) -> None:

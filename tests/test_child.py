@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tickbay.child import Child, process_names, spawn_process
 from tickbay.config import Config, Feeds, Timescale
+from tickbay.supervisor.child import Child, process_names, spawn_process
 
 PATIENCE_S = 30.0
 SECRETS = {"DB_PASSWORD": "canary", "NOTIFY_SOCKET": "/run/canary", "WATCHDOG_USEC": "1"}

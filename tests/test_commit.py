@@ -9,8 +9,8 @@ import pytest
 from faulty_files import FaultyFiles
 from journal_case import BOOK, QUOTE, SLOTS, JournalCase, numbered, segment_files
 from tickbay.files import Files
+from tickbay.journal.recovery import verify
 from tickbay.record import Kind, stream_name
-from tickbay.recovery import verify
 from tickbay.ring import RingFull
 
 

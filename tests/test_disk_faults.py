@@ -19,7 +19,7 @@ from journal_case import QUOTE, TRADE, JournalCase, segment_files
 from powerless_files import PowerlessFiles
 from tickbay.events import Event
 from tickbay.files import Files
-from tickbay.recovery import verify
+from tickbay.journal.recovery import verify
 
 
 @pytest.fixture

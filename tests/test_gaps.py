@@ -23,7 +23,7 @@ from tickbay.gaps import StoredGap, render
 from tickbay.record import Kind
 from tickbay.sinks.sink import Chunk
 from tickbay.sinks.timescale import TimescaleSink
-from tickbay.status import WIDTH
+from tickbay.status.status import WIDTH
 
 __all__ = ["postgres_server"]
 

@@ -10,7 +10,7 @@ import pytest
 from listing_case import made
 from rest_server import EXPIRY_MS, option
 from tickbay.errors import VenueFault
-from tickbay.instrument import InstrumentKind, read_instrument
+from tickbay.universe.instrument import InstrumentKind, read_instrument
 
 
 def test_reference_data_comes_from_fields_and_not_from_the_name() -> None:

@@ -14,7 +14,7 @@ from journal_process import JournalProcess, wait_for
 from tickbay.cursor import START
 from tickbay.files import Files
 from tickbay.identity import Identity
-from tickbay.recovery import verify
+from tickbay.journal.recovery import verify
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from journal_case import JournalCase
+from tickbay.feed.past import Past
 from tickbay.gap import Cause, Gap
-from tickbay.past import Past
 from tickbay.record import FeedState, Kind, Records, blank, stream_name
 
 S = 1_000_000_000

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from listing_case import NOW_NS, listed, made
 from tickbay.config import Select
-from tickbay.placement import place
-from tickbay.selection import Unit, select
+from tickbay.universe.placement import place
+from tickbay.universe.selection import Unit, select
 
 
 def units(*names: str, size: int = 2) -> dict[str, Unit]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickbay.quarantine import REASON_BYTES_MAX, Entry, Quarantine, read_entries, rotated
+from tickbay.feed.quarantine import REASON_BYTES_MAX, Entry, Quarantine, read_entries, rotated
 
 MIB = 1 << 20
 
@@ -116,7 +116,7 @@ def test_a_link_in_the_place_of_the_file_is_not_followed(tmp_path: Path) -> None
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from tickbay.quarantine import Quarantine, read_entries
+from tickbay.feed.quarantine import Quarantine, read_entries
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path = Path(sys.argv[1])
 kept = Quarantine(path, bytes_max=1 << 20)

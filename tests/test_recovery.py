@@ -17,7 +17,7 @@ from tickbay.cursor import Position
 from tickbay.events import Event
 from tickbay.files import Files
 from tickbay.gap import Cause
-from tickbay.recovery import MARKER, TORN_KEPT, recover, verify
+from tickbay.journal.recovery import MARKER, TORN_KEPT, recover, verify
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from rest_server import RestServer, option
-from tickbay import rest as module
 from tickbay.config import Venue
 from tickbay.errors import ConfigError, VenueDown, VenueFault
-from tickbay.rest import Rest
+from tickbay.universe import rest as module
+from tickbay.universe.rest import Rest
 
 ETH = {"currency": "ETH", "kind": "option"}
 

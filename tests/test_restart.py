@@ -8,8 +8,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickbay import restart
 from tickbay.config import Supervisor
+from tickbay.supervisor import restart
 
 LIMITS = Supervisor()
 

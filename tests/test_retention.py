@@ -12,8 +12,8 @@ from tickbay.cursor import Position
 from tickbay.errors import ConfigError
 from tickbay.files import Files
 from tickbay.gap import Cause
-from tickbay.journal import Journal
-from tickbay.recovery import verify
+from tickbay.journal.journal import Journal
+from tickbay.journal.recovery import verify
 from tickbay.ring import RingFull
 
 

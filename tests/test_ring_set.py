@@ -11,7 +11,7 @@ from journal_case import QUOTE, JournalCase
 from tickbay.config import Ring as RingSlots
 from tickbay.errors import ConfigError
 from tickbay.identity import Identity
-from tickbay.ring_set import wanted_streams
+from tickbay.journal.ring_set import wanted_streams
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from faulty_files import DribblingFiles, FaultyFiles
 from journal_case import numbered
 from tickbay import _native
 from tickbay.files import Files, read_all, write_all
-from tickbay.record import LAYOUTS, Kind
-from tickbay.segment import (
+from tickbay.journal.segment import (
     BATCH_HEADER_SIZE,
     HEADER_SIZE,
     Batch,
@@ -26,6 +25,7 @@ from tickbay.segment import (
     segment_number,
     walk,
 )
+from tickbay.record import LAYOUTS, Kind
 
 NUMBER = 7
 TAIL = 64 << 10  # R5: damage at every byte offset of so much, in each of four ways, is 262,144 recoveries

@@ -5,7 +5,7 @@ from __future__ import annotations
 from listing_case import NOW_NS, listed, made
 from rest_server import EXPIRY_MS
 from tickbay.config import Select
-from tickbay.selection import DAY_NS, select
+from tickbay.universe.selection import DAY_NS, select
 
 
 def test_a_rule_takes_the_ticker_and_book_of_every_live_instrument_and_the_trades_of_all() -> None:

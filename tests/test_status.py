@@ -24,8 +24,8 @@ from tickbay.cursor import CursorFile, Position
 from tickbay.files import Files
 from tickbay.record import Kind, blank
 from tickbay.ring import Ring, create
-from tickbay.snapshot import ProcessStatus, Status, collect, judge
-from tickbay.status import WIDTH, duration, render
+from tickbay.status.snapshot import ProcessStatus, Status, collect, judge
+from tickbay.status.status import WIDTH, duration, render
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ import pytest
 from faulty_files import FaultyFiles
 from journal_case import QUOTE, SLOTS, TRADE, JournalCase, numbered, segment_files, whole
 from journal_process import JournalProcess
-from tickbay import journal_reader
 from tickbay.cursor import START, Position
 from tickbay.errors import JournalFault
 from tickbay.files import Files
-from tickbay.journal import Journal
+from tickbay.journal import journal_reader
+from tickbay.journal.journal import Journal
+from tickbay.journal.stream_reader import StreamReader
 from tickbay.record import LAYOUTS, Kind
 from tickbay.sinks.sink import Chunk, Hole
-from tickbay.stream_reader import StreamReader
 
 
 @pytest.fixture

@@ -210,9 +210,13 @@ def reached(start: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("role", ["feed", "journal", "writer", "universe"])
+ROLES = {"feed.feed", "journal.journal", "writer", "universe.universe"}
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
 def test_the_roles_share_records_and_rings_but_do_not_know_each_other(role: str) -> None:
-    others = {"feed", "journal", "writer", "universe", "supervisor", "__main__"} - {role}
+    others = {*ROLES, "supervisor.supervisor", "__main__"} - {role}
+    assert role in modules()
     assert {name for name in reached(role) if name in others or name.startswith("sim")} == set()
 
 
@@ -225,7 +229,7 @@ def test_the_foundations_stand_on_nothing_above_them(name: str) -> None:
 def test_a_venue_and_a_session_do_no_io() -> None:
     """Decide in pure code: clock, sockets and processes arrive as arguments."""
     acting = re.compile(r"^\s*(?:import|from) (?:socket|asyncio|subprocess|picows|uvloop|aiohttp|time)\b", re.M)
-    pure = [ENGINE / "session.py", *files("engine/tickbay/venues/*.py")]
+    pure = [ENGINE / "feed" / "session.py", *files("engine/tickbay/venues/*.py")]
     assert len(pure) >= 3
     assert [name_of(path) for path in pure if acting.search(path.read_text())] == []
 

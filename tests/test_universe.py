@@ -17,12 +17,12 @@ import pytest
 
 from rest_server import RestServer, option
 from tickbay import control
-from tickbay.assignment import Assignment, assignment_path, read_assignment
-from tickbay.catalogue import catalogue_path, read_catalogue
 from tickbay.gap import Cause
 from tickbay.health import read_report
 from tickbay.record import Kind, Records
 from tickbay.ring import Ring, create
+from tickbay.universe.assignment import Assignment, assignment_path, read_assignment
+from tickbay.universe.catalogue import catalogue_path, read_catalogue
 
 PATIENCE_S = 30.0
 

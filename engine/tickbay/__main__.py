@@ -24,9 +24,13 @@ class Command:
 
 
 COMMANDS = {
-    "up": Command("tickbay.supervisor", "run the engine in the foreground: record, journal, write"),
-    "status": Command("tickbay.status", "show what every process does; exit status 0 healthy, 1 degraded, 2 down"),
-    "restart": Command("tickbay.rolling", "replace running processes one after another, without losing a record"),
+    "up": Command("tickbay.supervisor.supervisor", "run the engine in the foreground: record, journal, write"),
+    "status": Command(
+        "tickbay.status.status", "show what every process does; exit status 0 healthy, 1 degraded, 2 down"
+    ),
+    "restart": Command(
+        "tickbay.supervisor.rolling", "replace running processes one after another, without losing a record"
+    ),
     "gaps": Command("tickbay.gaps", "list the known holes in what was captured, newest first"),
     "schema": Command("tickbay.schema", "make or check the tables of the database"),
     "audit": Command("tickbay.audit", "compare what was sent, journalled and stored, record by record"),

@@ -1,4 +1,4 @@
-"""`tickbay demo` (`make run`): everything on this machine, from nothing to ticks in a database, and back to nothing running.
+"""`tickbay demo` (`make run`): everything on this machine, from nothing to ticks in a database, and all of it ended.
 
 In: a folder. Out: in that folder a PostgreSQL server of its own, the simulated venue's ledger, the engine's data and
 log; on the terminal the live status, and at the end what was captured and the audit's verdict.
@@ -28,10 +28,11 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from tickbay import audit, snapshot, status
+from tickbay import audit
 from tickbay import config as configuration
 from tickbay.embedded import USER, EmbeddedServer
 from tickbay.errors import ConfigError
+from tickbay.status import snapshot, status
 
 DATABASE = "tickbay"
 OPTIONS = 830  # ETH options that the simulated venue lists, as many as the real one
@@ -79,8 +80,10 @@ class Simulator:
     def ask(self, path: str) -> dict[str, object]:
         """POST to /sim/<path>."""
         origin = self.rest_url.split("/api/")[0]
-        request = urllib.request.Request(f"{origin}/sim/{path}", method="POST", data=b"")
-        with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_S) as answer:
+        request = urllib.request.Request(  # noqa: S310 - our own simulator
+            f"{origin}/sim/{path}", method="POST", data=b""
+        )
+        with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_S) as answer:  # noqa: S310 - as above
             return dict(json.load(answer))
 
 
@@ -160,7 +163,7 @@ def write_config(folder: Path, run_dir: Path, server: EmbeddedServer, simulator:
 @contextmanager
 def memory_dir() -> Iterator[Path]:
     """A folder for the rings, in memory where this machine has a place for that."""
-    shared = Path("/dev/shm")
+    shared = Path("/dev/shm")  # noqa: S108 - the folder in it is made private
     path = Path(tempfile.mkdtemp(prefix="tickbay-demo-", dir=shared if os.access(shared, os.W_OK) else None))
     try:
         yield path
@@ -179,7 +182,7 @@ def engine(folder: Path, config: Path) -> Iterator[subprocess.Popen[bytes]]:
 def child(command: Sequence[str], log: Path, *, stop_timeout_s: float = 10.0) -> Iterator[subprocess.Popen[bytes]]:
     """`tickbay <command>` until the block ends, then SIGTERM. In a session of its own: Ctrl-C is ours to handle."""
     with log.open("ab") as output:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "tickbay", *command],
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -18,7 +18,7 @@ from tickbay import config as configuration
 from tickbay.errors import ConfigError
 from tickbay.gap import Cause
 from tickbay.sinks.connection import connect, conninfo_of, translated
-from tickbay.status import NOTHING, WIDTH, duration
+from tickbay.status.status import NOTHING, WIDTH, duration
 from tickbay.tables import nearest
 
 LIMIT = 50

@@ -31,7 +31,13 @@ from tickbay.errors import ConfigError
 from tickbay.events import Event, Events
 from tickbay.health import Health
 
-ROLES = ("universe", "journal", "feed", "writer")  # each is a module tickbay.<role> with run(context)
+# A role's module has run(context), returning when the process should end.
+ROLES = {
+    "universe": "tickbay.universe.universe",
+    "journal": "tickbay.journal.journal",
+    "feed": "tickbay.feed.feed",
+    "writer": "tickbay.writer",
+}
 NAME = re.compile(r"universe|journal|feed-[1-9][0-9]{0,2}|writer-[a-z][a-z0-9]{0,15}")
 RUN_FOLDERS = ("rings", "health", "pids", "sockets")
 DATA_FOLDERS = ("journal", "cursors", "quarantine", "universe")
@@ -109,7 +115,7 @@ def main(arguments: Namespace) -> int:
         raise ConfigError(f"no process is called {name!r}: expected universe, journal, feed-N or writer-<sink>")
     config = load(find(arguments.config, os.environ), os.environ)
     with running(name, config) as context:
-        return guarded(context, lambda: importlib.import_module(f"tickbay.{context.role}").run(context))
+        return guarded(context, lambda: importlib.import_module(ROLES[context.role]).run(context))
 
 
 @contextmanager

@@ -16,10 +16,10 @@ from tickbay.cursor import Position
 from tickbay.errors import RingFault
 from tickbay.files import Files
 from tickbay.identity import boot_id
-from tickbay.journal_reader import JournalReader
+from tickbay.journal.journal_reader import JournalReader
+from tickbay.journal.ring_set import OWN_GAPS, SUFFIX
 from tickbay.record import Kind, parse_stream
 from tickbay.ring import Lapped, Ring
-from tickbay.ring_set import OWN_GAPS, SUFFIX
 from tickbay.sinks.sink import Chunk, Hole
 
 ROWS_MAX = 20_000

@@ -14,7 +14,7 @@ import numpy as np
 from tickbay.cursor import Position
 from tickbay.files import Files
 from tickbay.gap import Gap
-from tickbay.journal_reader import JournalReader
+from tickbay.journal.journal_reader import JournalReader
 from tickbay.record import FeedState, Kind, Records
 from tickbay.ring import SEQ_MAX, Ring
 from tickbay.sinks.sink import Chunk

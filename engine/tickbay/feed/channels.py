@@ -14,15 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tickbay import config
-from tickbay.action import NS_PER_S, Heard, Moment, Outbox
-from tickbay.backoff import Backoff
-from tickbay.credits import Credits
 from tickbay.errors import VenueFault
 from tickbay.events import Event
+from tickbay.feed.action import NS_PER_S, Heard, Moment, Outbox
+from tickbay.feed.backoff import Backoff
+from tickbay.feed.credits import Credits
+from tickbay.feed.request import Ask, Request, Requests
+from tickbay.feed.subscription import Place, Subscription, Turn
 from tickbay.gap import Cause, Gap
 from tickbay.record import Kind
-from tickbay.request import Ask, Request, Requests
-from tickbay.subscription import Place, Subscription, Turn
 from tickbay.venues.venue import Venue
 
 REQUESTS_MAX = 4  # unanswered at a time: enough to hide the round trip, few enough to gather what breaks together

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tickbay.config import Select
-from tickbay.instrument import Instrument
+from tickbay.universe.instrument import Instrument
 
 DAY_NS = 86_400 * 10**9
 

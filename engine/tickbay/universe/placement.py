@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tickbay.selection import Unit
+from tickbay.universe.selection import Unit
 
 
 @dataclass(frozen=True, slots=True)

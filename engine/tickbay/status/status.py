@@ -15,7 +15,7 @@ from collections.abc import Callable
 import orjson
 
 from tickbay import config as configuration
-from tickbay.snapshot import ProcessStatus, Status, collect
+from tickbay.status.snapshot import ProcessStatus, Status, collect
 
 EXIT = {"healthy": 0, "degraded": 1, "down": 2}
 WATCH_S = 1.0
@@ -140,7 +140,9 @@ def _bytes(count: float | None) -> str:
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--json", action="store_true", help="print one JSON object (its fields: class Status in tickbay/snapshot.py)"
+        "--json",
+        action="store_true",
+        help="print one JSON object (its fields: class Status in tickbay/status/snapshot.py)",
     )
     parser.add_argument("--watch", action="store_true", help=f"show it again every {WATCH_S:g} s until interrupted")
     configuration.add_argument(parser)

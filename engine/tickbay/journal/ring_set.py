@@ -18,8 +18,8 @@ from tickbay.config import Config
 from tickbay.cursor import Position
 from tickbay.errors import ConfigError, RingFault
 from tickbay.identity import Identity
+from tickbay.journal.recovery import Missing, Recovered
 from tickbay.record import DTYPES, LAYOUTS, Kind, parse_stream, stream_name
-from tickbay.recovery import Missing, Recovered
 
 FEED_KINDS = (Kind.QUOTE, Kind.TRADE, Kind.BOOK, Kind.GAP, Kind.STATUS)
 OWN_GAPS = stream_name("journal", Kind.GAP)  # what the journal itself lost

@@ -10,9 +10,9 @@ from argparse import ArgumentParser, Namespace
 
 from tickbay import config as configuration
 from tickbay import control
-from tickbay.child import process_names
 from tickbay.errors import ConfigError
-from tickbay.supervisor import RESTART_WAIT_S
+from tickbay.supervisor.child import process_names
+from tickbay.supervisor.supervisor import RESTART_WAIT_S
 from tickbay.tables import nearest
 
 

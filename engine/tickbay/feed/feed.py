@@ -30,20 +30,20 @@ from tickbay._native import (
     MESSAGE_UNKNOWN,
     FeedListener,
 )
-from tickbay.action import NS_PER_S, Action, Close, Connect, Moment, Report, Send, Tell
-from tickbay.assignment import assignment_path, read_assignment
 from tickbay.control import Server
 from tickbay.errors import ConfigError, JournalFault, VenueDown, VenueFault
 from tickbay.events import Event
+from tickbay.feed.action import NS_PER_S, Action, Close, Connect, Moment, Report, Send, Tell
+from tickbay.feed.heard import ListenerHeard
+from tickbay.feed.link import Link, TooOften
+from tickbay.feed.past import Past
+from tickbay.feed.producer import Producer
+from tickbay.feed.quarantine import Quarantine
+from tickbay.feed.session import Session
 from tickbay.gap import Cause, Gap
-from tickbay.heard import ListenerHeard
-from tickbay.link import Link, TooOften
-from tickbay.past import Past
 from tickbay.process import ProcessContext
-from tickbay.producer import Producer
-from tickbay.quarantine import Quarantine
 from tickbay.record import FeedState, Kind
-from tickbay.session import Session
+from tickbay.universe.assignment import assignment_path, read_assignment
 from tickbay.venues import deribit
 from tickbay.venues.venue import Venue
 

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from tickbay import config
-from tickbay.action import NS_PER_S, Action, Close, Connect, Heard, Moment, Outbox
-from tickbay.backoff import Backoff
-from tickbay.channels import Channels
-from tickbay.credits import Credits
 from tickbay.errors import VenueFault
 from tickbay.events import Event as LogEvent
+from tickbay.feed.action import NS_PER_S, Action, Close, Connect, Heard, Moment, Outbox
+from tickbay.feed.backoff import Backoff
+from tickbay.feed.channels import Channels
+from tickbay.feed.credits import Credits
+from tickbay.feed.request import Ask, Request, Requests
+from tickbay.feed.subscription import Place
 from tickbay.gap import Cause, Gap
 from tickbay.record import FeedState, Kind
-from tickbay.request import Ask, Request, Requests
-from tickbay.subscription import Place
 from tickbay.venues.venue import Refusal, Trouble, Venue
 
 STALL_NS = NS_PER_S  # a tick this late: it was we who stood still, and what came meanwhile is not read yet

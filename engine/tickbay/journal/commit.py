@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tickbay.cursor import Position
-from tickbay.ring_set import RingSet, Source
-from tickbay.segment import BATCH_HEADER_SIZE, PAYLOAD_MAX, Batch, SegmentWriter, seal_batch
-from tickbay.segments import Segments
+from tickbay.journal.ring_set import RingSet, Source
+from tickbay.journal.segment import BATCH_HEADER_SIZE, PAYLOAD_MAX, Batch, SegmentWriter, seal_batch
+from tickbay.journal.segments import Segments
 
 # A commit of more is synced in between, so that producers get their slots back.
 SYNC_BYTES_MAX = 16 << 20

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from tickbay import __version__
-from tickbay.child import process_names
 from tickbay.config import Config
 from tickbay.cursor import Position, read_cursor
 from tickbay.files import Files
 from tickbay.health import Report, read_reports
-from tickbay.positions import RingPosition, ring_positions, sink_lag
 from tickbay.record import parse_stream
+from tickbay.status.positions import RingPosition, ring_positions, sink_lag
+from tickbay.supervisor.child import process_names
 
 SCHEMA = 1  # of the JSON; grows when a field changes its meaning or goes
 

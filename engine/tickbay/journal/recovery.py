@@ -22,7 +22,7 @@ import orjson
 from tickbay import _native
 from tickbay.cursor import Position
 from tickbay.files import Files, read_all, write_all
-from tickbay.segment import (
+from tickbay.journal.segment import (
     BATCH_HEADER_SIZE,
     BATCH_MAGIC,
     Result,
@@ -33,7 +33,7 @@ from tickbay.segment import (
     segment_number,
     walk,
 )
-from tickbay.segment_index import SegmentIndex, load_index, make_index, save_index
+from tickbay.journal.segment_index import SegmentIndex, load_index, make_index, save_index
 
 MARKER = "clean"  # exists only while the journal is closed after a clean stop
 MARKER_BYTES_MAX = 1 << 20

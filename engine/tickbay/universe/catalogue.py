@@ -16,9 +16,9 @@ import orjson
 from tickbay.config import Select
 from tickbay.errors import VenueFault
 from tickbay.identity import write_atomically
-from tickbay.instrument import Instrument, InstrumentKind, read_instrument
-from tickbay.rest import Rest
-from tickbay.selection import Listing, Market, market_of
+from tickbay.universe.instrument import Instrument, InstrumentKind, read_instrument
+from tickbay.universe.rest import Rest
+from tickbay.universe.selection import Listing, Market, market_of
 
 FILE_BYTES_MAX = 256 << 20
 

@@ -15,9 +15,9 @@ from tickbay.config import Config
 from tickbay.cursor import Position, read_cursor
 from tickbay.files import Files
 from tickbay.gap import Cause, Gap
+from tickbay.journal.segment_index import SegmentIndex
+from tickbay.journal.segments import Segments, untaken
 from tickbay.record import Kind
-from tickbay.segment_index import SegmentIndex
-from tickbay.segments import Segments, untaken
 
 RATE_WINDOW_S = 600.0  # what "the current rate" is measured over
 RATE_STEP_S = 10.0

@@ -19,19 +19,19 @@ from dataclasses import replace
 import numpy as np
 
 from tickbay import control
-from tickbay.assignment import Assignment, assignment_path, read_assignment, write_assignment
-from tickbay.backoff import Backoff
-from tickbay.catalogue import catalogue_path, fetch_listing, read_catalogue, write_catalogue
 from tickbay.errors import ControlDown, VenueDown, VenueFault
 from tickbay.events import Event
+from tickbay.feed.backoff import Backoff
 from tickbay.gap import Cause, Gap
-from tickbay.instrument import TEXTS, Instrument
-from tickbay.outlet import Outlet
-from tickbay.placement import Placement, place
 from tickbay.process import ProcessContext
 from tickbay.record import Kind
-from tickbay.rest import Rest
-from tickbay.selection import Listing, Selection, Unit, market_of, select
+from tickbay.universe.assignment import Assignment, assignment_path, read_assignment, write_assignment
+from tickbay.universe.catalogue import catalogue_path, fetch_listing, read_catalogue, write_catalogue
+from tickbay.universe.instrument import TEXTS, Instrument
+from tickbay.universe.outlet import Outlet
+from tickbay.universe.placement import Placement, place
+from tickbay.universe.rest import Rest
+from tickbay.universe.selection import Listing, Selection, Unit, market_of, select
 
 BEAT_S = 0.5
 TELL_TIMEOUT_S = 2.0

@@ -20,7 +20,7 @@ from pathlib import Path
 from tickbay.config import SECRET_VARIABLES, Config
 from tickbay.health import read_report
 from tickbay.identity import Identity, pid_file
-from tickbay.restart import HISTORY_MAX
+from tickbay.supervisor.restart import HISTORY_MAX
 
 Spawn = Callable[[str], "subprocess.Popen[bytes]"]  # name → the running process
 

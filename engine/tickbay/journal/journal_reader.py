@@ -20,8 +20,7 @@ from tickbay import _native
 from tickbay.cursor import Position
 from tickbay.errors import JournalFault
 from tickbay.files import Files
-from tickbay.record import DTYPES, LAYOUTS, Kind
-from tickbay.segment import (
+from tickbay.journal.segment import (
     BATCH_HEADER_SIZE,
     HEADER_SIZE,
     PAYLOAD_MAX,
@@ -33,7 +32,8 @@ from tickbay.segment import (
     segment_name,
     segment_number,
 )
-from tickbay.segment_index import Place, Places, SegmentIndex, load_index, load_places, place_of
+from tickbay.journal.segment_index import Place, Places, SegmentIndex, load_index, load_places, place_of
+from tickbay.record import DTYPES, LAYOUTS, Kind
 from tickbay.sinks.sink import Chunk, Hole
 
 OPEN_MAX = 4  # segments with an open file and their places in memory: the streams of one writer lie close together

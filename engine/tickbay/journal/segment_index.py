@@ -18,7 +18,7 @@ import numpy as np
 from tickbay._native import crc32c
 from tickbay.cursor import Position
 from tickbay.files import Files, read_all, write_all
-from tickbay.segment import Batch
+from tickbay.journal.segment import Batch
 
 _MAGIC = 0x3130584449424B54  # "TKBIDX01"
 # magic, CRC-32C of the rest of the header and of the spans, streams, segment, end, written_ns, epoch, complete

@@ -17,11 +17,11 @@ from tickbay.events import Event, Events
 from tickbay.files import Files
 from tickbay.gap import Cause, Gap
 from tickbay.identity import boot_id
-from tickbay.journal_reader import JournalReader
+from tickbay.journal.journal_reader import JournalReader
+from tickbay.journal.recovery import Missing, Recovered, recover
+from tickbay.journal.retention import read_cursors
+from tickbay.journal.ring_set import OWN_GAPS, RingSet
 from tickbay.record import Kind
-from tickbay.recovery import Missing, Recovered, recover
-from tickbay.retention import read_cursors
-from tickbay.ring_set import OWN_GAPS, RingSet
 from tickbay.sinks.sink import Chunk
 
 QUOTA_SEGMENTS_MIN = 3  # one to write, one to read from, one to let go

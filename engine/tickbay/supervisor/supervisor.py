@@ -26,14 +26,15 @@ from functools import partial
 from typing import Any
 
 from tickbay import config as configuration
-from tickbay import control, restart
-from tickbay.child import Child, Leaving, Spawn, process_names, spawn_process
+from tickbay import control
 from tickbay.errors import ConfigError, ControlRefused
 from tickbay.events import Event
 from tickbay.health import Report, read_report
-from tickbay.notify import Notifier
-from tickbay.positions import ring_positions
 from tickbay.process import ProcessContext, guarded, running, warn_of_slow_rings
+from tickbay.status.positions import ring_positions
+from tickbay.supervisor import restart
+from tickbay.supervisor.child import Child, Leaving, Spawn, process_names, spawn_process
+from tickbay.supervisor.notify import Notifier
 
 TICK_S = 0.25  # restarts are due, heartbeats looked at and our own one written so often
 RESTART_WAIT_S = 60.0  # for a process that `tickbay restart` replaces to beat again

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from tickbay.action import NS_PER_S, Moment, Outbox, Send
-from tickbay.subscription import Subscription
+from tickbay.feed.action import NS_PER_S, Moment, Outbox, Send
+from tickbay.feed.subscription import Subscription
 
 REPLY_NS = 10 * NS_PER_S  # the venue answers within milliseconds; what it did not answer by now, it will not
 

@@ -14,20 +14,20 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from tickbay.commit import GroupCommit
 from tickbay.config import Config
 from tickbay.events import Event, Events
 from tickbay.files import Files
 from tickbay.gap import Gap
 from tickbay.health import Health
 from tickbay.identity import Identity
-from tickbay.opening import Parts, open_parts
+from tickbay.journal.commit import GroupCommit
+from tickbay.journal.opening import Parts, open_parts
+from tickbay.journal.recovery import write_marker
+from tickbay.journal.retention import Retention
+from tickbay.journal.ring_set import OWN_GAPS
+from tickbay.journal.segments import Segments, no_space
 from tickbay.process import ProcessContext
-from tickbay.recovery import write_marker
-from tickbay.retention import Retention
 from tickbay.ring import RingFull
-from tickbay.ring_set import OWN_GAPS
-from tickbay.segments import Segments, no_space
 
 URGENT_FILL = 0.25  # of a ring: then a commit does not wait for its time
 BUSY_FILL = 1 / 16  # seen at a commit: look at the rings every BUSY_POLL_S until the next

@@ -1,0 +1,1 @@
+"""FEED: one connection to the venue, its frames decoded into rings (`feed.py` is the process)."""

@@ -1,0 +1,1 @@
+"""What every process does, for a person or a program: `tickbay status`."""

@@ -1,0 +1,1 @@
+"""SUPERVISOR: starts, watches, replaces and adopts the other processes (`supervisor.py` is the process)."""

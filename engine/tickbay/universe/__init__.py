@@ -1,0 +1,1 @@
+"""UNIVERSE: which instruments are recorded, and by which feed (`universe.py` is the process)."""

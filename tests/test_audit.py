@@ -407,6 +407,49 @@ def test_quarantined_rows_are_known(good: Stored, judge: Callable[[Stored], Verd
     assert verdict.quarantined == 1 and verdict.good
 
 
+def with_events(reader: LedgerReader, folder: Path, *more: dict[str, Any]) -> LedgerReader:
+    """The same ledger with more events in it."""
+    shutil.copytree(reader.directory, folder)
+    with (folder / "events.jsonl").open("a") as file:
+        file.writelines(json.dumps(event) + "\n" for event in more)
+    return LedgerReader(folder)
+
+
+def planted(reader: LedgerReader, message: int) -> dict[str, Any]:
+    """A book change dropped on the second connection, of an instrument that has later ones."""
+    book, _ = next(expected_rows(reader, 2, "book"))
+    channel = f"book.{book['instrument'][-1].decode()}.100ms"
+    return {"event": "drop", "at_ns": NOW_NS + 10**9, "connection": 2, "channel": channel, "message": message}
+
+
+def test_a_planted_fault_must_be_a_recorded_gap(
+    good: Stored, reader: LedgerReader, settings: Timescale, tmp_path: Path
+) -> None:
+    """FEED-1: every loss becomes a gap."""
+    event = planted(reader, 10)
+    spoilt = with_events(reader, tmp_path / "ledger", event)
+    good.store(settings)
+    with psycopg.connect(conninfo_of(settings)) as connection:
+        verdict = audit_ledger(connection, spoilt)
+        assert (verdict.faults, verdict.unrecorded, verdict.good) == (1, 1, False)
+        good.gaps.clear()
+        name = event["channel"].split(".")[1]
+        good.gap("feed-2", "sequence", NOW_NS, NOW_NS + 10**9, name)
+        insert(connection, "data_gaps", good.gaps)
+        verdict = audit_ledger(connection, spoilt)
+        assert (verdict.faults, verdict.unrecorded, verdict.good) == (1, 0, True)
+
+
+def test_a_fault_that_nobody_can_notice_needs_no_gap(
+    good: Stored, reader: LedgerReader, settings: Timescale, tmp_path: Path
+) -> None:
+    """The last change of a book was dropped: nothing came behind it."""
+    good.store(settings)
+    with psycopg.connect(conninfo_of(settings)) as connection:
+        verdict = audit_ledger(connection, with_events(reader, tmp_path / "ledger", planted(reader, 10**6)))
+    assert verdict.faults == 0 and verdict.good
+
+
 # --- without a ledger -------------------------------------------------------------------------------------------------
 
 

@@ -60,7 +60,8 @@ class Verdict:
         more = (
             (self.stray, "never sent"), (self.holes, "missing in sequence"), (self.known, "in known gaps"),
             (self.quarantined, "quarantined"), (self.in_doubt, "in doubt at the end of a connection"),
-            (self.unrecorded, "faults without a gap"),
+            (self.faults - self.unrecorded, "planted faults found as gaps"),
+            (self.unrecorded, "planted faults without a gap"),
         )  # fmt: skip
         parts += [f"{count:,} {word}" for count, word in more if count]
         return (

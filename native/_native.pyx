@@ -300,6 +300,9 @@ cdef class PgcopyPlan:
         return memoryview(self.out)[:size], rows
 
 
+include "_ilp.pxi"
+
+
 # ---------------------------------------------------------------- ring
 
 

@@ -160,6 +160,43 @@ cdef extern from "pgcopy.h" nogil:
                                 size_t count, uint32_t flag_mask, uint32_t flag_value, unsigned char *out, size_t out_max,
                                 size_t *taken, size_t *rows, size_t *size)
 
+cdef extern from "ilp.h" nogil:
+    enum ilp_type:
+        ILP_SYMBOL_TEXT
+        ILP_SYMBOL_ENUM
+        ILP_SYMBOL_CONST
+        ILP_LONG_U64
+        ILP_LONG_U64_ABSENT0
+        ILP_LONG_U32
+        ILP_LONG_U32_ABSENT0
+        ILP_LONG_U8_ABSENT255
+        ILP_LONG_CONST
+        ILP_DOUBLE
+        ILP_TIMESTAMP
+        ILP_STRING
+        ILP_BOOL_U8
+        ILP_BOOL_FLAG
+    struct ilp_column:
+        ilp_type type
+        const char *name
+        uint32_t offset
+        uint32_t width
+        uint32_t argument
+        const char *const *words
+        const char *constant
+    struct ilp_table:
+        const char *name
+        const ilp_column *columns
+        size_t column_count
+        uint32_t at_offset
+        uint32_t at_else_offset
+    enum ilp_result:
+        ILP_OK
+        ILP_FULL
+    size_t ilp_row_max(const ilp_table *table)
+    ilp_result ilp_encode(const ilp_table *table, const void *records, size_t record_size, size_t count, uint32_t flag_mask,
+                          uint32_t flag_value, unsigned char *out, size_t out_max, size_t *taken, size_t *rows, size_t *size)
+
 cdef extern from "decode.h" nogil:
     enum:
         DECODE_RECORDS_MAX

@@ -259,7 +259,7 @@ def test_every_unit_has_its_header_and_its_test() -> None:
     assert [name_of(path) for path in wanted if not path.exists()] == []
 
 
-@pytest.mark.parametrize("unit", ["batch", "decode_deribit", "feed", "number", "ring"])
+@pytest.mark.parametrize("unit", ["batch", "decode_deribit", "feed", "ilp", "number", "pgcopy", "ring"])
 def test_every_unit_that_reads_what_we_did_not_write_is_fuzzed(unit: str) -> None:
     assert (NATIVE / "fuzz" / f"fuzz_{unit}.c").exists()
 

@@ -58,6 +58,20 @@ PGCOPY_CONST_TEXT: int
 PGCOPY_CONST_INT4: int
 PGCOPY_HEADER: bytes
 PGCOPY_TRAILER: bytes
+ILP_SYMBOL_TEXT: int
+ILP_SYMBOL_ENUM: int
+ILP_SYMBOL_CONST: int
+ILP_LONG_U64: int
+ILP_LONG_U64_ABSENT0: int
+ILP_LONG_U32: int
+ILP_LONG_U32_ABSENT0: int
+ILP_LONG_U8_ABSENT255: int
+ILP_LONG_CONST: int
+ILP_DOUBLE: int
+ILP_TIMESTAMP: int
+ILP_STRING: int
+ILP_BOOL_U8: int
+ILP_BOOL_FLAG: int
 
 class RecordField(NamedTuple):
     name: str
@@ -136,6 +150,31 @@ class PgcopyPlan:
 
     def encode(self, records: Memory, flag_mask: int = 0, flag_value: int = 0) -> tuple[memoryview, int]:
         """(rows' bytes, number of rows). The bytes are valid until the next call."""
+
+class IlpColumn(NamedTuple):
+    """struct ilp_column; `name`, `words` and `constant` are UTF-8."""
+
+    type: int
+    name: bytes
+    offset: int = 0
+    width: int = 0
+    argument: int = 0
+    words: tuple[bytes, ...] = ()
+    constant: bytes = b""
+
+@final
+class IlpPlan:
+    row_max: int  # bytes that one row may need
+
+    def __init__(
+        self, kind: int, table: bytes, columns: Sequence[IlpColumn], at_offset: int, at_else_offset: int
+    ) -> None:
+        """ValueError where a column does not lie in a record of `kind`."""
+
+    def encode(
+        self, records: Memory, out: bytearray, start: int = 0, flag_mask: int = 0, flag_value: int = 0
+    ) -> tuple[int, int, int]:
+        """Rows into `out` from `start` on: (records taken, rows, end). Not all are taken where `out` is full."""
 
 def ring_file_size(kind: int, slots: int) -> int:
     """0 where the arguments are out of bounds."""

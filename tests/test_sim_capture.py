@@ -7,12 +7,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import second_opinion
 from simulator import Client, simulating
+from tickbay.audit.expected import compared
 from tickbay.errors import ConfigError
+from tickbay.sim import rows
 from tickbay.sim.capture import Capture
 from tickbay.sim.ledger import LedgerReader
+from tickbay.sim.strip import payload_of
 
 CAPTURES = Path(__file__).parent.parent.parent / "shared" / "captures" / "deribit"
 OF_2021 = CAPTURES / "options-ws-2021-07-22.txt"
@@ -60,6 +65,17 @@ def test_a_capture_without_messages_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("nothing\n")
     with pytest.raises(ConfigError, match="no recorded messages"):
         Capture([tmp_path / "empty"], "")
+
+
+@pytest.mark.parametrize("path", [OF_2021, OF_2026])
+def test_the_ledger_of_a_capture_has_the_values_that_the_slow_reference_reads(path: Path) -> None:
+    played = Capture([need(path)], "").messages
+    read = second_opinion.rows_of(payload_of(message.frame) for message in played)
+    numbers = {kind: number for number, kind in rows.KIND_NAMES.items()}
+    for kind, seen in read.items():
+        values = [compared(kind, message.values) for message in played if message.kind == numbers[kind]]
+        assert np.concatenate([seen[:0], *values]).tobytes() == seen.tobytes()
+    assert len(read["quote"]) > 50 and len(read["book"]) > 10
 
 
 @pytest.mark.parametrize(("path", "interval"), [(OF_2021, "100ms"), (OF_2026, ""), (OF_2026, "agg2")])

@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import second_opinion
+from tickbay.audit.expected import expected_rows
 from tickbay.errors import ConfigError
 from tickbay.sim import capture, ledger, rows
 from tickbay.sim.frames import spell
@@ -133,6 +135,19 @@ def test_every_frame_of_any_cycle_reads_as_the_values_in_the_ledger(tmp_path: Pa
         for name in dtype.names or ():
             if not name.endswith("step") and name != "match_id":
                 np.testing.assert_array_equal(sent[name], seen[name], name)
+
+
+def test_every_frame_reads_to_the_slow_reference_as_the_audit_expects_it(tmp_path: Path) -> None:
+    of = venue(folder=tmp_path)
+    tape = Tape(1, all_strips(of), of.cycle_ms)
+    of.ledger.add_tape(tape)
+    of.ledger.add(1, ledger.RUN, 1, 0, len(tape), 77, CLOCK_MS)
+    of.ledger.close()
+    read = second_opinion.rows_of(payloads(tape.render(0, len(tape), 77, CLOCK_MS)))
+    for kind, seen in read.items():
+        sent = np.concatenate([found for found, _ in expected_rows(ledger.LedgerReader(tmp_path), 1, kind)])
+        assert sent.tobytes() == seen.tobytes()
+        assert len(seen) > 50
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:

@@ -274,13 +274,13 @@ def test_after_so_many_frames_the_data_stop_and_the_connection_lives(tmp_path: P
 
 
 def test_data_end_when_told_and_connections_stay(tmp_path: Path) -> None:
-    with simulating(tmp_path, "--instruments", "ETH=10", "--flat-out") as simulator:
-        with Client(simulator.ws_url) as client:
-            client.subscribe(book())
-            client.frames(100)
-            simulator.stop_data()
-            client.until_silent()
-            assert client.until_reply(client.request("public/test"))[0] == []
+    arguments = ["--instruments", "ETH=10", "--flat-out"]
+    with simulating(tmp_path, *arguments) as simulator, Client(simulator.ws_url) as client:
+        client.subscribe(book())
+        client.frames(100)
+        simulator.stop_data()
+        client.until_silent()
+        assert client.until_reply(client.request("public/test"))[0] == []
 
 
 def read_values(frames: list[bytes]) -> dict[int, rows.Rows]:

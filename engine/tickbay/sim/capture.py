@@ -119,7 +119,12 @@ def quote(data: dict[str, Any]) -> Rows:
 
 
 def book(data: dict[str, Any]) -> Rows:
-    levels = [(SIDES[side], ACTIONS[action], price, amount) for side in SIDES for action, price, amount in data[side]]
+    levels = [
+        (SIDES[side], ACTIONS[action], price, amount)
+        for side in data
+        if side in SIDES
+        for action, price, amount in data[side]
+    ]
     result = rows.empty(rows.BOOK, max(1, len(levels)))
     result["instrument"], result["offset_ms"] = data["instrument_name"].encode(), data["timestamp"]
     result["snapshot"] = data["type"] == "snapshot"

@@ -85,8 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--no-limits", action="store_true", help="any number of connections, no credits")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = "faults, each with at=SECONDS, after=FRAMES, connection=N, count=N where they apply:\n" + "\n".join(
-        f"  {action:<12} {text}" for action, text in faults.ACTIONS.items()
+    parser.epilog = (
+        "faults, each with channel=PATTERN, connection=N, at=SECONDS, after=FRAMES, count=N where they apply:\n"
+        + "\n".join(f"  {action:<12} {text}" for action, text in faults.ACTIONS.items())
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from feed_case import (
     INSTRUMENT,
+    SLOTS,
     TICKER,
     TRADES,
     FeedCase,
@@ -35,8 +36,9 @@ Simulate = Callable[..., Simulator]
 
 
 @pytest.fixture
-def case(shm_dir: Path, tmp_path: Path) -> Iterator[FeedCase]:
-    case = FeedCase(shm_dir, tmp_path / "data")
+def case(request: pytest.FixtureRequest, shm_dir: Path, tmp_path: Path) -> Iterator[FeedCase]:
+    """The parameter, if there is one: slots of each ring."""
+    case = FeedCase(shm_dir, tmp_path / "data", slots=getattr(request, "param", SLOTS))
     yield case
     case.close()
 
@@ -106,7 +108,7 @@ def test_channels_come_and_go_without_another_connection(case: FeedCase, simulat
     channels = begin(case, simulator)
     conn = case.ask("status")["conn"]
     case.assign(*channels[:2])
-    case.until_live(2)
+    case.until(lambda: case.ask("status")["channels_held"] == 2, "the others were given back")
     case.assign(*channels[:5])
     case.until_live(5)
     assert case.ask("status")["conn"] == conn
@@ -363,10 +365,10 @@ def test_without_an_assignment_a_feed_waits(case: FeedCase, simulate: Simulate) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("case", [512], indirect=True)
 def test_a_full_ring_is_a_hole_with_the_number_of_lost_records_and_books_begin_anew(
-    shm_dir: Path, tmp_path: Path, simulate: Simulate
+    case: FeedCase, simulate: Simulate
 ) -> None:
-    case = FeedCase(shm_dir, tmp_path / "data", slots=512)
     simulator = simulate("--rate", "1500")
     channels = begin(case, simulator)
     case.durable = False

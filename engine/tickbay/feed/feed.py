@@ -353,6 +353,7 @@ class Feed:
                     "conn": self._producer.conn,
                     "channels_asked": len(self._session.channels.asked),
                     "channels_live": self._session.channels.live(),
+                    "channels_held": len(self._session.channels.subscriptions),
                     "troubled": self._session.channels.troubled(),
                 }
         raise ConfigError('a feed knows the operations assign, resync (with an "instrument"), reconnect and status')

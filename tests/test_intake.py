@@ -7,9 +7,9 @@ import numpy as np
 from rows import made
 from tickbay.cursor import START, Position
 from tickbay.errors import JournalFault
-from tickbay.feed.intake import BatchSize, Intake
 from tickbay.record import Kind
 from tickbay.sinks.sink import Chunk, Hole
+from tickbay.writer.intake import BatchSize, Intake
 
 
 class Shelf:

@@ -210,7 +210,7 @@ def reached(start: str) -> set[str]:
     return found
 
 
-ROLES = {"feed.feed", "journal.journal", "writer", "universe.universe"}
+ROLES = {"feed.feed", "journal.journal", "writer.writer", "universe.universe"}
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))

@@ -36,7 +36,7 @@ ROLES = {
     "universe": "tickbay.universe.universe",
     "journal": "tickbay.journal.journal",
     "feed": "tickbay.feed.feed",
-    "writer": "tickbay.writer",
+    "writer": "tickbay.writer.writer",
 }
 NAME = re.compile(r"universe|journal|feed-[1-9][0-9]{0,2}|writer-[a-z][a-z0-9]{0,15}")
 RUN_FOLDERS = ("rings", "health", "pids", "sockets")

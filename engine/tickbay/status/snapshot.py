@@ -19,9 +19,10 @@ from tickbay.cursor import Position, read_cursor
 from tickbay.files import Files
 from tickbay.health import Report, read_reports
 from tickbay.record import parse_stream
-from tickbay.status.positions import RingPosition, ring_positions, sink_lag
+from tickbay.status.positions import RingPosition, SinkLag, ring_positions, sink_lag
 from tickbay.supervisor.child import process_names
 
+FRESH_S = 2.0  # a report that is older, twice the longest pause between two, does not tell of now
 SCHEMA = 1  # of the JSON; grows when a field changes its meaning or goes
 
 
@@ -143,9 +144,9 @@ def _process(
     fill = max((position.fill for position in own), default=None)
     lag_rows = sum(position.undurable for position in own) if own else None
     lag_s = None
-    if role == "writer":
-        lag = sink_lag(config.run_dir, cursors.get(name.partition("-")[2], {}), now_ns) if rings else None
-        lag_rows, lag_s = (lag.rows, round(lag.seconds, 3)) if lag is not None else (None, None)
+    if role == "writer" and rings:
+        lag = _writer_lag(report if alive else None, config, cursors.get(name.partition("-")[2], {}), now_ns)
+        lag_rows, lag_s = lag.rows, round(lag.seconds, 3)
     return ProcessStatus(
         name=name,
         role=role,
@@ -164,6 +165,13 @@ def _process(
         last_error=report.last_error if report is not None else "",
         last_error_s=round((now_ns - report.last_error_ns) / 1e9, 1) if report and report.last_error_ns else None,
     )
+
+
+def _writer_lag(report: Report | None, config: Config, cursor: Mapping[str, Position], now_ns: int) -> SinkLag:
+    """What the writer says, while it says something; else by its cursor file, which is up to a second behind."""
+    if report is not None and report.age_s() < FRESH_S and {"lag_rows", "lag_s"} <= report.gauges.keys():
+        return SinkLag(int(report.gauges["lag_rows"]), report.gauges["lag_s"])
+    return sink_lag(config.run_dir, cursor, now_ns)
 
 
 def _state(report: Report | None, alive: bool, config: Config) -> str:

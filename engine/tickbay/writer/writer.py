@@ -23,7 +23,6 @@ from tickbay.config import Config
 from tickbay.cursor import CursorFile, Position
 from tickbay.errors import ConfigError, SinkDown, SinkParked
 from tickbay.events import Event, Events
-from tickbay.feed.intake import Batch, BatchSize, Intake
 from tickbay.files import Files
 from tickbay.health import Health
 from tickbay.journal.stream_reader import StreamReader
@@ -32,6 +31,7 @@ from tickbay.schema import Applied
 from tickbay.sinks.connection import DDL_TIMEOUT_S, STATEMENT_TIMEOUT_S
 from tickbay.sinks.sink import Committed, CursorMoved, Sink
 from tickbay.sinks.timescale import TimescaleSink
+from tickbay.writer.intake import Batch, BatchSize, Intake
 
 BEAT_S = 0.5
 REFRESH_S = 1.0  # how soon a new feed's streams are seen

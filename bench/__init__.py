@@ -1,0 +1,1 @@
+"""What tickbay costs: one module per stage, each beside its limit and its peer. README.md says how and why."""

@@ -1,0 +1,51 @@
+"""Every bench, small: it runs, it checks what it times, and its result can be written and read again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from bench import bench_decode, bench_ring, corpus
+from bench.result import Goal, Result, Size
+
+SMALL = Size(small=True, seed=7)
+STAGES = {"decode": bench_decode.measure, "ring": bench_ring.measure}
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_a_bench_tells_what_it_checked_and_what_it_measured(stage: str, tmp_path: Path) -> None:
+    measure: Callable[[Size], Result] = STAGES[stage]
+    result = measure(SMALL)
+    assert result.bench == stage and result.checked
+    assert result.figures and all(figure.value > 0 for figure in result.figures)
+    written = json.loads(result.write(tmp_path).read_text())
+    assert written["size"]["seed"] == 7 and written["commit"] and written["machine"]["cpu"]
+    assert [figure["name"] for figure in written["figures"]] == [figure.name for figure in result.figures]
+    assert all(goal.what in result.render() for goal in result.goals)
+
+
+def test_the_same_seed_gives_the_same_frames_and_another_seed_gives_others() -> None:
+    first, again, other = corpus.load(SMALL), corpus.load(SMALL), corpus.load(Size(small=True, seed=8))
+    assert first.frames == again.frames != other.frames
+    assert [len(frame) for frame in first.frames] == [len(frame) for frame in other.frames]
+
+
+def test_without_recorded_frames_the_simulator_s_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(corpus, "CAPTURES", tmp_path)
+    found = corpus.load(SMALL)
+    assert found.origin == "simulated"
+    assert bench_decode.check(found.frames)[1] >= len(found.frames)
+
+
+def test_a_frame_that_is_decoded_wrong_stops_the_bench() -> None:
+    """A bench that cannot fail would print any rate."""
+    (ticker, *_) = corpus.load(SMALL).of("ticker")
+    with pytest.raises(AssertionError):
+        bench_decode.check([ticker[:-1]])
+
+
+def test_a_missed_goal_is_not_called_reached() -> None:
+    assert Goal("decode", "x", 50, 50, "").met and not Goal("decode", "x", 50, 49.9, "").met
+    assert Goal("ring", "x", 0.3, 0.3, "", most=True).met and not Goal("ring", "x", 0.3, 0.31, "", most=True).met

@@ -119,7 +119,9 @@ class PowerlessFiles(Files):
             self._since.clear()
 
     def cut_power(self, chance: random.Random) -> dict[str, bytes]:
-        """The files that the next boot finds."""
+        """The files that the next boot finds. Whoever had some open has them no more."""
+        for fd in list(self._open):
+            self.close(fd)
         names = dict(self._synced_names)
         for change in self._since[: chance.randint(0, len(self._since))]:
             change(names)

@@ -21,6 +21,10 @@
 
 enum { BLOCK_BYTES = 16 };
 
+/* Keep the usual way straight: a taken jump costs the processor more than five other instructions. */
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+
 static inline uint64_t block_load64(const char *text)
 {
     uint64_t word;
@@ -28,9 +32,9 @@ static inline uint64_t block_load64(const char *text)
     return word;
 }
 
-static inline unsigned block_first(uint64_t mask) /* not 0 */
+static inline uint64_t block_first(uint64_t mask) /* not 0 */
 {
-    return (unsigned)__builtin_ctzll(mask);
+    return (uint64_t)__builtin_ctzll(mask);
 }
 
 #if BLOCK_SSE2
@@ -41,7 +45,7 @@ static inline __m128i block_load128(const char *text)
 }
 
 /* Bit i is set where byte i of 16 is a digit; bits 16 and up are 0. */
-static inline uint32_t block_digits(const char *text)
+static inline uint64_t block_digits(const char *text)
 {
     /* What is above 9 after taking '0' away is above 9 as an unsigned byte: only digits are left at 0. */
     __m128i above = _mm_subs_epu8(_mm_sub_epi8(block_load128(text), _mm_set1_epi8('0')), _mm_set1_epi8(9));
@@ -58,24 +62,36 @@ static inline uint32_t block_specials(const char *text)
     return (uint32_t)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), outside));
 }
 
-/* Bit i is set where byte i of 16 is the same in both. */
-static inline uint32_t block_equal(const char *text, const char *other)
+/* Bit i is set where byte i of 16 is the same in both. `aligned` is, to 16 bytes. */
+static inline uint32_t block_equal(const char *text, const char *aligned)
 {
-    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(block_load128(text), block_load128(other)));
+    __m128i other = _mm_load_si128((const __m128i *)(const void *)aligned);
+    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(block_load128(text), other));
 }
 
 /* The last `count` bytes of 16 (0 to 16) set, the others 0. */
-static inline __m128i block_last(unsigned count)
+static inline __m128i block_last(uint64_t count)
 {
     static const char bytes[32] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
                                    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
     return block_load128(bytes + count);
 }
 
+/* Copies `length` bytes (0 to 32) to `out`; fewer than 16 are filled up with zeros. Reads and writes 16 bytes at least. */
+static inline void block_copy(char *out, const char *text, uint64_t length)
+{
+    if (length >= BLOCK_BYTES) {
+        _mm_storeu_si128((__m128i *)(void *)out, block_load128(text));
+        _mm_storeu_si128((__m128i *)(void *)(out + length - BLOCK_BYTES), block_load128(text + length - BLOCK_BYTES));
+    } else {
+        _mm_storeu_si128((__m128i *)(void *)out, _mm_andnot_si128(block_last(BLOCK_BYTES - length), block_load128(text)));
+    }
+}
+
 /* The integer that `whole` digits, a point and `fraction` digits write without their point. `behind` is the byte behind them.
- * whole + fraction is 1 to 16; without a point all are `fraction`. Reads as far as
- * 16 bytes before the first digit. */
-static inline uint64_t block_decimal(const char *behind, unsigned whole, unsigned fraction)
+ * whole + fraction is 1 to 16; without a point all are `fraction`. Reads
+ * as far as 16 bytes before the first digit. */
+static inline uint64_t block_decimal(const char *behind, uint64_t whole, uint64_t fraction)
 {
     /* Close the gap of the point: what is before it comes from a load one byte further back. */
     __m128i in_fraction = block_last(fraction);
@@ -83,7 +99,9 @@ static inline uint64_t block_decimal(const char *behind, unsigned whole, unsigne
                                 _mm_andnot_si128(in_fraction, block_load128(behind - 17)));
     __m128i digits = _mm_and_si128(_mm_and_si128(text, _mm_set1_epi8(0x0f)), block_last(whole + fraction));
     /* Add neighbours: 16 x 1 digit to 8 x 2, to 4 x 4, to 2 x 8. */
-    __m128i pairs = _mm_srli_epi16(_mm_mullo_epi16(digits, _mm_set1_epi16(10 << 8 | 1)), 8);
+    __m128i ten_and_one = _mm_set1_epi16(10 << 8 | 1);
+    __asm__("" : "+x"(ten_and_one)); /* keeps gcc from making four shifts and sums of one multiplication */
+    __m128i pairs = _mm_srli_epi16(_mm_mullo_epi16(digits, ten_and_one), 8);
     __m128i fours = _mm_madd_epi16(pairs, _mm_set1_epi32(1 << 16 | 100));
     __m128i eights = _mm_madd_epi16(_mm_packs_epi32(fours, fours), _mm_set1_epi32(1 << 16 | 10000));
     uint64_t both = (uint64_t)_mm_cvtsi128_si64(eights);
@@ -107,7 +125,7 @@ static inline uint64_t block_digits64(uint64_t word)
     return ~(((moved & BLOCK_EACH(0x7f)) + BLOCK_EACH(0x76)) | moved) & BLOCK_EACH(0x80);
 }
 
-static inline uint32_t block_digits(const char *text)
+static inline uint64_t block_digits(const char *text)
 {
     return block_gather(block_digits64(block_load64(text))) | block_gather(block_digits64(block_load64(text + 8))) << 8;
 }
@@ -121,8 +139,8 @@ static inline uint64_t block_zero64(uint64_t word)
 static inline uint64_t block_specials64(uint64_t word)
 {
     uint64_t printable = ((word & BLOCK_EACH(0x7f)) + BLOCK_EACH(0x60)) & BLOCK_EACH(0x80); /* low bits 0x20 and up */
-    return (block_zero64(word ^ BLOCK_EACH('"')) | block_zero64(word ^ BLOCK_EACH('\\')) | (printable ^ BLOCK_EACH(0x80)) | word) &
-           BLOCK_EACH(0x80);
+    uint64_t marks = block_zero64(word ^ BLOCK_EACH('"')) | block_zero64(word ^ BLOCK_EACH('\\'));
+    return (marks | (printable ^ BLOCK_EACH(0x80)) | word) & BLOCK_EACH(0x80);
 }
 
 static inline uint32_t block_specials(const char *text)
@@ -130,15 +148,22 @@ static inline uint32_t block_specials(const char *text)
     return block_gather(block_specials64(block_load64(text))) | block_gather(block_specials64(block_load64(text + 8))) << 8;
 }
 
-static inline uint32_t block_equal(const char *text, const char *other)
+static inline uint32_t block_equal(const char *text, const char *other) /* of any alignment, here */
 {
     return block_gather(block_zero64(block_load64(text) ^ block_load64(other))) |
            block_gather(block_zero64(block_load64(text + 8) ^ block_load64(other + 8))) << 8;
 }
 
+static inline void block_copy(char *out, const char *text, uint64_t length)
+{
+    if (length < BLOCK_BYTES)
+        memset(out, 0, BLOCK_BYTES);
+    memcpy(out, text, length);
+}
+
 /* The number that the last `count` digits (0 to 8) before `behind` write. Adds neighbours: 8 x 1 digit to 4 x 2, to 2 x 4,
  * to 1 x 8 (after D. Lemire, "Quickly parsing eight digits", 2018). */
-static inline uint64_t block_eight(const char *behind, unsigned count)
+static inline uint64_t block_eight(const char *behind, uint64_t count)
 {
     uint64_t digits = count == 0 ? 0 : (block_load64(behind - 8) & BLOCK_EACH(0x0f)) >> (64 - 8 * count) << (64 - 8 * count);
     digits = (digits * (10 * 256 + 1) >> 8) & UINT64_C(0x00ff00ff00ff00ff);
@@ -146,13 +171,13 @@ static inline uint64_t block_eight(const char *behind, unsigned count)
     return digits * (10000 * UINT64_C(4294967296) + 1) >> 32;
 }
 
-static inline uint64_t block_sixteen(const char *behind, unsigned count)
+static inline uint64_t block_sixteen(const char *behind, uint64_t count)
 {
     return count <= 8 ? block_eight(behind, count)
                       : block_eight(behind - 8, count - 8) * UINT64_C(100000000) + block_eight(behind, 8);
 }
 
-static inline uint64_t block_decimal(const char *behind, unsigned whole, unsigned fraction)
+static inline uint64_t block_decimal(const char *behind, uint64_t whole, uint64_t fraction)
 {
     static const uint64_t tens[17] = {
         1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000, 100000000000, 1000000000000,

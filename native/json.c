@@ -46,16 +46,18 @@ static const char *skip_number(struct json *json, const char *at)
 /* ------------------------------------------------------------------ strings */
 
 struct sink { /* where a decoded string goes */
-    char *out;
-    size_t width;
-    size_t length;
+    char *out;     /* NULL: nowhere */
+    size_t width;  /* of `out` */
+    size_t length; /* so far, also of what did not fit */
 };
 
 static void put(struct sink *sink, const char *bytes, size_t count)
 {
-    for (size_t i = 0; i < count; i++, sink->length++)
-        if (sink->out != NULL && sink->length < sink->width)
-            sink->out[sink->length] = bytes[i];
+    if (sink->length < sink->width) {
+        size_t room = sink->width - sink->length;
+        memcpy(sink->out + sink->length, bytes, count < room ? count : room);
+    }
+    sink->length += count;
 }
 
 static void put_code_point(struct sink *sink, uint32_t code)
@@ -159,12 +161,25 @@ static const char *take_escape(struct json *json, const char *at, struct sink *s
     return at + 1;
 }
 
+/* Whole blocks of plain text, and what is plain of the next one. */
+static const char *take_plain(const struct json *json, const char *at, struct sink *sink)
+{
+    uint32_t specials = 0;
+    while (specials == 0 && json->end - at >= BLOCK_BYTES) {
+        specials = block_specials(at);
+        size_t count = specials == 0 ? BLOCK_BYTES : (size_t)block_first(specials);
+        put(sink, at, count);
+        at += count;
+    }
+    return at;
+}
+
 const char *json_string(struct json *json, const char *at, char *out, size_t width, size_t *length)
 {
-    struct sink sink = {out, width, 0};
+    struct sink sink = {out, out == NULL ? 0 : width, 0};
     if (at == json->end || *at != '"')
         return json_miss(json, at);
-    at++;
+    at = take_plain(json, at + 1, &sink);
     while (at != NULL && at < json->end && *at != '"') {
         if (*at == '\\')
             at = take_escape(json, at + 1, &sink);
@@ -181,7 +196,7 @@ const char *json_string(struct json *json, const char *at, char *out, size_t wid
     return at < json->end ? at + 1 : json_stop(json, JSON_MORE);
 }
 
-const char *json_any_text(struct json *json, const char *at, char *out, size_t width)
+const char *json_text(struct json *json, const char *at, char *out, size_t width)
 {
     size_t length = 0;
     at = json_string(json, at, out, width, &length);
@@ -192,19 +207,9 @@ const char *json_any_text(struct json *json, const char *at, char *out, size_t w
 
 /* ------------------------------------------------------------------ what is not wanted */
 
-/* A string whose text is not wanted: sixteen bytes at a time while they are plain. */
 static const char *skip_string(struct json *json, const char *at)
 {
     size_t length;
-    for (const char *block = at + 1; json->end - block >= BLOCK_BYTES; block += BLOCK_BYTES) {
-        uint32_t specials = block_specials(block);
-        if (specials == 0)
-            continue;
-        const char *stop = block + block_first(specials);
-        if (*stop == '"')
-            return stop + 1;
-        break;
-    }
     return json_string(json, at, NULL, 0, &length);
 }
 

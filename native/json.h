@@ -68,6 +68,11 @@ const char *json_no_number(struct json *json, const char *at);
 /* A number; the text must go on behind it, as it does inside of an object or array, and 16 bytes of it must lie before. */
 static inline const char *json_double(struct json *json, const char *at, double *value)
 {
+    if (json->end - at >= NUMBER_AHEAD) {
+        const char *plain = *at != '-' ? number_plain(at, value) : number_plain_negative(at, value);
+        if (plain != NULL)
+            return plain;
+    }
     const char *behind = number_double_within(at, json->end, value);
     return behind != NULL && behind != json->end ? behind : json_no_number(json, at);
 }
@@ -84,27 +89,9 @@ static inline const char *json_u64(struct json *json, const char *at, uint64_t *
 /* A string, decoded to `out`: the first `width` bytes of it (none where out is NULL) without padding; *length is the whole. */
 const char *json_string(struct json *json, const char *at, char *out, size_t width, size_t *length);
 
-/* The general way of json_text(). */
-const char *json_any_text(struct json *json, const char *at, char *out, size_t width);
-
 /* A string to be stored: decoded into `width` bytes at `out`, which the caller has zeroed. Longer text, and text with a NUL
  * (which would end it, and which PostgreSQL refuses), is JSON_BAD. */
-static inline const char *json_text(struct json *json, const char *at, char *out, size_t width)
-{
-    const char *first = at + 1;
-    for (const char *block = first; json->end - block >= BLOCK_BYTES; block += BLOCK_BYTES) {
-        uint32_t specials = block_specials(block);
-        if (specials == 0)
-            continue;
-        const char *stop = block + block_first(specials);
-        size_t length = (size_t)(stop - first);
-        if (*at != '"' || *stop != '"' || length > width)
-            break;
-        memcpy(out, first, length);
-        return stop + 1;
-    }
-    return json_any_text(json, at, out, width);
-}
+const char *json_text(struct json *json, const char *at, char *out, size_t width);
 
 /* Any value, `depth` levels deep already. */
 const char *json_skip(struct json *json, const char *at, unsigned depth);

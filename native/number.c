@@ -1,6 +1,7 @@
 /* number.c: three ways to the same double, each taken only where it is exact.
  *
- * 1. What venues send: up to 15 digits, a point among them or not, at most a short exponent. Read without a loop (block.h).
+ * 1. What venues send: up to 15 digits, a point among them or not, at most a short exponent. Read without a loop (block.h); the
+ *    most usual of these by number_plain(), which is in the header to be inlined.
  * 2. Any text whose digits fit 2^53 and whose power of ten is at most 10^22 either way. Both are then exact doubles, so one
  *    multiplication or division rounds once and correctly (W. Clinger, "How to read floating point numbers accurately", 1990).
  *    The first way ends like this too.
@@ -137,7 +138,8 @@ static double rounded(const struct natural *n, int scale, bool inexact)
 /* digits * 10^ten, nearest double; infinity where it overflows. */
 static double exact(const char *digits, int count, int ten)
 {
-    struct natural n = {.count = 0};
+    struct natural n;
+    n.count = 0;
     for (int i = 0; i < count;) {
         int step = count - i < CHUNK_DIGITS ? count - i : CHUNK_DIGITS;
         uint32_t chunk = 0;
@@ -334,8 +336,8 @@ static const char *short_double(const char *text, const char *end, double *value
 {
     bool negative = *text == '-';
     const char *digits = text + negative;
-    uint32_t stops = ~block_digits(digits);
-    unsigned whole = block_first(stops), fraction = 0, last = whole;
+    uint64_t stops = ~block_digits(digits);
+    uint64_t whole = block_first(stops), fraction = 0, last = whole;
     int exponent = 0;
     if (digits[whole] == '.') {
         last = block_first(stops & (stops - 1));
@@ -360,13 +362,19 @@ static const char *short_double(const char *text, const char *end, double *value
     return at;
 }
 
+const char *number_plain_negative(const char *text, double *value)
+{
+    const char *behind = number_plain(text + 1, value);
+    if (behind != NULL)
+        *value = -*value;
+    return behind;
+}
+
 const char *number_double_within(const char *text, const char *end, double *value)
 {
-    if (end - text <= NUMBER_AHEAD) /* one more for the sign */
+    if (end - text < NUMBER_AHEAD)
         return double_in_room(text, end, value);
-    const char *behind = number_plain(text, value);
-    if (behind == NULL)
-        behind = short_double(text, end, value);
+    const char *behind = short_double(text, end, value);
     return behind != NULL ? behind : any_double(text, end, value);
 }
 
@@ -379,7 +387,7 @@ const char *number_u64_within(const char *text, const char *end, uint64_t *value
 {
     if (end - text < NUMBER_AHEAD)
         return any_u64(text, end, value);
-    unsigned count = block_first(~block_digits(text));
+    uint64_t count = block_first(~block_digits(text));
     if (count == 0 || count >= BLOCK_BYTES || *text == '0' || text[count] == '.')
         return any_u64(text, end, value);
     *value = block_decimal(text + count, 0, count);

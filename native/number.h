@@ -26,34 +26,28 @@ const char *number_u64(const char *text, const char *end, uint64_t *value);
 /* The same in the middle of a text, as number_double_within(). */
 const char *number_u64_within(const char *text, const char *end, uint64_t *value);
 
-/* What venues send: one digit or more, a point, one digit or more, at most 15 bytes with a sign, and a comma or closing mark
- * behind it. NULL where it is anything else, also a number. At least NUMBER_BEFORE bytes before `text` and NUMBER_AHEAD bytes
+/* What venues send: one digit or more, a point, one digit or more, at most 15 digits, and a comma or closing mark behind it;
+ * no sign. NULL where it is anything else, also a number. At least NUMBER_BEFORE bytes before `text` and NUMBER_AHEAD bytes
  * from it on are readable. */
 static inline const char *number_plain(const char *text, double *value)
 {
-    static const double tens[BLOCK_BYTES] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
-    static const uint64_t signs[2] = {0, UINT64_C(1) << 63};
-    /* Where the digits stop, counted from the sign: so the search need not wait for the sign. Bits 16 and up are stops. */
-    uint32_t sign = *text == '-', stops = ~(block_digits(text) | sign);
-    unsigned point = block_first(stops), behind = block_first(stops & (stops - 1));
+    static const double tens[BLOCK_BYTES] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                             1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+    uint64_t stops = ~block_digits(text); /* bits 16 and up are stops */
+    uint64_t point = block_first(stops), behind = block_first(stops & (stops - 1)), fraction = behind - point - 1;
     const char *at = text + behind;
-    if (text[point] != '.' || behind >= BLOCK_BYTES || behind == point + 1)
+    if (UNLIKELY(text[point] != '.' || point == 0 || fraction == 0 || (*text == '0' && point != 1)))
         return NULL;
-    if (*at != ',' && (*at | 0x20) != '}') /* or ']' */
+    if (UNLIKELY(*at != ',' && (*at | 0x20) != '}')) /* or ']'; so not a digit behind the 16 that were looked at */
         return NULL;
-    /* No digit before the point, or a 0 with more behind it. */
-    if (text[sign] <= '0' && (text[sign] != '0' || point != sign + 1))
-        return NULL;
-    /* Both are exact (below 2^53, below 10^22), so the quotient is the nearest double; see number.c. The sign comes without a
-     * branch: whether a Greek is negative is a coin toss. */
-    uint64_t mantissa = block_decimal(at, point - sign, behind - point - 1), bits;
-    double magnitude = (double)(int64_t)mantissa / tens[behind - point - 1];
-    memcpy(&bits, &magnitude, sizeof bits);
-    bits |= signs[sign];
-    memcpy(value, &bits, sizeof bits);
+    /* Both are exact (below 2^53, below 10^22), so the quotient is the nearest double; see number.c. */
+    *value = (double)(int64_t)block_decimal(at, point, fraction) / tens[fraction];
     return at;
 }
-#define NUMBER_AHEAD 17
+#define NUMBER_AHEAD 19 /* and room for a minus sign before it */
+
+/* The same behind a minus sign at `text`. */
+const char *number_plain_negative(const char *text, double *value);
 
 /* The grammar and width of number_double() alone: the value may be of any size. */
 const char *number_skip(const char *text, const char *end);

@@ -9,8 +9,9 @@ enum { NS_PER_MS = 1000000 };
 /* Is this the key at `at`? Reads SHAPE_KEY_BYTES. */
 static inline bool is_key(const char *at, const struct shape_field *field)
 {
-    return (block_equal(at, field->spelling) & field->low) == field->low &&
-           (field->high == 0 || (block_equal(at + BLOCK_BYTES, field->spelling + BLOCK_BYTES) & field->high) == field->high);
+    uint32_t low = block_equal(at, field->spelling) | field->low;
+    uint32_t high = block_equal(at + BLOCK_BYTES, field->spelling + BLOCK_BYTES) | field->high;
+    return (low & high) == 0xffff;
 }
 
 struct found {
@@ -18,19 +19,25 @@ struct found {
     const struct shape_field *field; /* its row, or NULL for a key that we do not know */
 };
 
-/* The key at `at`, when it is none of those that were expected, or is too near to the end to ask like that. */
-static NOINLINE struct found find_key(struct json *json, const char *at, const struct shape *shape)
+/* The key at `at`, when it was not confirmed at once. `expected` is the best guess. */
+static NOINLINE struct found find_key(struct json *json, const char *at, const struct shape *shape,
+                                      const struct shape_field *expected)
 {
     char key[SHAPE_KEY_BYTES];
     size_t length = 0;
-    struct found found = {json_string(json, at, key, sizeof key, &length), NULL};
+    struct found found = {NULL, expected};
+    /* Near the end of the frame the guess may be right, but there were no SHAPE_KEY_BYTES to compare. */
+    if (expected->length > 0 && json->end - at > expected->length && memcmp(at, expected->spelling, expected->length) == 0) {
+        found.at = at + expected->length;
+        return found;
+    }
+    found.field = NULL;
+    found.at = json_string(json, at, key, sizeof key, &length);
     if (found.at == NULL)
         return found;
-    for (unsigned i = 0; i < shape->count; i++) {
-        const struct shape_field *field = &shape->fields[i];
+    for (const struct shape_field *field = shape->fields; field < shape->fields + shape->count; field++)
         if (field->length == length + 3 && memcmp(field->spelling + 1, key, length) == 0)
             found.field = field;
-    }
     found.at = json_mark(json, found.at, ':');
     return found;
 }
@@ -105,7 +112,7 @@ static const char *take_value(struct json *json, const char *at, const struct sh
     case SHAPE_PLACE:
         memcpy(place, &at, sizeof at);
         return json_skip(json, at, shape->depth);
-    case SHAPE_OTHER:
+    case SHAPE_SPECIAL:
         return field->take(json, at, target);
     }
     return json_stop(json, JSON_BAD);
@@ -120,52 +127,79 @@ static NOINLINE const char *take_any(struct json *json, const char *at, const st
         return json_stop(json, JSON_MORE);
     if (*at != 'n')
         return take_value(json, at, shape, field, target);
-    *nulls |= UINT64_C(1) << (field - shape->fields);
+    *nulls |= field->bit;
     return json_literal(json, at, "null", 4);
+}
+
+/* A value that is as it usually is, and has VALUE_AHEAD bytes to look at; NULL for any other. */
+enum { VALUE_AHEAD = 1 + 2 * BLOCK_BYTES };
+_Static_assert(VALUE_AHEAD >= NUMBER_AHEAD, "a number needs no more");
+
+static inline const char *take_usual(const char *at, const struct shape_field *field, void *target)
+{
+    char *place = (char *)target + field->offset;
+    if (LIKELY(field->type == SHAPE_DOUBLE)) {
+        double *value = (double *)(void *)place;
+        return LIKELY(*at != '-') ? number_plain(at, value) : number_plain_negative(at, value);
+    }
+    if (field->type == SHAPE_TEXT && *at == '"') {
+        uint64_t specials = block_specials(at + 1) | block_specials(at + 1 + BLOCK_BYTES) << BLOCK_BYTES;
+        uint64_t length = block_first(specials | UINT64_C(1) << (2 * BLOCK_BYTES));
+        if (length >= 2 * BLOCK_BYTES || at[1 + length] != '"' || length > field->width || field->width < BLOCK_BYTES)
+            return NULL;
+        block_copy(place, at + 1, length);
+        return at + length + 2;
+    }
+    return NULL;
 }
 
 const char *shape_take(struct json *json, const char *at, const struct shape *shape, void *target, uint64_t *present)
 {
-    const struct shape_field *const rows = shape->fields, *next = rows;
-    unsigned other = shape->first;
+    const struct shape_field *const rows = shape->fields;
+    const uint8_t *follow = shape->first; /* rows that may come next, one for each order */
+    const char *const end = json->end;
+    unsigned order = SHAPE_USUAL;
     uint64_t seen = 0, nulls = 0; /* a bit for each row */
     *present = 0;
     at = json_mark(json, at, '{');
-    if (at != NULL && at < json->end && *at == '}')
+    if (at != NULL && at < end && *at == '}')
         return at + 1;
     while (at != NULL) {
-        const struct shape_field *field = next;
-        if (json->end - at > SHAPE_KEY_BYTES && (is_key(at, field) || is_key(at, field = rows + other))) {
+        const struct shape_field *field = rows + follow[order];
+        if (LIKELY(end - at > SHAPE_KEY_BYTES && is_key(at, field))) {
+            at += field->length;
+        } else if (end - at > SHAPE_KEY_BYTES && is_key(at, rows + follow[order ^ 1])) {
+            order ^= 1;
+            field = rows + follow[order];
             at += field->length;
         } else {
-            struct found found = find_key(json, at, shape);
+            struct found found = find_key(json, at, shape, field);
             at = found.at;
             field = found.field;
         }
         if (at == NULL)
             return NULL;
-        if (field == NULL) {
-            at = json_skip(json, at, shape->depth);
+        const char *behind = NULL;
+        if (UNLIKELY(field == NULL)) {
+            behind = json_skip(json, at, shape->depth);
         } else {
-            unsigned row = (unsigned)(field - rows);
-            if (seen >> row & 1)
+            if (UNLIKELY(seen & field->bit))
                 return json_stop(json, JSON_BAD);
-            seen |= UINT64_C(1) << row;
-            next = field + 1;
-            other = field->then;
-            const char *behind = NULL;
-            if (field->type == SHAPE_DOUBLE && json->end - at >= NUMBER_AHEAD)
-                behind = number_plain(at, (double *)(void *)((char *)target + field->offset));
-            at = behind != NULL ? behind : take_any(json, at, shape, field, target, &nulls);
+            seen |= field->bit;
+            follow = field->next;
+            if (LIKELY(end - at >= VALUE_AHEAD))
+                behind = take_usual(at, field, target);
+            if (UNLIKELY(behind == NULL))
+                behind = take_any(json, at, shape, field, target, &nulls);
         }
-        if (at == NULL)
+        if (behind == NULL)
             return NULL;
-        if (at < json->end && *at == ',') {
-            at = json_space(json, at + 1);
+        if (LIKELY(behind < end && *behind == ',')) {
+            at = json_space(json, behind + 1);
             continue;
         }
-        at = json_space(json, at);
-        if (at < json->end && *at == '}') {
+        at = json_space(json, behind);
+        if (at < end && *at == '}') {
             *present = seen & ~nulls;
             return at + 1;
         }

@@ -8,7 +8,7 @@
 
 #include "../block.h"
 
-static int failures;
+static int failures, plain_numbers;
 static uint64_t random_state = 0x9e3779b97f4a7c15u;
 
 static uint64_t random_u64(void) /* splitmix64 */
@@ -45,6 +45,13 @@ static void same_as_strtod(const char *text, const char *what)
         memcpy(placed, text, length);
         const char *end = placed + length + (way & 1 ? 40 : 0);
         const char *behind = way & 2 ? number_double_within(placed, end, &got) : number_double(placed, end, &got);
+        double plain = 0;
+        const char *plain_behind = way != 3            ? NULL
+                                   : *placed == '-'    ? number_plain_negative(placed, &plain)
+                                                       : number_plain(placed, &plain);
+        if (plain_behind != NULL && (plain_behind != behind || memcmp(&plain, &got, sizeof got) != 0))
+            fail("the plain way differs", text);
+        plain_numbers += plain_behind != NULL;
         if (length > NUMBER_MAX || overflows) {
             if (behind != NULL)
                 fail("accepted, though too long or too large", text);
@@ -183,6 +190,9 @@ static void what_the_grammar_forbids_is_refused(void)
                 fail("accepted", texts[i]);
             if (number_skip(placed, end) != NULL)
                 fail("skipped", texts[i]);
+            memset(placed + strlen(texts[i]), ',', 40);
+            if (number_plain(placed, &value) != NULL || number_plain_negative(placed, &value) != NULL)
+                fail("plain", texts[i]);
         }
     /* A leading zero ends the number or is refused; it never swallows what follows. */
     static const char *const zeros[] = {"01", "-01", "00", "00.5", "0123456789"};
@@ -245,13 +255,30 @@ static void blocks_see_every_byte_for_what_it_is(void)
             }
     for (int byte = 0; byte < 256; byte++)
         for (unsigned place = 0; place < BLOCK_BYTES; place++) {
-            char text[BLOCK_BYTES], other[BLOCK_BYTES];
+            char text[BLOCK_BYTES];
+            _Alignas(BLOCK_BYTES) char other[BLOCK_BYTES];
             memset(text, 0x5a, sizeof text);
             memset(other, 0x5a, sizeof other);
             other[place] = (char)byte;
             if (block_equal(text, other) != (byte == 0x5a ? 0xffff : 0xffff & ~(1u << place)))
                 fail("block_equal", other);
         }
+}
+
+static void copies_are_whole_and_padded(void)
+{
+    const char *text = "abcdefghijklmnopqrstuvwxyz0123456789";
+    for (unsigned length = 0; length <= 2 * BLOCK_BYTES; length++) {
+        char out[48], expected[48];
+        memset(out, '#', sizeof out);
+        memset(expected, '#', sizeof expected);
+        if (length < BLOCK_BYTES)
+            memset(expected, 0, BLOCK_BYTES);
+        memcpy(expected, text, length);
+        block_copy(out, text, length);
+        if (memcmp(out, expected, sizeof out) != 0)
+            fail("block_copy", text);
+    }
 }
 
 int main(int argc, char **argv)
@@ -261,9 +288,12 @@ int main(int argc, char **argv)
     what_the_grammar_forbids_is_refused();
     integers_are_exact_and_bounded();
     blocks_see_every_byte_for_what_it_is();
+    copies_are_whole_and_padded();
     any_spelling_gives_the_double_that_strtod_gives(count);
     any_double_comes_back_from_its_digits(count / 4);
     halfway_cases_go_to_even(count / 8);
+    if (plain_numbers < count / 10)
+        fail("too few plain numbers to test", "");
     printf("test_number: %d random spellings, %d doubles, %d halfway cases as strtod() has them\n", count, count / 4, count / 8);
     return failures != 0;
 }

@@ -121,7 +121,7 @@ class Client:
             f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
         )
-        self._buffer = bytearray()
+        self._buffer, self._place = bytearray(), 0
         while b"\r\n\r\n" not in self._buffer:
             self._read()
         head, _, rest = bytes(self._buffer).partition(b"\r\n\r\n")
@@ -171,18 +171,22 @@ class Client:
 
     def _frame(self) -> tuple[int, bytes]:
         self._need(2)
-        size, head = self._buffer[1] & 127, 2
+        size, head = self._buffer[self._place + 1] & 127, 2
         if size >= 126:
             head = 4 if size == 126 else 10
             self._need(head)
-            size = int.from_bytes(self._buffer[2:head], "big")
+            size = int.from_bytes(self._buffer[self._place + 2 : self._place + head], "big")
         self._need(head + size)
-        opcode, payload = self._buffer[0] & 15, bytes(self._buffer[head : head + size])
-        del self._buffer[: head + size]
+        begin = self._place + head
+        opcode, payload = self._buffer[self._place] & 15, bytes(self._buffer[begin : begin + size])
+        self._place = begin + size
         return opcode, payload
 
     def _need(self, size: int) -> None:
-        while len(self._buffer) < size:
+        """Have so many bytes behind the place up to which all was read."""
+        while len(self._buffer) - self._place < size:
+            del self._buffer[: self._place]
+            self._place = 0
             self._read()
 
     def request(self, method: str, **params: object) -> int:

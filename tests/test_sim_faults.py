@@ -112,6 +112,7 @@ def test_a_refused_channel_is_left_out_so_many_times(tmp_path: Path) -> None:
         assert answers == [[TICKER], [TICKER], [TICKER, BOOK]]
 
 
+@pytest.mark.slow
 def test_a_stalled_connection_is_silent_and_then_sends_everything(tmp_path: Path) -> None:
     arguments = ["--instruments", "ETH=20", "--rate", "500"]
     with simulating(tmp_path, *arguments) as simulator, Client(simulator.ws_url) as client:

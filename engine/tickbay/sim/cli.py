@@ -20,6 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "A venue to record from without the venue: speaks its WebSocket and REST protocols, misbehaves on request."
     )
+    _add_where(parser)
+    _add_what(parser)
+    _add_pace(parser)
+    _add_faults(parser)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (
+        "faults, each with channel=PATTERN, connection=N, at=SECONDS, after=FRAMES, count=N where they apply:\n"
+        + "\n".join(f"  {action:<12} {text}" for action, text in faults.ACTIONS.items())
+    )
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
     where = parser.add_argument_group("where")
     where.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     where.add_argument("--port", type=int, default=8700, help="WebSocket port, 0 for a free one (default 8700)")
@@ -28,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--ports-file", type=Path, metavar="FILE", help="write the addresses there as JSON once listening"
     )
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what")
     what.add_argument(
         "--instruments",
@@ -54,6 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--capture-interval", default="", choices=("", *INTERVALS), help="rename recorded channels to this interval"
     )
     what.add_argument("--ledger", type=Path, metavar="DIR", help="record there what was sent, for `tickbay audit`")
+
+
+def _add_pace(parser: argparse.ArgumentParser) -> None:
     pace = parser.add_argument_group("how fast")
     pace.add_argument(
         "--rate", type=float, default=0.0, metavar="FRAMES", help="data frames a second in all (default: as recorded)"
@@ -64,6 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pace.add_argument(
         "--wait-channels", type=int, default=0, metavar="N", help="no data until N channels are subscribed"
     )
+
+
+def _add_faults(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how badly")
     how.add_argument(
         "--fault", action="append", default=[], metavar="'ACTION KEY=VALUE …'", help="misbehave; repeatable; see below"
@@ -84,11 +105,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="close a client that takes nothing for so long; 0: never",
     )
     how.add_argument("--no-limits", action="store_true", help="any number of connections, no credits")
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = (
-        "faults, each with channel=PATTERN, connection=N, at=SECONDS, after=FRAMES, count=N where they apply:\n"
-        + "\n".join(f"  {action:<12} {text}" for action, text in faults.ACTIONS.items())
-    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -234,8 +234,8 @@ class Player:
             self._key = int(self._tape.key[-1]) + 1
         self._venue.reached(self._cycle, self._key)
 
-    def _send_frames(self, first: int, end: int) -> None:
-        clock_ms = self._venue.clock_ms()
+    def _send_frames(self, first: int, end: int, clock_ms: int = 0) -> None:
+        clock_ms = clock_ms or self._venue.clock_ms()
         self._link.write(self._tape.render(first, end, self._cycle, clock_ms))
         self._log(ledger.RUN, self._tape.number, first, end - first, self._cycle, clock_ms)
         self._count(end - first)
@@ -290,8 +290,9 @@ class Player:
                 return frame + 1
             bisect.insort(self._held, (frame + 1 + int(same[0]), frame))
         elif fault.action == "duplicate":
-            self._send_frames(frame, frame + 1)
-            self._send_frames(frame, frame + 1)
+            clock_ms = self._venue.clock_ms()  # once: a duplicate has the same bytes
+            self._send_frames(frame, frame + 1, clock_ms)
+            self._send_frames(frame, frame + 1, clock_ms)
         else:
             self._spoil(fault.action, frame)
         channel = self._tape.channels[self._tape.channel[frame]]

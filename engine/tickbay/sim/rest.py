@@ -14,7 +14,7 @@ import asyncio
 import os
 import ssl
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import orjson
 from aiohttp import web
@@ -23,9 +23,7 @@ from tickbay.errors import ConfigError
 from tickbay.sim import faults
 from tickbay.sim.connection import Credits
 from tickbay.sim.rpc import Methods, RpcError, envelope
-
-if TYPE_CHECKING:
-    from tickbay.sim.server import Server
+from tickbay.sim.venue import Venue
 
 TIMEOUT_S = 3600.0  # an answer that never comes
 INSTRUMENTS_CREDITS = (500_000, 10_000, 10_000)  # pool, cost, refill a second, of get_instruments
@@ -34,8 +32,16 @@ REQUEST_BYTES_MAX = 64 * 1024
 
 
 class Rest:
-    def __init__(self, server: Server, methods: Methods) -> None:
-        self._server, self._methods = server, methods
+    """`status` tells what was sent; `fault` takes what is asked for."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        methods: Methods,
+        status: Callable[[], dict[str, object]],
+        fault: Callable[[faults.Fault], None],
+    ) -> None:
+        self._venue, self._methods, self._tell, self._ask = venue, methods, status, fault
         now_s = time.monotonic()
         self._credits = {True: Credits(*INSTRUMENTS_CREDITS, now_s), False: Credits(*OTHER_CREDITS, now_s)}
         application = web.Application(client_max_size=REQUEST_BYTES_MAX)
@@ -61,22 +67,22 @@ class Rest:
     async def _call(self, request: web.Request) -> web.Response:
         received_us = time.time_ns() // 1000
         method = request.match_info["method"]
-        for fault in self._server.venue.faults:
-            if fault.action == "rest" and self._server.venue.seconds() >= fault.at:
+        for fault in self._venue.faults:
+            if fault.action == "rest" and self._venue.seconds() >= fault.at:
                 return await self._misbehave(fault)
-        venue = self._server.venue
         try:
-            if venue.settings.limits and not self._credits[method == "public/get_instruments"].take(time.monotonic()):
+            credits = self._credits[method == "public/get_instruments"]
+            if self._venue.settings.limits and not credits.take(time.monotonic()):
                 raise RpcError(10028, "too_many_requests")
-            if venue.maintenance:
+            if self._venue.maintenance:
                 raise RpcError(11051, "system_maintenance")
             return _json(envelope(None, {"result": self._methods.call(method, request.query)}, received_us))
         except RpcError as error:
             return _json(envelope(None, {"error": error.body()}, received_us), 429 if error.code == 10028 else 400)
 
     async def _misbehave(self, fault: faults.Fault) -> web.Response:
-        self._server.venue.ledger.event("rest", status=fault.status)
-        self._server.venue.used(fault)
+        self._venue.ledger.event("rest", status=fault.status)
+        self._venue.used(fault)
         if fault.status == "timeout":
             await asyncio.sleep(TIMEOUT_S)
         return web.Response(
@@ -86,14 +92,14 @@ class Rest:
         )
 
     async def _status(self, _request: web.Request) -> web.Response:
-        return _json(self._server.status())
+        return _json(self._tell())
 
     async def _start(self, _request: web.Request) -> web.Response:
-        self._server.venue.start()
+        self._venue.start()
         return _json({"ok": True})
 
     async def _stop(self, _request: web.Request) -> web.Response:
-        self._server.venue.stop()
+        self._venue.stop()
         return _json({"ok": True})
 
     async def _fault(self, request: web.Request) -> web.Response:
@@ -102,7 +108,7 @@ class Rest:
             fault = faults.build(orjson.loads(body)) if body.lstrip().startswith(b"{") else faults.parse(body.decode())
         except (ConfigError, ValueError) as error:
             return _json({"ok": False, "error": str(error)}, 400)
-        self._server.fault(fault)
+        self._ask(fault)
         return _json({"ok": True})
 
 

@@ -46,7 +46,7 @@ class Server:
         self.venue = Venue(settings)
         self._listen = listen
         self._methods = Methods(self.venue)
-        self._rest = Rest(self, self._methods)
+        self._rest = Rest(self.venue, self._methods, self.status, self.fault)
         self._connections: dict[int, Connection] = {}
         self._accepted = 0
         self._stopping = asyncio.Event()

@@ -22,6 +22,7 @@ from engine import NAMES, PATIENCE_S, Engine, engine_in, report_of, stop, wait_f
 from tickbay.config import load
 from tickbay.cursor import CursorFile, Position
 from tickbay.files import Files
+from tickbay.health import Health
 from tickbay.record import Kind, blank
 from tickbay.ring import Ring, create
 from tickbay.status.snapshot import ProcessStatus, Status, collect, judge
@@ -110,6 +111,12 @@ def test_the_page_fits_its_width_whatever_it_shows() -> None:
     cells = next(line for line in page.splitlines() if line.startswith("writer-timescale")).split()
     text = "writer-timescale degraded 4194304 1157d 99,999 123,456 1,234,567 100% 999,999,999 11d13h 1,234,567"
     assert cells == text.split()
+
+
+def test_the_end_of_a_long_reason_is_shown() -> None:
+    reason = "writer-timescale is degraded: " + "connection to server at 127.0.0.1 failed: " * 4 + "Connection refused"
+    page = render(dataclasses.replace(_status(), reasons=(reason,), verdict="degraded"), colours=False)
+    assert "Connection refused" in page and max(map(len, page.splitlines())) <= WIDTH
 
 
 def test_colours_only_colour() -> None:
@@ -229,4 +236,28 @@ def test_positions_are_read_from_rings_and_cursors_when_nobody_lives(engine: Eng
     assert by_name["feed-1"].lag_rows == by_name["journal"].lag_rows == 36
     assert by_name["feed-2"].lag_rows is None
     assert status.totals.records == 100
+    ring.close()
+
+
+def test_a_writer_that_never_reached_its_database_is_behind_by_all_that_was_published(engine: Engine) -> None:
+    """What broke: it said 0 rows, because it did not know how far the database was."""
+    for folder in ("rings", "health"):
+        (engine.run_dir / folder).mkdir()
+    path = engine.run_dir / "rings" / "feed-1.quote.ring"
+    create(path, Kind.QUOTE, 512, stream="feed-1.quote", boot_id="x", epoch=1, first_seq=1)
+    ring = Ring.attach(path, Kind.QUOTE)
+    ring.produce(os.getpid(), 1)
+    ring.append(blank(Kind.QUOTE, 100))
+    health = Health(engine.run_dir, "writer-timescale", "writer")
+    health.gauges |= {"lag_rows": 0, "lag_s": 0.0}
+
+    def lag_rows() -> int | None:
+        health.beat()
+        (lag,) = [each.lag_rows for each in status_of(engine).processes if each.role == "writer"]
+        return lag
+
+    assert lag_rows() == 100
+    health.streams = {"feed-1.quote": {"committed": 93}}
+    health.gauges["lag_rows"] = 7
+    assert lag_rows() == 7, "a writer that knows is believed"
     ring.close()

@@ -168,8 +168,11 @@ def _process(
 
 
 def _writer_lag(report: Report | None, config: Config, cursor: Mapping[str, Position], now_ns: int) -> SinkLag:
-    """What the writer says, while it says something; else by its cursor file, which is up to a second behind."""
-    if report is not None and report.age_s() < FRESH_S and {"lag_rows", "lag_s"} <= report.gauges.keys():
+    """What the writer says, while it knows; else by its cursor file, which is up to a second behind. It knows nothing,
+    and says 0, until the database has told it how far it is.
+    """
+    knows = report is not None and report.streams and {"lag_rows", "lag_s"} <= report.gauges.keys()
+    if report is not None and knows and report.age_s() < FRESH_S:
         return SinkLag(int(report.gauges["lag_rows"]), report.gauges["lag_s"])
     return sink_lag(config.run_dir, cursor, now_ns)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+import textwrap
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -25,6 +26,7 @@ GREEN, YELLOW, RED, DIM, BOLD, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b
 COLOURS = {"live": GREEN, "healthy": GREEN, "down": RED, "hung": RED, "failed": RED}  # all else: yellow
 NOTHING = "-"
 ERRORS_MAX = 5
+REASON_LINES_MAX = 3
 
 # heading, width, and the text of a process; negative widths are flush left
 COLUMNS: tuple[tuple[str, int, Callable[[ProcessStatus], str]], ...] = (
@@ -50,7 +52,8 @@ def render(status: Status, *, colours: bool) -> str:
 
     verdict = paint(status.verdict.upper(), BOLD + COLOURS.get(status.verdict, YELLOW))
     lines = [f"tickbay {status.version}  {verdict}  {status.time[:19].replace('T', ' ')} UTC"]
-    lines += [paint(_cut(f"  ! {reason}"), COLOURS.get(status.verdict, YELLOW)) for reason in status.reasons]
+    for reason in status.reasons:
+        lines += [paint(line, COLOURS.get(status.verdict, YELLOW)) for line in _wrapped(f"  ! {reason}")]
     lines += ["", paint(" ".join(_cell(heading, width) for heading, width, _ in COLUMNS), DIM)]
     for process in status.processes:
         cells = [_cell(text(process), width) for _, width, text in COLUMNS]
@@ -92,10 +95,20 @@ def _cell(text: str, width: int) -> str:
     return f"{text:<{-width}}" if width < 0 else f"{text:>{width}}"
 
 
+def _wrapped(reason: str) -> list[str]:
+    """In a few lines: what is at the end of a database's complaint is often what it complains of."""
+    wrapper = textwrap.TextWrapper(WIDTH, subsequent_indent="    ", max_lines=REASON_LINES_MAX, placeholder=" …")
+    return wrapper.wrap(_printable(reason))
+
+
 def _cut(line: str) -> str:
-    """What others sent us may be long, or move the cursor."""
-    printable = "".join(char if char.isprintable() else "\ufffd" for char in line)
+    printable = _printable(line)
     return printable if len(printable) <= WIDTH else printable[: WIDTH - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    """What others sent us may be long, or move the cursor."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def _count(value: float | None, *, separator: str = ",") -> str:

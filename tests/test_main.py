@@ -74,7 +74,7 @@ def test_the_configuration_of_this_directory_is_found(tmp_path: Path) -> None:
     [
         (("feed-9",), "no process is called 'feed-9': did you mean feed-"),
         ((), "name the processes to restart, or give --all; there are journal, writer-timescale, universe, feed-1"),
-        (("feed-1",), "supervisor.sock"),
+        (("feed-1",), "start one with tickbay up"),
     ],
 )
 def test_a_restart_that_cannot_be_is_one_line(

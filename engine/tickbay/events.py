@@ -138,6 +138,7 @@ class Event(Enum):
     SINK_DOWN = Meaning(Level.ERROR, "the database is away: the journal keeps what comes", "error retry_s")
     SINK_PARKED = Meaning(Level.ERROR, "the database needs you: the journal keeps what comes", "error retry_s")
     SINK_BACK = Meaning(Level.INFO, "rows flow into the database again", "down_s")
+    SINK_REWOUND = Meaning(Level.WARNING, "rows are sent again, to be sure", "why minutes")
     SINK_MAINTAINED = Meaning(Level.INFO, "partitions and retention", "done")
     CURSOR_MOVED = Meaning(Level.WARNING, "another writer uses our cursor: reading it again", "error")
     ROWS_QUARANTINED = Meaning(Level.ERROR, "the database refused rows: see its table quarantine", "rows reasons")
@@ -259,5 +260,7 @@ class _Recent:
 
 
 def _sentence(sentence: str, fields: dict[str, object]) -> str:
-    shown = "  ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+    """For a person. An error is a sentence already and needs no name."""
+    known = ((name, value) for name, value in fields.items() if value is not None)
+    shown = "  ".join(f"{value}" if name == "error" else f"{name}={value}" for name, value in known)
     return f"{sentence}: {shown}" if shown else sentence

@@ -10,7 +10,7 @@ from argparse import ArgumentParser, Namespace
 
 from tickbay import config as configuration
 from tickbay import control
-from tickbay.errors import ConfigError
+from tickbay.errors import ConfigError, ControlDown
 from tickbay.supervisor.child import process_names
 from tickbay.supervisor.supervisor import RESTART_WAIT_S
 from tickbay.tables import nearest
@@ -32,8 +32,10 @@ def main(arguments: Namespace) -> int:
     names = known if arguments.all else arguments.process
     if not names:
         raise ConfigError(f"name the processes to restart, or give --all; there are {', '.join(known)}")
+    socket = config.run_dir / "sockets" / "supervisor.sock"
+    if not socket.exists():
+        raise ControlDown(f"no supervisor runs in {config.run_dir}: start one with tickbay up")
     for name in names:
-        socket = config.run_dir / "sockets" / "supervisor.sock"
         reply = control.ask(socket, {"op": "restart", "process": name}, timeout_s=RESTART_WAIT_S + 5)
         if not reply.get("ok"):
             print(f"{name}: {reply.get('error', 'refused')}")

@@ -166,7 +166,8 @@ class Supervisor:
             self._events.emit(Event.CHILD_EXITED, **ended, restart_s=round(wait_s, 2))
             if child.role == "journal" and status == OPERATOR_STATUS and not started and not self._ready:
                 report = read_report(self._config.run_dir, child.name)
-                self._failure = ConfigError(report.last_error if report is not None else "the journal cannot run")
+                why = report.last_error if report is not None else "the journal cannot run"
+                self._failure = ConfigError(why.removeprefix(f"{Event.PROCESS_REFUSED.value.sentence}: "))
 
     def _count_failure(self, child: Child) -> float:
         """SUP-2: put the next start as far off as its history says. Returns that wait in seconds."""

@@ -30,7 +30,7 @@ def measure(size: Size) -> Result:
     result = Result("decode", size)
     found = corpus.load(size)
     checksum, records = check(found.frames)
-    result.checked = f"{records} records of {len(found.frames)} {found.origin} frames against json; the C bench by CRC"
+    result.checked = f"{records} records of {len(found.frames)} {found.origin} frames against json, C by CRC"
     with tempfile.TemporaryDirectory() as folder:
         path = corpus.write(Path(folder) / "frames", found.frames)
         turns = size.of(TURNS, 3)
@@ -54,7 +54,7 @@ def measure(size: Size) -> Result:
 
 
 def check(frames: Sequence[bytes]) -> tuple[int, int]:
-    """Every frame decoded through Python and compared with what json makes of it: CRC-32C of all records, their number."""
+    """Every frame decoded through Python and compared with json's: CRC-32C of all records, their number."""
     checksum = count = 0
     for frame in frames:
         status, message, payload, _ = _native.decode_deribit(frame, RECV_NS, 1, 256)

@@ -30,6 +30,7 @@ RECORDED = (
 )
 FRAMES = 4096  # 2 MB: more than the inner caches hold
 SIMULATED_OPTIONS = 8
+CLOCK_MS = 1_800_000_000_000
 MESSAGE = re.compile(r'\{"jsonrpc".*"method":"subscription".*\}')
 REAL = re.compile(r"(?<=[:\[,])(-?\d)(\d*)\.(\d+)")  # ids and times have no point
 LEVEL = re.compile(r'(\["(?:new|change|delete)",)([\d.]+)')
@@ -84,7 +85,7 @@ def _simulated(seed: int) -> Iterator[str]:
         for name in (f"ticker.{item.name}.100ms", f"book.{item.name}.100ms", f"trades.{item.name}.100ms"):
             channel = venue.channel(name)
             assert channel is not None
-            if (first := venue.first_message(channel, 0, 0, 0)) is not None:
+            if (first := venue.first_message(channel, 0, 0, CLOCK_MS)) is not None:
                 yield payload_of(first.frame).decode()
             strip = venue.strip(channel)
             for begin, end in itertools.pairwise(strip.start.tolist()):

@@ -7,11 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bench import bench_decode, bench_ring, corpus
+from bench import bench_decode, bench_encode, bench_journal, bench_receive, bench_ring, corpus, pipeline
 from bench.result import Goal, Result, Size
 
 SMALL = Size(small=True, seed=7)
-STAGES = {"decode": bench_decode.measure, "ring": bench_ring.measure}
+STAGES = {
+    "decode": bench_decode.measure,
+    "encode": bench_encode.measure,
+    "journal": bench_journal.measure,
+    "receive": bench_receive.measure,
+    "ring": bench_ring.measure,
+}
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))
@@ -24,6 +30,13 @@ def test_a_bench_tells_what_it_checked_and_what_it_measured(stage: str, tmp_path
     assert written["size"]["seed"] == 7 and written["commit"] and written["machine"]["cpu"]
     assert [figure["name"] for figure in written["figures"]] == [figure.name for figure in result.figures]
     assert all(goal.what in result.render() for goal in result.goals)
+
+
+@pytest.mark.slow
+def test_the_whole_path_is_measured_only_on_a_run_that_the_audit_calls_good() -> None:
+    result = pipeline.measure(SMALL)
+    assert "0 lost, 0 twice, 0 different: OK" in result.checked
+    assert {figure.name: figure.value for figure in result.figures}["flat out: records lost"] == 0
 
 
 def test_the_same_seed_gives_the_same_frames_and_another_seed_gives_others() -> None:

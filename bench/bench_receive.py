@@ -1,0 +1,179 @@
+"""From a loopback socket to records in rings, CPU of the receiving process alone: the compiled listener under uvloop,
+beside a C socket reader with the same decoder, and cryptofeed's handler behind `websockets`.
+
+The listener does more than the C reader: rings, continuity of every book and trade, counters, and an event loop that
+could do other things meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import multiprocessing
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import picows
+import uvloop
+
+from bench import corpus, peer
+from bench.result import Result, Size, main, median, native
+from tickbay import ring
+from tickbay._native import FeedListener
+from tickbay.identity import Identity, boot_id
+from tickbay.record import Kind, stream_name
+from tickbay.sim.strip import websocket_frame
+
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455
+SLOTS = {Kind.QUOTE: 1 << 16, Kind.TRADE: 1 << 13, Kind.BOOK: 1 << 17}
+DRAIN_S = 0.002  # how often the rings are emptied, as a journal with a fast disk would
+
+
+def measure(size: Size) -> Result:
+    result = Result("receive", size)
+    found = corpus.load(size)
+    rounds = size.of(60, 2)
+    frames = rounds * len(found.frames)
+    with sending(found.frames, rounds) as port, tempfile.TemporaryDirectory() as folder:
+        limits, ours, records = [], [], set()
+        for _ in range(size.of(7, 1)):
+            answer = native("bench_receive", port, frames)
+            limits.append(float(str(answer["ns"])))
+            spent_ns, counters = asyncio.Runner(loop_factory=uvloop.new_event_loop).run(receive(port, frames, folder))
+            ours.append(spent_ns / frames)
+            records |= {answer["records"], counters["quotes"] + counters["trades"] + counters["books"]}
+            assert not counters["undecodable"] and not counters["lost_records"]
+        assert len(records) == 1, f"the two received different records: {records}"
+        result.checked = f"{frames} frames, {records.pop()} records by both, none lost"
+        limit_ns = result.add("limit: C socket reader, same decoder", median(limits), "ns/frame", "CPU")
+        ours_ns = result.add("compiled listener, uvloop, into rings", median(ours), "ns/frame", "CPU")
+        result.add("compiled listener, best run", min(ours), "ns/frame", "CPU")
+        result.aim("receive", "time / C socket reader with the decoder", 1.2, ours_ns / limit_ns, "x", most=True)
+        python = peer.python()
+        if python is None:
+            result.notes.append(peer.ABSENT)
+        else:
+            path = corpus.write(Path(folder) / "frames", found.frames)
+            theirs = peer.ask(python, "receive", f"ws://127.0.0.1:{port}/", str(len(found.frames)), str(path))
+            peer_ns = result.add("peer: cryptofeed behind websockets", theirs["ns"][0], "ns/frame", "CPU")
+            result.aim("receive", "frames a CPU second, over cryptofeed's", 35, peer_ns / ours_ns, "x")
+    return result
+
+
+async def receive(port: int, frames: int, folder: str) -> tuple[int, dict[str, int]]:
+    """CPU nanoseconds of this process, and the feed's counters."""
+    rings = {kind: made(Path(folder), kind) for kind in SLOTS}
+    done = asyncio.Event()
+    listener = FeedListener(Ends(done), *(rings[kind].native for kind in SLOTS), full_wait_ms=0)
+    listener.start(1)
+    began = time.process_time_ns()
+    transport, _ = await picows.ws_connect(lambda: listener, f"ws://127.0.0.1:{port}/", enable_auto_ping=False)
+    while listener.counters()["frames"] < frames:
+        for each in rings.values():
+            each.set_durable(each.head - 1)  # what a journal does: the slots are free again
+        await asyncio.sleep(DRAIN_S)
+    spent = time.process_time_ns() - began
+    transport.disconnect()
+    await done.wait()
+    counters = listener.counters()
+    for kind in SLOTS:
+        (Path(folder) / f"{kind.name}.ring").unlink()
+    return spent, counters
+
+
+class Ends:
+    """A FeedHandler that wants to know only of the end; breaks are the corpus's repetitions."""
+
+    def __init__(self, done: asyncio.Event) -> None:
+        self._done = done
+
+    def on_connected(self, transport: picows.WSTransport) -> None:
+        pass
+
+    def on_disconnected(self, transport: picows.WSTransport) -> None:
+        self._done.set()
+
+    def on_close(self, code: int, reason: str) -> None:
+        pass
+
+    def on_message(self, message: int, payload: bytes, recv_ns: int) -> None:
+        raise AssertionError("only data were sent")
+
+    def on_undecodable(self, payload: bytes, recv_ns: int) -> None:
+        raise AssertionError(payload)
+
+    def on_break(self, kind: int, instrument: bytes, expected: int, got: int, recv_ns: int, since_ns: int) -> None:
+        pass
+
+    def on_book_whole(self, instrument: bytes, recv_ns: int) -> None:
+        pass
+
+    def on_overflow_begin(self, kind: int, recv_ns: int) -> None:
+        raise AssertionError("a ring was full")
+
+    def on_overflow_end(self, kind: int, records: int, from_ns: int, to_ns: int) -> None:
+        pass
+
+
+def made(folder: Path, kind: Kind) -> ring.Ring:
+    path = folder / f"{kind.name}.ring"
+    ring.create(path, kind, SLOTS[kind], stream=stream_name("bench", kind), boot_id=boot_id(), epoch=1, first_seq=1)
+    attached = ring.Ring.attach(path, kind)
+    own = Identity.own()
+    attached.produce(own.pid, own.start_time)
+    return attached
+
+
+# ------------------------------------------------------------ the sender, a process of its own
+
+
+@contextmanager
+def sending(frames: list[bytes], rounds: int) -> Iterator[int]:
+    """A server that sends every client all frames, `rounds` times, as fast as it takes them. Yields its port."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    data = b"".join(map(websocket_frame, frames))
+    process = context.Process(target=_serve, args=(theirs, data, rounds), daemon=True)
+    process.start()
+    try:
+        yield int(ours.recv())
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(parent: Connection, data: bytes, rounds: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        parent.send(server.getsockname()[1])
+        while True:
+            client, _ = server.accept()
+            with client:
+                _upgrade(client)
+                try:
+                    for _ in range(rounds):
+                        client.sendall(data)
+                    client.recv(1 << 16)  # until the client goes
+                except OSError:
+                    continue  # it went before the end
+
+
+def _upgrade(client: socket.socket) -> None:
+    request = b""
+    while b"\r\n\r\n" not in request:
+        request += client.recv(4096)
+    key = next(line for line in request.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key:"))
+    accept = base64.b64encode(hashlib.sha1(key.split(b":")[1].strip() + GUID).digest())
+    client.sendall(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+    )
+
+
+if __name__ == "__main__":
+    main(measure)

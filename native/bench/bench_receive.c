@@ -1,0 +1,102 @@
+/* bench_receive.c: the limit of receiving: a blocking socket, WebSocket frames parsed by hand, the same decoder. No event
+ * loop, no ring, no continuity, no reply. CPU time as one line of JSON.
+ *
+ *     bench_receive PORT FRAMES
+ */
+#define _GNU_SOURCE
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "frames.h"
+
+#define BUFFER_BYTES (256u << 10) /* as picows reads at most */
+#define ROOM_MIN (256u << 10)
+
+struct reader {
+    int descriptor;
+    size_t begin, end; /* of what is in the buffer and not taken */
+    unsigned char buffer[BUFFER_BYTES];
+};
+
+static void read_more(struct reader *reader)
+{
+    memmove(reader->buffer, reader->buffer + reader->begin, reader->end - reader->begin);
+    reader->end -= reader->begin;
+    reader->begin = 0;
+    ssize_t got = recv(reader->descriptor, reader->buffer + reader->end, BUFFER_BYTES - reader->end, 0);
+    if (got <= 0)
+        fail("the connection ended early");
+    reader->end += (size_t)got;
+}
+
+static void need(struct reader *reader, size_t size)
+{
+    while (reader->end - reader->begin < size)
+        read_more(reader);
+}
+
+/* One text frame's payload, in the buffer. */
+static const char *next_frame(struct reader *reader, size_t *length)
+{
+    need(reader, 4);
+    const unsigned char *head = reader->buffer + reader->begin;
+    size_t size = head[1], skip = 2;
+    if (size == 126) {
+        size = ((size_t)head[2] << 8) | head[3];
+        skip = 4;
+    } else if (size > 126) {
+        fail("a frame is longer than this bench's");
+    }
+    need(reader, skip + size);
+    const char *payload = (const char *)reader->buffer + reader->begin + skip;
+    reader->begin += skip + size;
+    *length = size;
+    return payload;
+}
+
+static void upgrade(struct reader *reader, uint16_t port)
+{
+    char request[256];
+    int size = snprintf(request, sizeof request,
+                        "GET / HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n", port);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    reader->descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(reader->descriptor, (struct sockaddr *)&address, sizeof address) != 0 ||
+        send(reader->descriptor, request, (size_t)size, 0) != size)
+        fail("no connection");
+    unsigned char *end;
+    do {
+        read_more(reader);
+        end = memmem(reader->buffer, reader->end, "\r\n\r\n", 4);
+    } while (end == NULL);
+    reader->begin = (size_t)(end - reader->buffer) + 4;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 3)
+        fail("bench_receive PORT FRAMES");
+    struct reader *reader = memory(sizeof *reader);
+    size_t frames = strtoul(argv[2], NULL, 10), used = 0;
+    unsigned char *slots = memory(SLOTS_BYTES);
+    uint64_t records = 0;
+    upgrade(reader, (uint16_t)strtoul(argv[1], NULL, 10));
+    double began = cpu_ns();
+    for (size_t i = 0; i < frames; i++) {
+        size_t length;
+        const char *frame = next_frame(reader, &length);
+        used = used > SLOTS_BYTES - ROOM_MIN ? 0 : used;
+        struct decode_room room = room_at(slots, used);
+        struct decoded decoded;
+        if (decode_deribit(frame, length, 1, 1, &room, &decoded) != DECODE_OK)
+            fail("a frame cannot be decoded");
+        used += decoded.count * record_size((enum record_kind)(int)decoded.message);
+        records += decoded.count;
+    }
+    printf("{\"ns\": %.2f, \"records\": %llu}\n", (cpu_ns() - began) / (double)frames, (unsigned long long)records);
+    return 0;
+}

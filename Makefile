@@ -6,10 +6,14 @@ BIN := $(VENV)/bin
 # What make run takes: VENUE=sim|deribit, SECONDS=20 (empty: until Ctrl-C)
 VENUE ?=
 SECONDS ?=
+# What make faults takes: FIGURES="r1 r3" (empty: all), DEEP=1, SEED=2
+FIGURES ?=
+DEEP ?=
+SEED ?=
 
 NATIVE := $(wildcard native/*.c native/*.h native/*.pyx native/*.pxd native/*.pxi)
 
-.PHONY: always help ext check test run clean lock native-check native-test fuzz
+.PHONY: always help ext check test run clean lock native-check native-test fuzz faults
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -51,6 +55,9 @@ test: ext native-check native-test fuzz ## everything that this machine can run;
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+faults: ext ## break the running engine and print what was reached; DEEP=1 for hours of it, FIGURES="r1 r4", SEED=2
+	$(BIN)/python -m tests.faults $(FIGURES) $(if $(DEEP),--deep) $(if $(SEED),--seed $(SEED))
 
 run: ext ## simulated venue → engine → embedded PostgreSQL, with live status; VENUE=deribit SECONDS=20
 	@$(BIN)/tickbay demo $(if $(VENUE),--venue $(VENUE)) $(if $(SECONDS),--seconds $(SECONDS))

@@ -34,7 +34,6 @@ PATIENCE_S = 60.0  # for whatever must come; on a busy machine an interpreter al
 STOP_S = 60.0
 RIVAL = "rival"
 DATA = (".quote", ".trade", ".book")  # the streams of which every row is compared
-# Kills come by the second here, and each must be answered: with the default back-off the engine would mostly wait.
 SETTINGS = """
 data_dir = "{data_dir}"
 run_dir = "{run_dir}"
@@ -45,17 +44,17 @@ backoff_min_s = 0.1
 backoff_max_s = 0.5
 [feeds]
 count = {feeds}
-[ring]
-quote = {quote_slots}
-book = {quote_slots}
 [journal]
 free_floor_gb = 0
+[timescale]
+{server}
+"""
+# Kills come by the second here, and each must be answered: with the default back-off the engine would mostly wait.
+HASTY = """
 [supervisor]
 heartbeat_timeout_s = 3
 backoff_min_s = 0.1
 backoff_max_s = 0.5
-[timescale]
-{server}
 """
 
 
@@ -71,6 +70,7 @@ class Rig:
         self.env = os.environ | {"DB_PASSWORD": database.password, "PYTHONPATH": str(ENGINE)}
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._rival: subprocess.Popen[bytes] | None = None
+        self._journal: subprocess.Popen[bytes] | None = None  # without a supervisor
 
     # ------------------------------------------------------------ processes
 
@@ -93,6 +93,10 @@ class Rig:
         script = str(Path(__file__).with_name("rival.py"))
         self._rival = self._spawn(script, str(file), str(self.folder / RIVAL), DB_PASSWORD=database.password)
 
+    def start_journal(self) -> None:
+        """The journal's process and nothing else."""
+        self._journal = self._spawn("-m", "tickbay", "process", "journal", "--config", str(self.file))
+
     def _spawn(self, *arguments: str, **env: str) -> subprocess.Popen[bytes]:
         with (self.folder / "engine.log").open("ab") as log:
             return subprocess.Popen([sys.executable, *arguments], env=self.env | env, stdout=log, stderr=log)
@@ -109,6 +113,11 @@ class Rig:
         """Of a process that lives."""
         report = read_report(self.run_dir, name)
         return report if report is not None and report.identity.alive() else None
+
+    def state(self, name: str) -> str:
+        """As it says itself; empty where it does not live."""
+        report = self.report(name)
+        return report.state if report is not None else ""
 
     def signal(self, name: str, number: signal.Signals) -> bool:
         """Whether it was there to be signalled."""
@@ -151,6 +160,12 @@ class Rig:
         os.kill(found[0], signal.SIGKILL)
         return True
 
+    def restart_all(self) -> None:
+        """`tickbay restart --all`."""
+        command = [sys.executable, "-m", "tickbay", "restart", "--all", "--config", str(self.file)]
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=5 * STOP_S, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
     # ------------------------------------------------------------ progress
 
     def streams(self) -> list[StreamStatus]:
@@ -170,6 +185,11 @@ class Rig:
         with psycopg.connect(self.server.conninfo(self.database.dbname)) as connection:
             found = connection.execute("SELECT coalesce(sum(seq), 0)::bigint FROM sink_cursor").fetchone()
         return int(found[0]) if found else 0
+
+    def set_committed(self, stream: str, seq: int) -> None:
+        """Tell the sink that it has a stream up to here."""
+        with psycopg.connect(self.server.conninfo(self.database.dbname)) as connection:
+            connection.execute("UPDATE sink_cursor SET seq = %s WHERE stream = %s", (seq, stream))
 
     def restarts(self) -> int:
         """How often a process of the engine died and came back."""
@@ -230,7 +250,7 @@ class Rig:
         """Whatever still runs, also what was stopped by SIGSTOP. The supervisor first: it would start others."""
         for name in (*self.names, RIVAL):
             self.signal(name, signal.SIGKILL)
-        for process in (self._rival, self._supervisor):
+        for process in (self._rival, self._journal, self._supervisor):
             if process is not None:
                 process.kill()
                 process.wait()
@@ -290,10 +310,8 @@ def folders() -> Iterator[tuple[Path, Path]]:
 
 
 @contextmanager
-def rigged(
-    *, rate: float, seed: int, feeds: int = 2, options: int = 200, quote_slots: int = 1 << 16, settings: str = ""
-) -> Iterator[Rig]:
-    """Everything started and flowing, at `rate` frames a second; gone afterwards. `settings`: more of tickbay.toml."""
+def rigged(*, rate: float, seed: int, feeds: int = 2, options: int = 200, supervisor: str = HASTY) -> Iterator[Rig]:
+    """Everything started and flowing, at `rate` frames a second; gone afterwards."""
     venue = ["--instruments", f"ETH={options}", "--rate", str(rate), "--seed", str(seed), "--no-limits"]
     with ExitStack() as stack:
         folder, run_dir = stack.enter_context(folders())
@@ -307,10 +325,9 @@ def rigged(
                 ws_url=simulator.ws_url,
                 rest_url=simulator.rest_url,
                 feeds=feeds,
-                quote_slots=quote_slots,
                 server=_server_lines(rig.database),
             )
-            + settings
+            + supervisor
         )
         stack.callback(rig.kill_all)
         rig.up()

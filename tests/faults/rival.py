@@ -2,7 +2,7 @@
 failover that was none.
 
 It reads the same rings and journal and writes to the same database; its own cursor file and health lie in FOLDER. No
-lock keeps them apart, only SINK-1 does.
+lock keeps the two apart, only SINK-1 does.
 """
 
 from __future__ import annotations
@@ -10,33 +10,27 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tickbay.config import load
-from tickbay.cursor import CursorFile
 from tickbay.events import Events
-from tickbay.files import Files
 from tickbay.health import Health
-from tickbay.journal.stream_reader import StreamReader
-from tickbay.process import Stopping
-from tickbay.writer.writer import Writer, make_sink
+from tickbay.process import ProcessContext, Stopping
+from tickbay.writer import writer
 
 
 def main(config_path: str, folder: Path) -> None:
     config = load(Path(config_path), os.environ)
-    (folder / "health").mkdir(parents=True, exist_ok=True)
-    events, stopping = Events("rival"), Stopping()
+    for name in ("health", "cursors"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    if not (folder / "journal").exists():
+        (folder / "journal").symlink_to(config.data_dir / "journal")
+    stopping = Stopping()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    Writer(
-        config,
-        make_sink("timescale", config, events),
-        StreamReader(config.run_dir, config.data_dir),
-        CursorFile(folder / "timescale.cursor", Files()),
-        Health(folder, "rival", "writer"),
-        events,
-        stopping,
-    ).work()
+    health = Health(folder, "rival", "writer")
+    writer.run(ProcessContext("writer-timescale", replace(config, data_dir=folder), health, Events("rival"), stopping))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,104 @@
+"""R14: hours of work in minutes: does anything grow that should not? Memory, descriptors, files; with faults of the
+venue going on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from faults.figure import Outcome
+from faults.rig import Rig, counted, rigged
+
+ASKED = "2 min at 20,000 frames/s with faults: RSS slope <= 100 KiB/min of each process, descriptors +-4, no files left"
+SIZE, SIZE_DEEP = 120, 24 * 3600  # seconds after the warm-up
+RATE = 20_000.0  # frames/s
+WARM_UP_S = 60.0  # rings and caches are touched once all over
+SAMPLE_S = 1.0
+FAULT_S = 5.0
+FAULTS = (
+    "kill count=1",
+    "malformed count=1",
+    "drop channel=book.ETH-* count=1",
+    "duplicate count=1",
+    "truncated count=1",
+    "close count=1",
+    "drop channel=trades.* count=1",
+    "stall seconds=1 count=1",
+)
+SLOPE_MAX_KIB, DESCRIPTORS_MAX = 100.0, 4
+# What may lie there after a stop: all else was forgotten. A spare that was being made is found by the next start.
+RUN_FILES = {".ring", ".json", ".lock"}
+DATA_FILES = {".seg", ".idx", ".spare", ".spare-new", ".cursor", ".frames", ".older", ".json", "clean"}
+
+
+@dataclass(slots=True)
+class Watched:
+    """One process over time."""
+
+    times_s: list[float] = field(default_factory=list)
+    kib: list[int] = field(default_factory=list)  # resident
+    descriptors: list[int] = field(default_factory=list)
+
+    def slope_kib(self) -> float:
+        """Growth per minute: of the line with the smallest squares."""
+        return float(np.polyfit(self.times_s, self.kib, 1)[0] * 60)
+
+    def spread(self) -> int:
+        """How far the number of descriptors ever was from where it began."""
+        return max(abs(count - self.descriptors[0]) for count in self.descriptors)
+
+
+def run(size: int, seed: int) -> Outcome:
+    with rigged(rate=RATE, seed=seed, feeds=4, options=830) as rig:
+        _soak(rig, WARM_UP_S, {})
+        watched = {name: Watched() for name in rig.names}
+        _soak(rig, size, watched)
+        restarts = rig.restarts()
+        verdict = rig.finish()
+        left = _left(rig)
+    grown = {name: process.slope_kib() for name, process in watched.items()}
+    spread = max(process.spread() for process in watched.values())
+    worst = max(grown, key=lambda name: grown[name])
+    good = verdict.good and grown[worst] <= SLOPE_MAX_KIB and spread <= DESCRIPTORS_MAX and not left and not restarts
+    return Outcome(
+        f"{size} s at {RATE:,.0f} frames/s with a fault every {FAULT_S:g} s: RSS slope at most {grown[worst]:+.0f} "
+        f"KiB/min ({worst}), descriptors +-{spread}, {len(left)} files left{_named(left)}, {restarts} restarts; "
+        f"{counted(verdict)}",
+        good=good,
+    )
+
+
+def _soak(rig: Rig, seconds: float, watched: dict[str, Watched]) -> None:
+    began = time.monotonic()
+    faults = 0
+    while (now := time.monotonic() - began) < seconds:
+        if now >= faults * FAULT_S:
+            rig.simulator.fault(FAULTS[faults % len(FAULTS)])
+            faults += 1
+        for name, process in watched.items():
+            identity = rig.identity(name)
+            assert identity is not None, f"{name} died"
+            process.times_s.append(now)
+            process.kib.append(_resident_kib(identity.pid))
+            process.descriptors.append(len(list(Path(f"/proc/{identity.pid}/fd").iterdir())))
+        time.sleep(SAMPLE_S)
+
+
+def _resident_kib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+
+
+def _left(rig: Rig) -> list[str]:
+    found = []
+    for folder, known in ((rig.run_dir, RUN_FILES), (rig.folder / "data", DATA_FILES)):
+        files = [path for path in folder.rglob("*") if not path.is_dir()]
+        found += [path.name for path in files if not {path.suffix, path.name} & known]
+    return found
+
+
+def _named(left: list[str]) -> str:
+    return f" ({', '.join(left)})" if left else ""

@@ -51,7 +51,7 @@ def test_the_example_names_every_key_but_the_password() -> None:
     for key, value in tomllib.loads(EXAMPLE.read_text()).items():
         tables = value if isinstance(value, list) else [value]
         named |= {f"{key}.{inner}" for table in tables if isinstance(table, dict) for inner in table} or {key}
-    assert named == keys(Config) - {"timescale.password"}
+    assert named == keys(Config) - {"timescale.password", "questdb.password", "questdb.token"}
 
 
 def test_what_the_file_sets_counts(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast, get_type_hints
 from urllib.parse import urlsplit
 
-from tickbay import __version__
+from tickbay import __version__, connect_string
 from tickbay.errors import ConfigError
 from tickbay.tables import Bounds, Origin, Words, build, convert_text
 
@@ -118,6 +118,26 @@ class Timescale:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Questdb:
+    enabled: bool = False
+    host: str = "127.0.0.1"
+    port: Port = 9000  # HTTP
+    user: str = ""
+    password: str = field(default="", repr=False)  # from the environment or a secret file only
+    token: str = field(default="", repr=False)  # instead of user and password; from there too
+    database: str = "qdb"  # what the server must call itself; the open-source one knows no other name
+    tls: Annotated[str, Words(("", "on", "off"))] = ""  # empty: on unless the host is this machine
+    ca_file: Path | None = None  # extra certificate authority
+    flush_ms: Annotated[int, Bounds(1, 60_000)] = 100
+    batch_rows: Annotated[int, Bounds(1, 1_000_000)] = 20_000
+    partition: Annotated[str, Words(("HOUR", "DAY"))] = "DAY"  # of new tables of ticks
+    retain_days: Annotated[int, Bounds(0, 36_500)] = 0  # tick tables; 0: for ever
+    status_retain_days: Annotated[int, Bounds(1, 36_500)] = 90
+    # What the server acknowledged so long before it was restarted is sent again: it may not have been on its disk.
+    rewind_minutes: Annotated[int, Bounds(15, 1440)] = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Universe:
     refresh_s: Annotated[float, Bounds(0.05, 86_400)] = 60.0
     timeout_s: Annotated[float, SHORT_S] = 10.0
@@ -149,9 +169,16 @@ class Config:
     ring: Ring = field(default_factory=Ring)
     journal: Journal = field(default_factory=Journal)
     timescale: Timescale = field(default_factory=Timescale)
+    questdb: Questdb = field(default_factory=Questdb)
     universe: Universe = field(default_factory=Universe)
     supervisor: Supervisor = field(default_factory=Supervisor)
     log: Log = field(default_factory=Log)
+
+    @property
+    def sinks(self) -> tuple[str, ...]:
+        """The sinks that are enabled. Each has a writer process and a cursor file."""
+        enabled = {"timescale": self.timescale.enabled, "questdb": self.questdb.enabled}
+        return tuple(sink for sink, wanted in enabled.items() if wanted)
 
     def fingerprint(self) -> str:
         """Of everything but the secrets, and of the version: a child with another one does not run what is
@@ -169,11 +196,23 @@ ENVIRONMENT = {
     "DB_PORT": ("timescale", "port"),
     "DB_USER": ("timescale", "user"),
     "DB_NAME": ("timescale", "dbname"),
+    "QUESTDB_HOST": ("questdb", "host"),
+    "QUESTDB_PORT": ("questdb", "port"),
+    "QUESTDB_USER": ("questdb", "user"),
+    "QUESTDB_DATABASE": ("questdb", "database"),
     "DERIBIT_WS_URL": ("venue", "ws_url"),
     "DERIBIT_REST_URL": ("venue", "rest_url"),
     "LOG_LEVEL": ("log", "level"),
 }
-SECRET_VARIABLES = ("DB_PASSWORD", "DB_PASSWORD_FILE", "CREDENTIALS_DIRECTORY")  # only writers get these
+CONNECT_VARIABLE = "QDB_CLIENT_CONF"  # as QuestDB's own clients read it; child.py takes the secrets out
+# Environment variable of a secret (with _FILE: of a file that has it) → table, key, name of systemd's credential.
+SECRETS = {
+    "DB_PASSWORD": ("timescale", "password", "db_password"),
+    "QUESTDB_PASSWORD": ("questdb", "password", "questdb_password"),
+    "QUESTDB_TOKEN": ("questdb", "token", "questdb_token"),
+}
+# Only writers get these.
+SECRET_VARIABLES = (*SECRETS, *(f"{variable}_FILE" for variable in SECRETS), "CREDENTIALS_DIRECTORY")
 
 
 def find(path: Path | None, env: Mapping[str, str]) -> Path | None:
@@ -201,11 +240,9 @@ def load(path: Path | None, env: Mapping[str, str]) -> Config:
     """
     tables: dict[str, Any] = _read(path) if path is not None else {}
     origin = Origin(str(path), path.absolute().parent if path is not None else Path.cwd())
-    timescale = tables.get("timescale")
-    if isinstance(timescale, dict) and "password" in timescale:
-        raise ConfigError(
-            f"{path}: timescale.password does not belong in this file: set DB_PASSWORD_FILE or DB_PASSWORD"
-        )
+    for variable, (table, key, _) in SECRETS.items():
+        if isinstance(tables.get(table), dict) and key in tables[table]:
+            raise ConfigError(f"{path}: {table}.{key} does not belong in this file: set {variable}_FILE or {variable}")
     config = build(Config, tables, "", origin)
     if "data_dir" not in tables:
         config = replace(config, data_dir=origin.directory / config.data_dir)
@@ -230,9 +267,13 @@ def _read(path: Path) -> dict[str, Any]:
 def _overridden(config: Config, env: Mapping[str, str]) -> Config:
     """`config` with what the environment says."""
     origin = Origin("environment", Path.cwd())
-    changes: dict[str, dict[str, Any]] = {"": {}, "venue": {}, "timescale": {}, "log": {}}
+    changes: dict[str, dict[str, Any]] = {"": {}, "venue": {}, "timescale": {}, "questdb": {}, "log": {}}
     if _number(env, "DERIBIT_TESTNET", bool, origin):
         changes["venue"] |= TESTNET
+    if text := env.get(CONNECT_VARIABLE):
+        for key, value in connect_string.parse(text, CONNECT_VARIABLE).items():
+            hints = get_type_hints(Questdb, include_extras=True)
+            changes["questdb"][key] = convert_text(value, hints[key], f"{CONNECT_VARIABLE}: {key}", origin)
     for variable, (table, key) in ENVIRONMENT.items():
         if text := env.get(variable):
             hints = get_type_hints(type(getattr(config, table)) if table else Config, include_extras=True)
@@ -241,8 +282,9 @@ def _overridden(config: Config, env: Mapping[str, str]) -> Config:
         changes["timescale"]["flush_ms"] = max(1, round(flush_s * 1000))
     if (top := _number(env, "TOP_N_INSTRUMENTS", Annotated[int, Bounds(0, 1_000_000)], origin)) is not None:
         changes[""]["select"] = tuple(replace(rule, top=int(top)) for rule in config.select)
-    if password := _password(env):
-        changes["timescale"]["password"] = password
+    for variable, (table, key, credential) in SECRETS.items():
+        if secret := _secret_of(variable, credential, env):
+            changes[table][key] = secret
     tables = {table: replace(getattr(config, table), **keys) for table, keys in changes.items() if table and keys}
     config = replace(config, **changes[""], **tables)
     if config.run_dir == Path():
@@ -256,18 +298,16 @@ def _number(env: Mapping[str, str], variable: str, hint: Any, origin: Origin) ->
     return None if not text else cast("float", convert_text(text, hint, variable, origin))
 
 
-def _password(env: Mapping[str, str]) -> str:
-    """The database password: DB_PASSWORD, the file of DB_PASSWORD_FILE, or systemd's credential db_password; "" for
-    none.
-    """
-    if env.get("DB_PASSWORD") and env.get("DB_PASSWORD_FILE"):
-        raise ConfigError("environment: DB_PASSWORD and DB_PASSWORD_FILE are both set: unset one")
-    if password := env.get("DB_PASSWORD"):
-        return password
-    if named := env.get("DB_PASSWORD_FILE"):
+def _secret_of(variable: str, credential: str, env: Mapping[str, str]) -> str:
+    """A secret: the variable, the file that the one with _FILE names, or systemd's credential; "" for none."""
+    if env.get(variable) and env.get(f"{variable}_FILE"):
+        raise ConfigError(f"environment: {variable} and {variable}_FILE are both set: unset one")
+    if secret := env.get(variable):
+        return secret
+    if named := env.get(f"{variable}_FILE"):
         return _secret(Path(named))
-    credential = Path(env.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / "db_password"
-    return _secret(credential) if credential.exists() else ""
+    path = Path(env.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / credential
+    return _secret(path) if path.exists() else ""
 
 
 def _secret(path: Path) -> str:
@@ -300,6 +340,10 @@ def _check(config: Config) -> None:
             raise ConfigError(f"{key}: a URL must not carry a user or password")
         if parts.scheme == plain and not is_loopback(parts.hostname):
             raise ConfigError(f"{key} = {url!r}: {plain}:// is for this machine only: use {secure}://")
+    if config.questdb.enabled and config.journal.retain_hours * 60 < config.questdb.rewind_minutes:
+        raise ConfigError("journal.retain_hours is less than questdb.rewind_minutes: what is sent again comes from it")
+    if config.questdb.token and config.questdb.password:
+        raise ConfigError("questdb has a token and a password: give one of them")
     for number, rule in enumerate(config.select):
         if not (rule.currency.isascii() and rule.currency.isalnum() and rule.currency.isupper()):
             raise ConfigError(f"select[{number}].currency = {rule.currency!r}: expected capitals, such as ETH")

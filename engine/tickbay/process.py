@@ -131,7 +131,7 @@ def running(name: str, config: Config) -> Iterator[ProcessContext]:
         name,
         level=config.log.level,
         format=config.log.format,
-        secrets=(config.timescale.password,),
+        secrets=(config.timescale.password, config.questdb.password, config.questdb.token),
         on_error=health.error,
     )
     health.on_beat = events.settle

@@ -25,14 +25,9 @@ RATE_STEP_S = 10.0
 Cursors = Mapping[str, Mapping[str, Position]]  # sink → stream → position
 
 
-def enabled_sinks(config: Config) -> list[str]:
-    """The sinks whose cursor files hold segments back."""
-    return ["timescale"] if config.timescale.enabled else []
-
-
 def read_cursors(config: Config, files: Files) -> dict[str, dict[str, Position]]:
     """How far every enabled sink is. One that has not begun, or whose file cannot be read, has taken nothing."""
-    cursors: dict[str, dict[str, Position]] = {sink: {} for sink in enabled_sinks(config)}
+    cursors: dict[str, dict[str, Position]] = {sink: {} for sink in config.sinks}
     for sink in cursors:
         with suppress(OSError):
             cursors[sink] = read_cursor(config.data_dir / "cursors" / f"{sink}.cursor", files)

@@ -8,7 +8,7 @@ operator).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -64,6 +64,8 @@ class Committed:
 class Sink(Protocol):
     """A database, as its writer uses it. Not thread-safe; one writer has one."""
 
+    name: str  # of its section in the configuration and of its cursor
+
     def open(self, streams: Sequence[str]) -> dict[str, Position]:
         """Connect (again) and tell how far each of `streams` is committed; START for a new one. SinkDown,
         SinkParked."""
@@ -76,6 +78,10 @@ class Sink(Protocol):
     def maintain(self) -> list[str]:
         """What must be done now and then beside the rows (partitions, retention), between commits. Returns one sentence
         for each thing worth telling."""
+
+    def settled(self, wait_s: float = 0.0) -> Mapping[str, Position]:
+        """How far each stream is kept so well that the journal may let go (JRNL-3). At the end: waits up to `wait_s`
+        for what was committed to get there. Never raises what the database does."""
 
     def close(self) -> None:
         """End the connection; open() makes a new one."""

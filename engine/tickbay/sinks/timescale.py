@@ -106,6 +106,11 @@ class TimescaleSink:
         if self._on_schema is not None:
             self._on_schema(applied)
 
+    def settled(self, wait_s: float = 0.0) -> dict[str, Position]:
+        """See Sink.settled(): all that is committed (SINK-1)."""
+        assert wait_s >= 0
+        return dict(self._cursors)
+
     def close(self) -> None:
         """See Sink.close()."""
         if self._connection is not None:

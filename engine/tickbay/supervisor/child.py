@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 
-from tickbay.config import SECRET_VARIABLES, Config
+from tickbay.config import CONNECT_VARIABLE, SECRET_VARIABLES, Config
+from tickbay.connect_string import without_secrets
 from tickbay.health import read_report
 from tickbay.identity import Identity, pid_file
 from tickbay.supervisor.restart import HISTORY_MAX
@@ -151,6 +152,8 @@ def spawn_process(config_path: Path | None, env: Mapping[str, str]) -> Spawn:
         # Who parses what a venue sends does not hold the password of a database.
         hidden = SUPERVISOR_VARIABLES + (() if name.startswith("writer-") else SECRET_VARIABLES)
         child_env = {variable: value for variable, value in env.items() if variable not in hidden}
+        if not name.startswith("writer-") and CONNECT_VARIABLE in env:
+            child_env[CONNECT_VARIABLE] = without_secrets(env[CONNECT_VARIABLE])
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=child_env, start_new_session=True)  # noqa: S603 - our own interpreter
 
     return spawn
@@ -158,5 +161,5 @@ def spawn_process(config_path: Path | None, env: Mapping[str, str]) -> Spawn:
 
 def process_names(config: Config) -> list[str]:
     """Every process that this configuration wants, in the order in which they are started."""
-    writers = ["writer-timescale"] if config.timescale.enabled else []
+    writers = [f"writer-{sink}" for sink in config.sinks]
     return ["journal", *writers, "universe", *(f"feed-{number}" for number in range(1, config.feeds.count + 1))]

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from tickbay.config import Config
-from tickbay.cursor import CursorFile, Position
+from tickbay.cursor import CursorFile
 from tickbay.errors import ConfigError, SinkDown, SinkParked
 from tickbay.events import Event, Events
 from tickbay.files import Files
@@ -28,7 +28,11 @@ from tickbay.health import Health
 from tickbay.journal.stream_reader import StreamReader
 from tickbay.process import ProcessContext, Stopping
 from tickbay.schema import Applied
+from tickbay.sinks import questdb_schema
 from tickbay.sinks.connection import DDL_TIMEOUT_S, STATEMENT_TIMEOUT_S
+from tickbay.sinks.orders import Orders
+from tickbay.sinks.questdb import QuestdbSink
+from tickbay.sinks.rewind import Marks
 from tickbay.sinks.sink import Committed, CursorMoved, Sink
 from tickbay.sinks.timescale import TimescaleSink
 from tickbay.writer.intake import Batch, BatchSize, Intake
@@ -42,6 +46,7 @@ BACKOFF_MAX_S = 10.0  # how late a database that is back may be noticed
 PARKED_RETRY_S = 60.0  # an operator's repair is seen within this
 DISK_RETRY_S = 1.0
 RIVAL_RETRY_S = 0.1
+SETTLE_S = 5.0  # at the end, for what is committed to be settled; what is not is sent again by the next start
 DRAIN_SHARE = 0.6  # of the stop timeout, for what is durable but not committed
 COMMITS_KEPT = 1000  # for the percentiles
 # How long the work may be in one step before it counts as hung: several statements, each with its timeout.
@@ -51,9 +56,9 @@ DDL_PATIENCE_S = 2.0 * DDL_TIMEOUT_S
 
 def run(context: ProcessContext) -> None:
     """Be writer-<sink> until told to stop."""
-    sink = make_sink(context.argument, context.config, context.events)
-    reader = StreamReader(context.config.run_dir, context.config.data_dir)
     cursor = CursorFile(context.config.data_dir / "cursors" / f"{context.argument}.cursor", Files())
+    sink = make_sink(context.argument, context.config, context.events, cursor)
+    reader = StreamReader(context.config.run_dir, context.config.data_dir)
     try:
         writer = Writer(context.config, sink, reader, cursor, context.health, context.events, context.stopping)
         _watch(writer, context.health)
@@ -63,11 +68,22 @@ def run(context: ProcessContext) -> None:
         reader.close()
 
 
-def make_sink(name: str, config: Config, events: Events) -> Sink:
+def make_sink(name: str, config: Config, events: Events, cursor: CursorFile) -> Sink:
     """The sink that a process is called after."""
-    if name != "timescale":
-        raise ConfigError(f"there is no sink {name!r}: known is timescale")
-    return TimescaleSink(config.timescale, name=name, on_schema=lambda applied: _tell_schema(applied, events))
+    if name == "timescale":
+        return TimescaleSink(config.timescale, name=name, on_schema=lambda applied: _tell_schema(applied, events))
+    if name == "questdb":
+        folder, minutes = config.data_dir / "cursors", config.questdb.rewind_minutes
+        return QuestdbSink(
+            config.questdb,
+            cursor,
+            Marks(folder / f"{name}.marks", Files(), keep_s=minutes * 60),
+            Orders(config.data_dir, name),
+            name=name,
+            on_schema=lambda applied: _tell_tables(applied, events),
+            on_rewind=lambda why, minutes: events.emit(Event.SINK_REWOUND, why=why, minutes=minutes),
+        )
+    raise ConfigError(f"there is no sink {name!r}: known are timescale, questdb")
 
 
 def _tell_schema(applied: Applied, events: Events) -> None:
@@ -76,6 +92,12 @@ def _tell_schema(applied: Applied, events: Events) -> None:
     for note in applied.notes:
         events.emit(Event.SINK_NOTE, note=note)
     events.emit(Event.SINK_OPENED, server=applied.server, edition=applied.edition.value, schema=applied.version)
+
+
+def _tell_tables(applied: questdb_schema.Applied, events: Events) -> None:
+    for step in applied.steps:
+        events.emit(Event.SCHEMA_STEP, step=step)
+    events.emit(Event.SINK_OPENED, server=applied.server, edition="open", schema=applied.version)
 
 
 def _watch(writer: Writer, health: Health) -> None:
@@ -111,10 +133,12 @@ class Writer:
         self._events = events
         self._stopping = stopping
         self._jitter = jitter
-        self._flush_s = config.timescale.flush_ms / 1000
+        settings = config.timescale if sink.name == "timescale" else config.questdb
+        self._orders = Orders(config.data_dir, sink.name)
+        self._flush_s = settings.flush_ms / 1000
         self._stop_s = config.supervisor.stop_timeout_s * DRAIN_SHARE
         self._intake = Intake(reader)
-        self._size = BatchSize(config.timescale.batch_rows)
+        self._size = BatchSize(settings.batch_rows)
         self._open = False
         self._down_since = 0.0  # monotonic; 0: it is not
         self._backoff_s = BACKOFF_MIN_S
@@ -135,6 +159,7 @@ class Writer:
                 break
             if pause_s > 0 and self._stopping.wait(pause_s) and self._down_since:
                 break
+        self._sink.settled(SETTLE_S)
         self._save_cursor(now=float("inf"))
 
     def _step(self) -> float:
@@ -156,7 +181,8 @@ class Writer:
             self._events.emit(Event.CURSOR_MOVED, error=moved)
             return RIVAL_RETRY_S
         except SinkParked as parked:
-            return self._wait(parked, Event.SINK_PARKED, PARKED_RETRY_S)
+            by_order = self._orders.parked() is not None
+            return self._wait(parked, Event.SINK_PARKED, REFRESH_S if by_order else PARKED_RETRY_S)
         except SinkDown as down:
             pause_s = self._backoff_s * (0.5 + self._jitter() / 2)
             self._backoff_s = min(self._backoff_s * 2, BACKOFF_MAX_S)
@@ -171,6 +197,8 @@ class Writer:
         if now - self._refreshed >= REFRESH_S or not self._open:
             self._reader.refresh()
             self._refreshed = now
+            if (reason := self._orders.parked()) is not None:
+                raise SinkParked(f"parked by you: {reason or 'no reason given'}: tickbay sink resume {self._sink.name}")
         new = self._intake.new_streams()
         if not self._open or new:
             self.patience_until = now + DDL_PATIENCE_S
@@ -262,7 +290,7 @@ class Writer:
 
     def _save_cursor(self, *, now: float) -> None:
         """JRNL-3: the journal may let go of what is before this. Never ahead of the sink, often a second behind it."""
-        positions: dict[str, Position] = self._intake.positions
+        positions = self._sink.settled()
         if now - self._saved >= SAVE_S and positions and positions != self._cursor.positions:
             self._cursor.save(positions)
             self._saved = now

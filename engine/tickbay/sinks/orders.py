@@ -1,0 +1,49 @@
+"""What the operator asks of a sink with `tickbay sink`: files beside its cursor, so that a writer that does not run, or
+is restarted, obeys as well.
+
+`<sink>.parked`: stop writing until the file is gone. `<sink>.rewind`: go back by so many minutes, once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FILE_BYTES_MAX = 200
+
+
+class Orders:
+    """The orders to one sink: given by `tickbay sink`, obeyed by its writer. Every method: OSError, the disk."""
+
+    def __init__(self, data_dir: Path, sink: str) -> None:
+        self._parked = data_dir / "cursors" / f"{sink}.parked"
+        self._rewind = data_dir / "cursors" / f"{sink}.rewind"
+
+    def park(self, reason: str) -> None:
+        self._parked.write_bytes(reason.encode()[:FILE_BYTES_MAX])
+
+    def unpark(self) -> None:
+        self._parked.unlink(missing_ok=True)
+
+    def parked(self) -> str | None:
+        """Why, where the sink is parked."""
+        try:
+            return self._parked.read_bytes()[:FILE_BYTES_MAX].decode(errors="replace")
+        except FileNotFoundError:
+            return None
+
+    def go_back(self, minutes: float) -> None:
+        self._rewind.write_text(f"{minutes:g}")
+
+    def minutes_back(self) -> float | None:
+        """How far to go back, where that is asked."""
+        try:
+            return float(self._rewind.read_bytes()[:FILE_BYTES_MAX])
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            self.went_back()  # not written by us
+            return None
+
+    def went_back(self) -> None:
+        """The order is carried out."""
+        self._rewind.unlink(missing_ok=True)

@@ -62,11 +62,25 @@ faults: ext ## break the running engine and print what was reached; DEEP=1 for h
 run: ext ## simulated venue → engine → embedded PostgreSQL, with live status; VENUE=deribit SECONDS=20
 	@$(BIN)/tickbay demo $(if $(VENUE),--venue $(VENUE)) $(if $(SECONDS),--seconds $(SECONDS))
 
+# The peer has an environment of its own: it needs 30 packages that nothing else here does. Without it the benches run too.
+build/peer/.ready: requirements/peer.lock
+	$(PYTHON) -m venv build/peer
+	build/peer/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/peer.lock
+	@touch $@
+
+bench: ext ## every bench beside its limit and its peer; the table and the plot go to bench/results
+	@$(MAKE) --no-print-directory build/peer/.ready || echo "the peer cannot be installed here: the benches run without it"
+	@for stage in decode ring encode journal receive; do $(BIN)/python -m bench.bench_$$stage || exit 1; done
+	@$(BIN)/python -m bench.pipeline
+	@$(BIN)/python -m bench.report
+
 lock: $(VENV)/.ready ## renew requirements/*.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header pyproject.toml --output-file requirements/run.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --extra dev --constraints requirements/run.lock pyproject.toml --output-file requirements/dev.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header requirements/peer.in --output-file requirements/peer.lock
 
 clean: ## remove what was built; recorded data stays
 	$(MAKE) --no-print-directory -C native clean

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
-from bench import bench_decode, bench_encode, bench_journal, bench_receive, bench_ring, corpus, pipeline
+from bench import bench_decode, bench_encode, bench_journal, bench_receive, bench_ring, corpus, pipeline, report
 from bench.result import Goal, Result, Size
 
 SMALL = Size(small=True, seed=7)
@@ -62,3 +63,15 @@ def test_a_frame_that_is_decoded_wrong_stops_the_bench() -> None:
 def test_a_missed_goal_is_not_called_reached() -> None:
     assert Goal("decode", "x", 50, 50, "").met and not Goal("decode", "x", 50, 49.9, "").met
     assert Goal("ring", "x", 0.3, 0.3, "", most=True).met and not Goal("ring", "x", 0.3, 0.31, "", most=True).met
+
+
+def test_the_report_has_every_goal_of_every_result_and_a_plot_that_parses(tmp_path: Path) -> None:
+    result = Result("ring", SMALL, checked="yes")
+    result.aim("ring", "records & more", 40, 20, " M/s")
+    result.aim("ring", "one way", 0.3, 0.15, " µs", most=True)
+    result.write(tmp_path)
+    documents = report.load(tmp_path)
+    assert "| ring | records & more | ≥ 40 M/s | 20 M/s | **missed** |" in report.table(documents)
+    assert "| ring | one way | ≤ 0.3 µs | 0.15 µs | reached |" in report.table(documents)
+    drawn = ElementTree.fromstring(report.plot(report.goals(documents)))
+    assert [text.text for text in drawn.iter() if (text.text or "").endswith("x")] == ["0.50x", "2.00x"]

@@ -49,7 +49,15 @@ struct decoded {
 #define DECODE_RECORDS_MAX 65536    /* records of one frame */
 
 /* Deribit v2 JSON-RPC. `recv_ns` and `conn` go into every record's head. Each value stored is the double nearest to its
- * text. An empty side of the book, which Deribit spells as price 0 and amount 0, becomes NaN for price, amount and iv. */
+ * text. An empty side of the book, which Deribit spells as price 0 and amount 0 (or null), becomes NaN for price, amount and iv.
+ *
+ * The keys may come in any order; unknown ones are skipped, and null is the same as absent. The channel says what a notification
+ * carries. A frame ends with its closing brace, or with whitespace behind it.
+ *
+ * DECODE_BAD is, beyond what is no JSON: a known key that comes twice in one object; a known key whose value is of another type
+ * or out of its bounds (also: text that does not fit its field, or has a NUL; an unknown direction, action or liquidation); any
+ * string that is not valid Unicode; a record without what identifies it (time, name, sequence or change id, and for a trade also
+ * id, price, amount and direction). DECODE_MORE: every proper beginning of a message, and of some that would turn out bad. */
 enum decode_result decode_deribit(const char *frame, size_t length, int64_t recv_ns, uint32_t conn,
                                   const struct decode_room *room, struct decoded *decoded);
 

@@ -2,7 +2,7 @@
  *
  * Values are compared with the slow reference by tests/test_decode.py; here is what needs C: no byte read outside of the frame,
  * the three answers, room, and every byte of a record written. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE /* MAP_ANONYMOUS */
 #include "../decode.h"
 
 #include <assert.h>

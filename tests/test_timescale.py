@@ -245,6 +245,25 @@ def test_poison_rows_are_quarantined_and_their_neighbours_land(
     assert sink.open(["feed-1.trade"]) == {"feed-1.trade": Position(7, 2000)}
 
 
+@pytest.mark.parametrize("state", ["22003", "23503", "44000", "P0001"])
+def test_a_row_that_a_rule_of_the_operator_refuses_is_quarantined(
+    settings: Timescale, open_sink: Callable[..., TimescaleSink], state: str
+) -> None:
+    """SINK-4. Class 44 (a view's check option) parked the whole sink: the driver counts it among mistakes in SQL."""
+    sink = open_sink()
+    sink.open([BOOKS])
+    sink.commit([books(5)])
+    run(
+        settings,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$;"
+        "CREATE TRIGGER refuse BEFORE INSERT ON book_changes FOR EACH ROW WHEN (NEW.seq = 8) EXECUTE FUNCTION refuse()",
+    )
+    assert sink.commit([books(5, first_seq=6)]).quarantined == 1
+    assert sequences(settings) == [1, 2, 3, 4, 5, 6, 7, 9, 10]
+    assert query(settings, "SELECT seq, sqlstate FROM quarantine") == [{"seq": 8, "sqlstate": state}]
+
+
 def test_rows_of_an_insane_time_make_no_partition(settings: Timescale, open_sink: Callable[..., TimescaleSink]) -> None:
     """TIME-1."""
     batch = books(3)

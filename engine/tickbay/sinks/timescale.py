@@ -24,7 +24,7 @@ from tickbay.gap import Cause
 from tickbay.record import LAYOUTS
 from tickbay.sinks import partitions
 from tickbay.sinks.columns import CUT_TABLES, KIND_WORDS, TABLES, Table, plan
-from tickbay.sinks.connection import connect, conninfo_of, translated
+from tickbay.sinks.connection import connect, conninfo_of, judge, translated
 from tickbay.sinks.load import Load, Pieces, Poison, chosen, cut_out, sort
 from tickbay.sinks.poison import Breaker, copy_around
 from tickbay.sinks.sink import Chunk, Committed, CursorMoved, Hole
@@ -129,7 +129,9 @@ class TimescaleSink:
                 try:
                     self._make_partitions(load)
                     committed = self._transact(load, ends, holes, careful=False)
-                except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.RaiseException):
+                except psycopg.Error as error:
+                    if not isinstance(judge(error), SinkRefused):
+                        raise
                     self._rollback()
                     self._days.clear()  # a partition may have been dropped behind our back, which looks like a bad row
                     self._make_partitions(load)

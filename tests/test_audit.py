@@ -198,6 +198,42 @@ def test_a_whole_connection_that_was_not_stored_is_found(good: Stored, judge: Ca
     assert verdict.lost == len(gone) > 800
 
 
+def without_connection(good: Stored, conn: int) -> int:
+    """Take all rows of a connection away; returns how many."""
+    gone = 0
+    for name, stream in good.streams.items():
+        good.streams[name] = [(table, row) for table, row in stream if row["conn"] != conn]
+        gone += len(stream) - len(good.streams[name])
+    return gone
+
+
+def test_a_connection_whose_feed_died_before_its_first_record_is_known_by_the_gap_of_that_time(
+    good: Stored, judge: Callable[[Stored], Verdict]
+) -> None:
+    """It was called lost: a feed killed right behind its subscription left no row by which to know it."""
+    gone = without_connection(good, 1002)
+    verdict = judge(good)
+    assert (verdict.lost, verdict.known) == (0, gone) and gone > 800 and verdict.good
+
+
+def test_the_gap_of_a_feed_with_other_instruments_excuses_no_connection(
+    good: Stored, judge: Callable[[Stored], Verdict]
+) -> None:
+    gone = without_connection(good, 1002)
+    good.gaps.clear()
+    good.gap("feed-2", "disconnect", NOW_NS, NOW_NS + 5 * 10**9)
+    assert judge(good).lost == gone
+
+
+def test_a_gap_long_after_a_connection_excuses_nothing_of_it(good: Stored, judge: Callable[[Stored], Verdict]) -> None:
+    """Any later gap of the feed used to excuse a missing tail."""
+    gone = cut_tail(good, "feed-1", 1001, 50)
+    good.gaps.clear()
+    good.gap("feed-1", "disconnect", NOW_NS + 3600 * 10**9, NOW_NS + 3605 * 10**9)
+    verdict = judge(good)
+    assert (verdict.lost, verdict.known) == (gone, 0)
+
+
 def test_an_empty_database_is_not_good(judge: Callable[[Stored], Verdict]) -> None:
     verdict = judge(Stored())
     assert verdict.lost == verdict.expected > 2500 and not verdict.good

@@ -15,7 +15,7 @@ from faults.rig import Rig, counted, rigged
 ASKED = "2 min at 20,000 frames/s with faults: RSS slope <= 100 KiB/min of each process, descriptors +-4, no files left"
 SIZE, SIZE_DEEP = 120, 24 * 3600  # seconds after the warm-up
 RATE = 20_000.0  # frames/s
-WARM_UP_S = 60.0  # rings and caches are touched once all over
+WARM_UP_S = 30.0  # rings and caches are touched once all over
 SAMPLE_S = 1.0
 FAULT_S = 5.0
 FAULTS = (

@@ -56,10 +56,11 @@ def _end(gap: Gap, restarts: list[tuple[int, str]]) -> int:
     return next((to_ns for to_ns, feed in restarts if feed == gap.feed and to_ns > gap.from_ns), FOREVER_NS)
 
 
-def covers(gaps: list[Gap], feed: str, kind: str, lost: Lost) -> bool:
-    """Whether every instrument of a lost run was known to be missing when it was lost."""
-    begin = lost.before[2]
-    end = lost.after[2] or FOREVER_NS
+def covers(gaps: list[Gap], feed: str, kind: str, lost: Lost, life: tuple[int, int]) -> bool:
+    """Whether every instrument of a lost run was known to be missing when it was lost: between the rows around it,
+    or, where there are none, within the connection's `life` (from, to)."""
+    begin = lost.before[2] or life[0] - CLOCK_SLACK_NS
+    end = lost.after[2] or life[1] + CLOCK_SLACK_NS
     near = [
         gap
         for gap in gaps

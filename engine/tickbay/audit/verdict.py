@@ -144,7 +144,8 @@ class LedgerAudit:
                     compared[number][kind] = Comparer(
                         kind, Window(expected_rows(self._ledger, number, kind)), nothing
                     ).compare()
-            self._judge(number, feed_of.get(number, ""), compared[number])
+            feeds = {feed_of[number]} if number in feed_of else self._peers(number, feed_of)
+            self._judge(number, feeds, compared[number])
         self._judge_faults(feed_of)
 
     def _match(self, sent: list[int]) -> dict[tuple[str, int], int]:
@@ -190,21 +191,32 @@ class LedgerAudit:
             if number:
                 compared[number][kind] = result
 
-    def _judge(self, number: int, feed: str, compared: dict[str, Comparison]) -> None:
+    def _peers(self, number: int, feed_of: dict[int, str]) -> set[str]:
+        """Whose a connection may have been of which nothing is stored, because its feed died before its first record:
+        the feeds that had the same instruments on other connections."""
+        names = {name for _, name, _ in self._first_rows(number)}
+        return {feed for other, feed in feed_of.items() if names & {name for _, name, _ in self._first_rows(other)}}
+
+    def _life(self, number: int) -> tuple[int, int]:
+        """From its first message to its end; one that is open lasts."""
+        return int(self._ledger.entries(number)["sent_ns"][0]), self._ledger.ended(number).at_ns or gaps.FOREVER_NS
+
+    def _judge(self, number: int, feeds: set[str], compared: dict[str, Comparison]) -> None:
         """What is missing of a connection: known, in doubt, or lost."""
+        life = self._life(number)
         last_stored = max(result.last_message for result in compared.values())
         doubtful = self._first_in_doubt(number)
         for kind, result in compared.items():
             for lost in result.lost:
-                if self._in_quarantine(f"{feed}.{kind}", lost):
+                if any(self._in_quarantine(f"{feed}.{kind}", lost) for feed in feeds):
                     self._verdict.quarantined += lost.rows
-                elif feed and gaps.covers(self._gaps, feed, kind, lost):
+                elif any(gaps.covers(self._gaps, feed, kind, lost, life) for feed in feeds):
                     self._verdict.known += lost.rows
                 elif lost.first_message > last_stored >= 0 and lost.first_message >= doubtful:
                     self._verdict.in_doubt += lost.rows
                 else:
                     self._verdict.lost += lost.rows
-                    where = f"connection {number}" + (f" ({feed})" if feed else "")
+                    where = f"connection {number}" + (f" ({', '.join(sorted(feeds))})" if feeds else "")
                     messages = f"messages {lost.first_message} to {lost.last_message}"
                     self._verdict.add_line(f"lost: {lost.rows} rows of {where}, {messages}; first {lost.sample}")
 

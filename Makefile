@@ -60,7 +60,7 @@ faults: ext ## break the running engine and print what was reached; DEEP=1 for h
 	$(BIN)/python -m tests.faults $(FIGURES) $(if $(DEEP),--deep) $(if $(SEED),--seed $(SEED))
 
 run: ext ## simulated venue → engine → embedded PostgreSQL, with live status; VENUE=deribit SECONDS=20
-	@$(BIN)/tickbay demo $(if $(VENUE),--venue $(VENUE)) $(if $(SECONDS),--seconds $(SECONDS))
+	@$(BIN)/tickbay demo $(if $(VENUE),--venue $(VENUE)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SINKS),--sinks $(SINKS))
 
 # The peer has an environment of its own: it needs 30 packages that nothing else here does. Without it the benches run too.
 build/peer/.ready: requirements/peer.lock
@@ -70,7 +70,7 @@ build/peer/.ready: requirements/peer.lock
 
 bench: ext ## every bench beside its limit and its peer; the table and the plot go to bench/results
 	@$(MAKE) --no-print-directory build/peer/.ready || echo "the peer cannot be installed here: the benches run without it"
-	@for stage in decode ring encode journal receive; do $(BIN)/python -m bench.bench_$$stage || exit 1; done
+	@for stage in decode ring encode journal receive copy; do $(BIN)/python -m bench.bench_$$stage || exit 1; done
 	@$(BIN)/python -m bench.pipeline
 	@$(BIN)/python -m bench.report
 

@@ -1,6 +1,6 @@
 """All results together, `python -m bench.report`: a table of the goals and a plot of how far each is reached.
 
-In: bench/results/*.json. Out: the table on the terminal and in bench/results/README.md, the plot in goals.svg beside it.
+In: bench/results/*.json. Out: the table on the terminal and in results/README.md, the plot in goals.svg beside it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,17 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from bench import bench_decode, bench_encode, bench_journal, bench_receive, bench_ring, corpus, pipeline, report
+from bench import (
+    bench_copy,
+    bench_decode,
+    bench_encode,
+    bench_journal,
+    bench_receive,
+    bench_ring,
+    corpus,
+    pipeline,
+    report,
+)
 from bench.result import Goal, Result, Size
 
 SMALL = Size(small=True, seed=7)
@@ -31,6 +41,11 @@ def test_a_bench_tells_what_it_checked_and_what_it_measured(stage: str, tmp_path
     assert written["size"]["seed"] == 7 and written["commit"] and written["machine"]["cpu"]
     assert [figure["name"] for figure in written["figures"]] == [figure.name for figure in result.figures]
     assert all(goal.what in result.render() for goal in result.goals)
+
+
+@pytest.mark.slow
+def test_rows_of_the_writer_and_of_a_ready_file_are_all_in_the_table() -> None:
+    assert bench_copy.measure(SMALL).checked == "2000 rows of 43 columns are in the table"
 
 
 @pytest.mark.slow

@@ -108,7 +108,8 @@ def main(arguments: Namespace) -> int:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
         server = stack.enter_context(database(folder / "postgres"))
-        simulator = stack.enter_context(simulated(folder, arguments)) if arguments.venue == "sim" else None
+        venue = stack.enter_context(ExitStack())
+        simulator = venue.enter_context(simulated(folder, arguments)) if arguments.venue == "sim" else None
         config = write_config(folder, stack.enter_context(memory_dir()), server, simulator)
         os.environ["DB_PASSWORD"] = server.password  # for the engine and the audit; the file does not have it
         began = time.monotonic()
@@ -119,6 +120,7 @@ def main(arguments: Namespace) -> int:
             if simulator is not None:
                 simulator.ask("stop")
                 wait_until_stored(config, interrupted)
+        venue.close()  # on a busy machine the simulator is slow to notice that all is over; then its ledger is whole
         print(f"\ncaptured in {seconds:.0f} s, in {folder}:\n{captured(server)}\n")
         return int(audit.main(Namespace(config=config, ledger=simulator.ledger if simulator else None)))
 

@@ -399,6 +399,8 @@ def test_a_column_that_vanishes_parks_the_sink_until_it_is_back(keeper: Keeper) 
     with pytest.raises(SinkParked, match=r"book_changes\.action is missing"):
         sink.open([BOOKS])
     keeper.server.query("ALTER TABLE book_changes RENAME COLUMN deed TO action")
+    while "action" not in {row[0] for row in keeper.server.query("SHOW COLUMNS FROM book_changes")}:
+        time.sleep(0.05)
     assert sink.open([BOOKS]) == {BOOKS: Position(7, 5)}
     sink.commit([books(500, first_seq=6)])  # some of them had no action, and were taken: now they come again
     keeper.settle(sink)

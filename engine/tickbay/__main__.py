@@ -32,6 +32,7 @@ COMMANDS = {
         "tickbay.supervisor.rolling", "replace running processes one after another, without losing a record"
     ),
     "gaps": Command("tickbay.gaps", "list the known holes in what was captured, newest first"),
+    "sink": Command("tickbay.sinks.cli", "see how far each database is; park, resume or rewind its writer"),
     "schema": Command("tickbay.schema", "make or check the tables of the database"),
     "audit": Command("tickbay.audit", "compare what was sent, journalled and stored, record by record"),
     "sim": Command("tickbay.sim.cli", "simulate the venue: WebSocket and REST, with faults on request"),

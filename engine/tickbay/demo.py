@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,8 +30,11 @@ from psycopg import sql
 
 from tickbay import audit
 from tickbay import config as configuration
+from tickbay.config import Questdb
 from tickbay.embedded import USER, EmbeddedServer
+from tickbay.embedded_questdb import EmbeddedQuestdb
 from tickbay.errors import ConfigError
+from tickbay.sinks.questdb_server import QuestdbServer
 from tickbay.status import snapshot, status
 
 DATABASE = "tickbay"
@@ -95,8 +98,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--flat-out", action="store_true", help="the simulator sends as fast as the engine takes it")
     parser.add_argument(
+        "--sinks", type=sinks, default=("timescale",), help="timescale (the default), or timescale,questdb"
+    )
+    parser.add_argument(
         "--dir", type=Path, default=Path("data"), help="everything goes into DIR/<venue> (default: ./data)"
     )
+
+
+def sinks(text: str) -> tuple[str, ...]:
+    """The databases to start. The first is always there: the audit reads it."""
+    names = tuple(text.split(","))
+    if names[0] != "timescale" or not set(names) <= {"timescale", "questdb"}:
+        raise ArgumentTypeError(f"{text!r}: expected timescale or timescale,questdb")
+    return names
 
 
 def main(arguments: Namespace) -> int:
@@ -110,7 +124,8 @@ def main(arguments: Namespace) -> int:
         server = stack.enter_context(database(folder / "postgres"))
         venue = stack.enter_context(ExitStack())
         simulator = venue.enter_context(simulated(folder, arguments)) if arguments.venue == "sim" else None
-        config = write_config(folder, stack.enter_context(memory_dir()), server, simulator)
+        questdb = stack.enter_context(questdb_server(folder / "questdb")) if "questdb" in arguments.sinks else None
+        config = write_config(folder, stack.enter_context(memory_dir()), server, simulator, questdb)
         os.environ["DB_PASSWORD"] = server.password  # for the engine and the audit; the file does not have it
         began = time.monotonic()
         with engine(folder, config) as up:
@@ -122,6 +137,8 @@ def main(arguments: Namespace) -> int:
                 wait_until_stored(config, interrupted)
         venue.close()  # on a busy machine the simulator is slow to notice that all is over; then its ledger is whole
         print(f"\ncaptured in {seconds:.0f} s, in {folder}:\n{captured(server)}\n")
+        if questdb is not None:
+            print(f"in QuestDB:\n{captured_in_questdb(questdb)}\n")
         return int(audit.main(Namespace(config=config, ledger=simulator.ledger if simulator else None)))
 
 
@@ -140,6 +157,17 @@ def database(folder: Path) -> Iterator[EmbeddedServer]:
 
 
 @contextmanager
+def questdb_server(folder: Path) -> Iterator[EmbeddedQuestdb]:
+    """A QuestDB server, with what it had last time."""
+    server = EmbeddedQuestdb(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
 def simulated(folder: Path, arguments: Namespace) -> Iterator[Simulator]:
     """The simulated venue on free ports, with a ledger."""
     ports, ledger = folder / "sim.json", folder / "ledger"
@@ -151,13 +179,20 @@ def simulated(folder: Path, arguments: Namespace) -> Iterator[Simulator]:
         yield Simulator(addresses["ws_url"], addresses["rest_url"], ledger)
 
 
-def write_config(folder: Path, run_dir: Path, server: EmbeddedServer, simulator: Simulator | None) -> Path:
+def write_config(
+    folder: Path,
+    run_dir: Path,
+    server: EmbeddedServer,
+    simulator: Simulator | None,
+    questdb: EmbeddedQuestdb | None = None,
+) -> Path:
     """tickbay.toml in `folder`."""
     venue = f'[venue]\nws_url = "{simulator.ws_url}"\nrest_url = "{simulator.rest_url}"\n\n' if simulator else ""
     path = folder / "tickbay.toml"
     path.write_text(
         f'data_dir = "engine"\nrun_dir = "{run_dir}"\n\n{venue}'
         f'[timescale]\nport = {server.port}\nuser = "{USER}"\ndbname = "{DATABASE}"\n'
+        + (f"[questdb]\nenabled = true\nport = {questdb.port}\n" if questdb else "")
     )
     return path
 
@@ -252,3 +287,18 @@ def captured(server: EmbeddedServer) -> str:
         size = connection.execute("SELECT pg_size_pretty(pg_database_size(%s))", (DATABASE,)).fetchone()
         lines.append(f"  {'in all':<18}{size[0] if size else '':>14}")
     return "\n".join(lines)
+
+
+def captured_in_questdb(questdb: EmbeddedQuestdb) -> str:
+    """The rows of each table that has any."""
+    server = QuestdbServer(Questdb(port=questdb.port))
+    try:
+        there = {name for (name,) in server.query("SELECT table_name FROM tables()")}
+        counts = {
+            table: server.query(f"SELECT count() FROM {table}")[0][0]  # noqa: S608 - names of our own
+            for table in CAPTURED
+            if table in there
+        }
+    finally:
+        server.close()
+    return "\n".join(f"  {table:<18}{count:>14,} rows" for table, count in counts.items() if count)

@@ -16,7 +16,7 @@ import psycopg
 from tickbay import __version__
 from tickbay.config import Timescale, add_argument, find, load
 from tickbay.errors import SinkParked, SinkRefused
-from tickbay.sinks import partitions
+from tickbay.sinks import partitions, questdb_schema
 from tickbay.sinks.columns import SQL_TYPES, TABLES
 from tickbay.sinks.connection import DDL_TIMEOUT_S, connect, conninfo_of, judge, translated
 
@@ -180,10 +180,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Exit status of `status`: 0 up to date, 1 not."""
-    settings = load(find(arguments.config, os.environ), os.environ).timescale
+    """Every enabled sink's database. Exit status of `status`: 0 up to date, 1 not."""
+    config = load(find(arguments.config, os.environ), os.environ)
+    status = _command(arguments.action, config.timescale) if config.timescale.enabled else 0
+    return max(status, questdb_schema.command(arguments.action, config.questdb)) if config.questdb.enabled else status
+
+
+def _command(action: str, settings: Timescale) -> int:
     conninfo = conninfo_of(settings)
-    if arguments.action == "apply":
+    if action == "apply":
         applied = apply(conninfo, settings)
         for name in applied.steps:
             print(f"applied {name}")

@@ -58,6 +58,30 @@ def apply(server: QuestdbServer, settings: Questdb) -> Applied:
     return Applied(len(steps()), server_version(server), tuple(done))
 
 
+def command(action: str, settings: Questdb) -> int:
+    """`tickbay schema apply|status` for QuestDB; the exit status."""
+    server = QuestdbServer(settings)
+    try:
+        if action == "apply":
+            applied = apply(server, settings)
+            for name in applied.steps:
+                print(f"applied {name}")
+            print(f"{settings.database}: schema version {applied.version} ({applied.server})")
+            return 0
+        check_database(server, settings)
+        version, newest = applied_version(server), len(steps())
+        print(f"{settings.database}: schema version {version} of {newest} ({server_version(server)})")
+        if version < newest:
+            print(f"{newest - version} steps to apply: tickbay schema apply")
+            return 1
+        drift = drifted(server)
+        for line in drift:
+            print(f"wrong: {line}")
+        return 1 if drift else 0
+    finally:
+        server.close()
+
+
 def check_database(server: QuestdbServer, settings: Questdb) -> None:
     """SinkParked where the server calls itself otherwise than the operator believes."""
     ((name,),) = _run(server, "SELECT current_database()")

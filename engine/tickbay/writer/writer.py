@@ -20,7 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from tickbay.config import Config
-from tickbay.cursor import CursorFile
+from tickbay.cursor import START, CursorFile
 from tickbay.errors import ConfigError, SinkDown, SinkParked
 from tickbay.events import Event, Events
 from tickbay.files import Files
@@ -237,6 +237,9 @@ class Writer:
     def _wait(self, error: Exception, event: Event, pause_s: float) -> float:
         """The sink cannot go on for now. It is asked for its cursors again before anything else (SINK-1)."""
         self._open = False
+        # What the sink could not be asked about yet lags, too: behind the cursor that was saved last.
+        unasked = {stream: self._cursor.positions.get(stream, START) for stream in self._intake.new_streams()}
+        self._intake.restart(unasked | self._intake.positions)
         self._down_since = self._down_since or time.monotonic()
         self._health.counters["retries"] += 1
         self._health.state = "degraded"

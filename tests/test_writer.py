@@ -166,6 +166,7 @@ def test_asked_to_stop_it_commits_all_that_is_durable_and_ends_with_0(
 ) -> None:
     engine = engine_on(fresh_database(postgres_server))
     engine.start("journal", WRITER)
+    engine.wait_for_report(lambda report: report.state == "live", "the writer has its database")
     engine.append(BOOKS, made(Kind.BOOK, 20_000, at_ns=TODAY_NS))
     assert engine.end("journal") == 0  # so all of it is durable
     assert engine.end(WRITER) == 0

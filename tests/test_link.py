@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import ssl
+import struct
 import subprocess
-from contextlib import closing
+import threading
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,53 @@ def test_only_the_right_certificate_for_the_right_host_is_accepted(
         case.configure(right.ws_url, ca_file=str(ours[0]))
         case.start()
         case.until_live(1)
+
+
+class HangingUp:
+    """Takes connections, and TLS where it has a certificate, and ends each before it is a WebSocket."""
+
+    def __init__(self, files: tuple[Path, Path] | None) -> None:
+        self.taken = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"ws{'s' if files else ''}://127.0.0.1:{self._listener.getsockname()[1]}/ws/api/v2"
+        if files:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(*files)
+            self._listener = tls.wrap_socket(self._listener, server_side=True)
+        self._thread = threading.Thread(target=self._take)
+        self._thread.start()
+
+    def _take(self) -> None:
+        with suppress(OSError):  # closed: the end
+            while True:
+                end = self._listener.accept()[0]
+                self.taken += 1
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                end.close()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_connection_that_ends_before_it_is_a_websocket_is_made_again_at_once(
+    shm_dir: Path, tmp_path: Path, *, tls: bool
+) -> None:
+    """picows returned as if all were well, and the feed waited for ever; with aiofastnet and TLS it took the whole
+    connect_timeout_s to return at all."""
+    if tls and shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificates, is not installed")
+    files = certificate(tmp_path, "ours", "127.0.0.1") if tls else None
+    case = FeedCase(shm_dir, tmp_path / "data")
+    case.assign(TRADES)
+    with closing(case), closing(HangingUp(files)) as venue:
+        more: dict[str, object] = {"ca_file": str(files[0])} if files else {}
+        case.configure(venue.url, connect_timeout_s=3600, **more)
+        case.start()
+        case.until(lambda: venue.taken >= 4, "more connections")
 
 
 def test_the_venue_is_always_verified_and_spoken_to_by_tls_1_2_or_newer() -> None:

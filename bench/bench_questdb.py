@@ -1,16 +1,18 @@
-"""Rows into QuestDB as the writer does it, beside what the server takes of bodies that were encoded beforehand; and what a
-row costs our CPU, beside the client's own row() and dataframe() (where `questdb` and `pandas` are installed).
+"""Rows into QuestDB as the writer does it, beside what the server takes of bodies that were encoded beforehand; and what
+a row costs our CPU, beside the client's own row() and dataframe() (where `questdb` and `pandas` are installed).
 
 A side is timed from its first byte to the moment when the last of its rows is applied.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +56,15 @@ def measure(size: Size) -> Result:
         ours, limit = [], []
         for turn in range(2):  # the first warms the server up
             chunks = [Chunk(STREAM, Kind.QUOTE, EPOCH, numbered(records, turn * turns + each)) for each in range(turns)]
-            ours.append(seconds(lambda chunks=chunks: commit(sink, chunks, server)))  # type: ignore[misc]  # mypy knows no default of a lambda
+            ours.append(seconds(partial(commit, sink, chunks, server)))
             bodies = [bytes(encoded(numbered(records, turn * turns + each), LIMIT_EPOCH)) for each in range(turns)]
-            limit.append(seconds(lambda bodies=bodies: post(server, bodies)))  # type: ignore[misc]  # as above
+            limit.append(seconds(partial(post, server, bodies)))
         stored = server.query(f"SELECT epoch, count() FROM {TABLE.name} ORDER BY epoch")
         assert stored == [[EPOCH, 2 * turns * rows], [LIMIT_EPOCH, 2 * turns * rows]], stored
         result.checked = f"{4 * turns * rows} rows of {len(SHAPES[TABLE.name])} columns are applied"
         result.add("writer, applied", turns * rows / ours[1], "rows/s")
         result.add("limit: ready bodies, applied", turns * rows / limit[1], "rows/s")
-        tell_client(result, records, size)
+        tell_client(result, records, size, embedded.port)
         if not size.small:
             result.aim("QuestDB", "of the rate of ready bodies", 85, 100 * limit[1] / ours[1], " %")
     return result
@@ -118,7 +120,7 @@ def wait_until_applied(server: QuestdbServer) -> None:
         time.sleep(0.01)
 
 
-def tell_client(result: Result, records: Records, size: Size) -> None:
+def tell_client(result: Result, records: Records, size: Size, port: int) -> None:
     """CPU of making the lines only, nothing is sent."""
     encoder, body = plan(TABLE, STREAM, EPOCH), bytearray(len(records) * 1100)
     turns = size.of(15, 2)
@@ -129,10 +131,13 @@ def tell_client(result: Result, records: Records, size: Size) -> None:
         return
     few = records[: size.of(5000, 200)]
     as_rows, as_frame = client_rows(few), client_frame(few)
-    by_row = [cpu(lambda: row_by_row(as_rows)) for _ in range(size.of(5, 1))]
-    by_frame = [cpu(lambda: one_frame(as_frame)) for _ in range(size.of(5, 1))]
+    by_row = [timed(port, lambda sender: row_by_row(sender, as_rows)) for _ in range(size.of(5, 1))]
+    frame_arguments = {"table_name": TABLE.name, "symbols": SYMBOLS, "at": "ts"}
+    by_frame = [timed(port, lambda sender: sender.dataframe(as_frame, **frame_arguments)) for _ in range(size.of(5, 1))]
     result.add("the client's row(), CPU", 1e9 * median(by_row) / len(few), "ns/row")
-    frame = result.add("the client's dataframe(), CPU", 1e9 * median(by_frame) / len(few), "ns/row", "the frame is there")
+    frame = result.add(
+        "the client's dataframe(), CPU", 1e9 * median(by_frame) / len(few), "ns/row", "the frame is there"
+    )
     if not size.small:
         result.add("dataframe() / ours", frame / own, "times")
 
@@ -151,8 +156,10 @@ def client_columns(records: Records) -> dict[str, Any]:
             values[name] = (records["flags"] & 8) != 0
         elif type in ("SYMBOL", "DOUBLE", "LONG") and name not in values:
             column = records[name]
-            values[name] = [text.decode() for text in column.tolist()] if column.dtype.kind == "S" else column.astype(
-                "<i8" if type == "LONG" else "<f8"
+            values[name] = (
+                [text.decode() for text in column.tolist()]
+                if column.dtype.kind == "S"
+                else column.astype("<i8" if type == "LONG" else "<f8")
             )
     return values
 
@@ -169,27 +176,27 @@ def client_rows(records: Records) -> list[tuple[dict[str, str], dict[str, Any], 
 
 
 def client_frame(records: Records) -> Any:
-    import pandas
-
-    frame = pandas.DataFrame(client_columns(records) | {"ts": records["exch_ns"].astype("M8[ns]")})
+    frame = importlib.import_module("pandas").DataFrame(
+        client_columns(records) | {"ts": records["exch_ns"].astype("M8[ns]")}
+    )
     return frame.astype(dict.fromkeys(SYMBOLS, "category"))
 
 
-def row_by_row(rows: list[tuple[dict[str, str], dict[str, Any], int]]) -> Any:
-    import questdb
-
-    buffer = questdb.Buffer(protocol_version=2)
+def row_by_row(sender: Any, rows: list[tuple[dict[str, str], dict[str, Any], int]]) -> None:
+    nanoseconds = importlib.import_module("questdb").TimestampNanos
     for symbols, fields, at_ns in rows:
-        buffer.row(TABLE.name, symbols=symbols, columns=fields, at=questdb.TimestampNanos(at_ns))
-    return buffer
+        sender.row(TABLE.name, symbols=symbols, columns=fields, at=nanoseconds(at_ns))
 
 
-def one_frame(frame: Any) -> Any:
-    import questdb
-
-    buffer = questdb.Buffer(protocol_version=2)
-    buffer.dataframe(frame, table_name=TABLE.name, symbols=SYMBOLS, at="ts")
-    return buffer
+def timed(port: int, fill: Callable[[Any], None]) -> float:
+    """CPU of filling a client's buffer; what is in it is thrown away."""
+    client = importlib.import_module("questdb").Sender
+    sender = client.from_conf(f"http::addr=127.0.0.1:{port};protocol_version=2;auto_flush=off;")
+    sender.establish()
+    try:
+        return cpu(lambda: fill(sender))
+    finally:
+        sender.close(flush=False)
 
 
 if __name__ == "__main__":

@@ -329,7 +329,12 @@ def tell_rates(result: Result, outcome: Outcome) -> None:
     tell_cpu(result, outcome)
     ours = sum(seconds for process, seconds in outcome.cpu_s.items() if process.startswith(ENGINE))
     everyone = sum(outcome.cpu_s.values())
-    result.add("flat out: cores that all of it got", everyone / outcome.measured_s, "", "others used the rest")
+    result.add(
+        "flat out: cores that all of it got",
+        everyone / outcome.measured_s,
+        "",
+        "the rest: others' work, or waiting for the disk",
+    )
     result.add("rows a CPU second of all processes", outcome.stored.rows / everyone, "/s")
     result.add("engine's CPU a frame", 1e6 * ours / outcome.frames, "µs")
     result.add("database's CPU a row", 1e6 * outcome.cpu_s.get("postgres", 0.0) / outcome.stored.rows, "µs")

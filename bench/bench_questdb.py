@@ -1,5 +1,5 @@
-"""Rows into QuestDB as the writer does it, beside what the server takes of bodies that were encoded beforehand; and what
-a row costs our CPU, beside the client's own row() and dataframe() (where `questdb` and `pandas` are installed).
+"""Rows into QuestDB as the writer does it, beside what the server takes of bodies encoded beforehand; and
+what a row costs our CPU, beside the client's own row() and dataframe() (where `questdb` and `pandas` are installed).
 
 A side is timed from its first byte to the moment when the last of its rows is applied.
 """

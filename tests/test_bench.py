@@ -13,6 +13,7 @@ from bench import (
     bench_decode,
     bench_encode,
     bench_journal,
+    bench_questdb,
     bench_receive,
     bench_ring,
     corpus,
@@ -20,6 +21,9 @@ from bench import (
     report,
 )
 from bench.result import Goal, Result, Size
+
+from tickbay.embedded_questdb import jar, java
+from tickbay.errors import ConfigError
 
 SMALL = Size(small=True, seed=7)
 STAGES = {
@@ -90,3 +94,13 @@ def test_the_report_has_every_goal_of_every_result_and_a_plot_that_parses(tmp_pa
     assert "| ring | one way | ≤ 0.3 µs | 0.15 µs | reached |" in report.table(documents)
     drawn = ElementTree.fromstring(report.plot(report.goals(documents)))
     assert [text.text for text in drawn.iter() if (text.text or "").endswith("x")] == ["0.50x", "2.00x"]
+
+
+@pytest.mark.slow
+def test_rows_of_the_questdb_writer_and_of_ready_bodies_are_all_applied() -> None:
+    try:
+        jar()
+        java()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    assert bench_questdb.measure(SMALL).checked == "4000 rows of 42 columns are applied"

@@ -186,6 +186,34 @@ def test_a_batch_of_several_requests_arrives_whole(keeper: Keeper) -> None:
     assert sum(counts) == 24_000
 
 
+def test_rows_are_those_that_the_client_s_own_encoder_makes(keeper: Keeper) -> None:
+    """The lines of native/ilp.c and those of QuestDB's client, by what the server returns of both."""
+    client = pytest.importorskip("questdb", reason="QuestDB's client is not installed")
+    records = made(Kind.QUOTE, 300, at_ns=MINUTE_NS)
+    records["flags"] = 4
+    sink = keeper.sink()
+    sink.open(["feed-1.quote"])
+    sink.commit([chunk(Kind.QUOTE, records)])
+    shape = SHAPES["option_quotes"]
+    with client.Sender.from_conf(f"http::addr=127.0.0.1:{keeper.server.port};auto_flush=off;") as sender:
+        for record in records:
+            row = {
+                name: value
+                for name, value in expected(Kind.QUOTE, record, "feed-1.quote", 8).items()
+                if value is not None
+            }
+            at = client.TimestampNanos(row.pop("ts"))
+            symbols = {name: row.pop(name) for name, type in shape.items() if type == "SYMBOL" and name in row}
+            sender.row("option_quotes", symbols=symbols, columns=row, at=at)
+    sink.settled(WAIT_S)
+    while keeper.server.query("SELECT name FROM wal_tables() WHERE writerTxn < sequencerTxn"):
+        time.sleep(0.05)
+    rows = stored(keeper.server, "option_quotes")
+    ours, theirs = ([row | {"epoch": 0} for row in rows if row["epoch"] == epoch] for epoch in (7, 8))
+    assert len(ours) == 300
+    assert ours == theirs
+
+
 # ---------------------------------------------------------------- the cursor
 
 

@@ -160,14 +160,16 @@ class Supervisor:
         elif leaving is Leaving.RESTART:
             child.restarts += 1
             self._start(child)
-        elif leaving is Leaving.NO:
+        elif leaving is Leaving.STOP:
+            return
+        elif child.role == "journal" and status == OPERATOR_STATUS and not started and not self._ready:
+            report = read_report(self._config.run_dir, child.name)
+            why = report.last_error if report is not None else "the journal cannot run"
+            self._failure = ConfigError(why.removeprefix(f"{Event.PROCESS_REFUSED.value.sentence}: "))
+        else:
             wait_s = self._count_failure(child)
             ended = {"child": child.name, "pid": pid, "status": _ending(status)}
             self._events.emit(Event.CHILD_EXITED, **ended, restart_s=round(wait_s, 2))
-            if child.role == "journal" and status == OPERATOR_STATUS and not started and not self._ready:
-                report = read_report(self._config.run_dir, child.name)
-                why = report.last_error if report is not None else "the journal cannot run"
-                self._failure = ConfigError(why.removeprefix(f"{Event.PROCESS_REFUSED.value.sentence}: "))
 
     def _count_failure(self, child: Child) -> float:
         """SUP-2: put the next start as far off as its history says. Returns that wait in seconds."""

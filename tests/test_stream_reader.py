@@ -339,6 +339,19 @@ def test_many_segments_need_few_open_files(case: JournalCase) -> None:
     assert open_files() == before
 
 
+def test_a_reader_that_keeps_up_with_its_rings_holds_no_segment_open(case: JournalCase) -> None:
+    """A writer had one more open file for each segment that the journal ever began: 780 at the default quota."""
+    journal = case.open()
+    reader = StreamReader(case.config.run_dir, case.config.data_dir)
+    before = open_files()
+    for count in range(1, 8):
+        case.fill_segments(journal, count)
+        reader.refresh()
+        assert QUOTE in reader.streams()
+    assert open_files() - before <= 2, "the journal's newest and the reader's"
+    reader.close()
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 

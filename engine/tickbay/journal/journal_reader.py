@@ -170,6 +170,8 @@ class JournalReader:
             self._segments[number] = _Segment(self._files, self._directory, number, found[number])
         for number in sorted(self._segments)[:-1]:
             self._segments[number].load()
+            if number not in self._used:  # it was the newest, and open because its streams were looked for
+                self._segments[number].close()
         self._segments = dict(sorted(self._segments.items()))
 
     def look_again(self) -> None:

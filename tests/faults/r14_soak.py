@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from faults.figure import Outcome
-from faults.rig import Rig, counted, rigged
+from faults.rig import HASTY, Rig, counted, rigged
 
 ASKED = "2 min at 20,000 frames/s with faults: RSS slope <= 100 KiB/min of each process, descriptors +-4, no files left"
 SIZE, SIZE_DEEP = 120, 24 * 3600  # seconds after the warm-up
@@ -18,6 +18,7 @@ RATE = 20_000.0  # frames/s
 WARM_UP_S = 30.0  # rings and caches are touched once all over
 SAMPLE_S = 1.0
 FAULT_S = 5.0
+OFTEN = "[universe]\nrefresh_s = 5\n"  # a process does all that it ever does within the warm-up
 FAULTS = (
     "kill count=1",
     "malformed count=1",
@@ -52,7 +53,7 @@ class Watched:
 
 
 def run(size: int, seed: int) -> Outcome:
-    with rigged(rate=RATE, seed=seed, feeds=4, options=830) as rig:
+    with rigged(rate=RATE, seed=seed, feeds=4, options=830, supervisor=HASTY + OFTEN) as rig:
         _soak(rig, WARM_UP_S, {})
         watched = {name: Watched() for name in rig.names}
         _soak(rig, size, watched)

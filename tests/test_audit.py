@@ -90,6 +90,14 @@ def test_what_was_sent_and_stored_is_found_good(good: Stored, judge: Callable[[S
     )
 
 
+def test_progress_is_told_up_to_the_last_row(good: Stored, reader: LedgerReader, settings: Timescale) -> None:
+    good.store(settings)
+    told: list[tuple[int, int]] = []
+    with psycopg.connect(conninfo_of(settings)) as connection:
+        verdict = audit_ledger(connection, reader, progress=lambda due, done: told.append((due, done)))
+    assert told == sorted(told) and told[-1] == (verdict.stored, verdict.stored)
+
+
 @pytest.mark.parametrize("stream", ["feed-2.quote", "feed-2.trade", "feed-2.book"])
 def test_one_lost_row_is_found(good: Stored, judge: Callable[[Stored], Verdict], stream: str) -> None:
     """Sequences and all: the row was never recorded, so the rows behind it moved up."""
@@ -478,3 +486,11 @@ def compare(expected: rows.Rows, kept: rows.Rows, piece_rows: int) -> Comparison
         return Window(iter([(each[at : at + piece_rows], counted[at : at + piece_rows]) for at in starts]))
 
     return Comparer(QUOTE, window(expected, numbers), window(stored, stored["seq"])).compare()
+
+
+def test_thousands_of_differences_close_together_are_told_apart() -> None:
+    sent = rows.empty(rows.QUOTE, 9000)
+    sent["instrument"], sent["bid_price"] = b"ETH-1JAN30-9-C", np.arange(9000)
+    expected = compared(QUOTE, sent)
+    result = compare(expected, expected[np.arange(9000) % 3 != 1], 4000)
+    assert (len(result.lost), result.lost_rows, result.equal) == (3000, 3000, 6000)

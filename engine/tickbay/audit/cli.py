@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from tickbay.audit.verdict import audit_ledger, audit_sequences
@@ -32,8 +33,15 @@ def main(arguments: argparse.Namespace) -> int:
     ):
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")  # all questions see one moment
         connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        verdict = audit_ledger(connection, ledger) if ledger else audit_sequences(connection)
+        verdict = audit_ledger(connection, ledger, progress=show) if ledger else audit_sequences(connection)
+    show(0, 0)
     for line in verdict.lines:
         print(line)
     print(verdict)
     return 0 if verdict.good else 1
+
+
+def show(due: int, done: int) -> None:
+    """How far it is, on a terminal only; with `due` 0 the line is cleared."""
+    if sys.stderr.isatty():
+        print(f"\x1b[2K\r{f'comparing … {done:,} of {due:,} rows' if due else ''}", end="", file=sys.stderr, flush=True)

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tickbay.audit.columns import DTYPES, IDENTITY, Rows
+from tickbay.audit.columns import DTYPES, IDENTITY, META, Rows
 
 CHUNK_ROWS = 50_000  # compared at once
 LOOK_AHEAD_ROWS = 20_000  # how far both sides may have drifted apart; beyond, rows are lost on one and new on the other
 DIFFERENCES_MAX = 100_000  # then the rest is not aligned any more, only counted
 SAMPLES_MAX = 20  # kept for a person to read
+FIRST_BLOCK_ROWS = 64  # then four times as many: what is near is found without looking at all
+META_NAMES = frozenset(name for name, _ in META)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +54,55 @@ class Comparison:
             self.samples.append(text)
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """Rows of one side: what is known of them, what they are called there, and what is compared of them."""
+
+    rows: Rows
+    number: NDArray[np.int64]
+    data: NDArray[np.void]
+
+    @classmethod
+    def of(cls, rows: Rows, number: NDArray[np.int64]) -> View:
+        """Compared is all but what only the database knows."""
+        compared = [(name, rows.dtype[name]) for name in rows.dtype.names or () if name not in META_NAMES]
+        plain = rows[[name for name, _ in compared]].astype(np.dtype(compared))
+        return cls(rows, number, plain.view(np.dtype((np.void, plain.dtype.itemsize))))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def after(self, count: int) -> View:
+        return View(self.rows[count:], self.number[count:], self.data[count:])
+
+
 class Window:
     """Rows that come in pieces, seen as one array of which the beginning is taken off."""
 
     def __init__(self, pieces: Iterator[tuple[Rows, NDArray[np.int64]]]) -> None:
         self._pieces = pieces
-        self._waiting: list[tuple[Rows, NDArray[np.int64]]] = []
+        self._waiting: list[View] = []
         self.taken = 0
 
-    def see(self, count: int) -> tuple[Rows, NDArray[np.int64]] | None:
+    def see(self, count: int) -> View | None:
         """At least `count` rows, or all that are left; None at the end."""
-        while sum(len(rows) for rows, _ in self._waiting) < count:
+        while sum(map(len, self._waiting)) < count:
             piece = next(self._pieces, None)
             if piece is None:
                 break
             if len(piece[0]):
-                self._waiting.append(piece)
+                self._waiting.append(View.of(*piece))
         if not self._waiting:
             return None
         if len(self._waiting) > 1:
-            joined = tuple(np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
-            self._waiting = [(joined[0], joined[1])]
+            rows, number, data = zip(*((view.rows, view.number, view.data) for view in self._waiting), strict=True)
+            self._waiting = [View(np.concatenate(rows), np.concatenate(number), np.concatenate(data))]
         return self._waiting[0]
 
     def take(self, count: int) -> None:
         """Take rows off that see() has shown."""
-        rows, more = self._waiting[0]
-        self._waiting = [(rows[count:], more[count:])] if count < len(rows) else []
+        view = self._waiting[0]
+        self._waiting = [view.after(count)] if count < len(view) else []
         self.taken += count
 
 
@@ -101,47 +125,40 @@ class Comparer:
                 break
             if expected is None:
                 assert stored is not None
-                self._extra(self._plain(stored[0]), len(stored[0]), stored[0])
+                self._extra(stored, len(stored))
             elif stored is None:
-                self._lose(expected, len(expected[0]))
+                self._lose(expected, len(expected))
             else:
                 self._step(expected, stored)
         self._end_run((0, 0, 0))
         self.result.expected, self.result.stored = self._expected.taken, self._stored.taken
         return self.result
 
-    def _plain(self, stored: Rows) -> NDArray[np.void]:
-        """Stored rows as bytes, without what only the database knows of them."""
-        return _as_bytes(np.ascontiguousarray(stored[self._names].astype(DTYPES[self._kind])))
-
-    def _step(self, expected: tuple[Rows, NDArray[np.int64]], stored: tuple[Rows, NDArray[np.int64]]) -> None:
+    def _step(self, expected: View, stored: View) -> None:
         """Take what is equal off both sides, then the first thing that is not."""
-        sent, kept = _as_bytes(expected[0]), self._plain(stored[0])
-        count = min(len(sent), len(kept))
-        unequal = np.flatnonzero(sent[:count] != kept[:count])
-        equal = int(unequal[0]) if len(unequal) else count
+        count = min(len(expected), len(stored))
+        equal = _equal_rows(expected.data[:count], stored.data[:count])
         if equal:
-            self._equal(expected, stored[0], sent, equal)
+            self._equal(expected, stored, equal)
         if equal == count:
             return
+        expected, stored = expected.after(equal), stored.after(equal)
         if len(self.result.lost) + self.result.twice + self.result.stray + self.result.different > DIFFERENCES_MAX:
-            self._differ(expected, stored[0], equal, len(unequal))
-            return
-        self._resolve((expected[0][equal:], expected[1][equal:]), stored[0][equal:], sent[equal:], kept[equal:])
+            self._differ(expected, stored, count - equal)
+        else:
+            self._resolve(expected, stored)
 
-    def _equal(
-        self, expected: tuple[Rows, NDArray[np.int64]], stored: Rows, sent: NDArray[np.void], count: int
-    ) -> None:
-        first = stored[0]
+    def _equal(self, expected: View, stored: View, count: int) -> None:
+        first = stored.rows[0]
         self._end_run((int(first["epoch"]), int(first["seq"]), int(first["recv_ns"])))
-        self._remember(sent[:count])
+        self._remember(expected.data[:count])
         self.result.equal += count
         self._passed(expected, stored, count)
 
-    def _passed(self, expected: tuple[Rows, NDArray[np.int64]], stored: Rows, count: int) -> None:
-        last = stored[count - 1]
+    def _passed(self, expected: View, stored: View, count: int) -> None:
+        last = stored.rows[count - 1]
         self._before = int(last["epoch"]), int(last["seq"]), int(last["recv_ns"])
-        self.result.last_message = int(expected[1][count - 1])
+        self.result.last_message = int(expected.number[count - 1])
         self._expected.take(count)
         self._stored.take(count)
 
@@ -150,28 +167,26 @@ class Comparer:
             self._seen.clear()
         self._seen.update(row.tobytes() for row in sent[-LOOK_AHEAD_ROWS:])
 
-    def _resolve(
-        self, expected: tuple[Rows, NDArray[np.int64]], stored: Rows, sent: NDArray[np.void], kept: NDArray[np.void]
-    ) -> None:
+    def _resolve(self, expected: View, stored: View) -> None:
         """The first rows differ. Whichever side's row comes soonest on the other decides what happened."""
-        lost = _place(sent, kept[0])
-        extra = _place(kept, sent[0])
+        lost, extra = _places(expected.data, stored.data)
         if lost is None and extra is None:
-            same = _place_of_identity(self._kind, expected[0], stored[0])
+            same = _place_of_identity(self._kind, expected.rows, stored.rows[0])
             if same == 0:
-                self._differ(expected, stored, 0, 1)
+                self._differ(expected, stored, 1)
             elif same:
                 self._lose(expected, same)
             else:
-                self._extra(kept, 1, stored)
+                self._extra(stored, 1)
         elif extra is None or (lost is not None and lost <= extra):
             assert lost is not None
             self._lose(expected, lost)
         else:
-            self._extra(kept, extra, stored)
+            self._extra(stored, extra)
 
-    def _lose(self, expected: tuple[Rows, NDArray[np.int64]], count: int) -> None:
-        self._run += [(expected[0][:count], int(expected[1][0])), (expected[0][:0], int(expected[1][count - 1]))]
+    def _lose(self, expected: View, count: int) -> None:
+        rows, number = expected.rows, expected.number
+        self._run += [(rows[:count], int(number[0])), (rows[:0], int(number[count - 1]))]
         self._expected.take(count)
 
     def _end_run(self, after: tuple[int, int, int]) -> None:
@@ -185,9 +200,9 @@ class Comparer:
         self.result.lost.append(Lost(min(messages), max(messages), len(rows), names, self._before, after, sample))
         self._run = []
 
-    def _extra(self, kept: NDArray[np.void], count: int, stored: Rows) -> None:
+    def _extra(self, stored: View, count: int) -> None:
         """Stored rows that are not due here."""
-        for row, data in zip(stored[:count], kept[:count], strict=True):
+        for row, data in zip(stored.rows[:count], stored.data[:count], strict=True):
             known = data.tobytes() in self._seen
             self.result.twice += known
             self.result.stray += not known
@@ -195,15 +210,15 @@ class Comparer:
             self.result.add_sample(f"{word}: {described(self._kind, row)}, stored as seq {row['seq']}")
         self._stored.take(count)
 
-    def _differ(self, expected: tuple[Rows, NDArray[np.int64]], stored: Rows, first: int, count: int) -> None:
-        """Rows that are the same but for some values."""
-        sent, kept = expected[0][first], stored[first]
+    def _differ(self, expected: View, stored: View, count: int) -> None:
+        """Rows that should be the same but are not. The first is told in words."""
+        sent, kept = expected.rows[0], stored.rows[0]
         wrong = [name for name in self._names if sent[name].tobytes() != kept[name].tobytes()]
         values = ", ".join(f"{name} sent {_shown(sent[name])} stored {_shown(kept[name])}" for name in wrong[:4])
         self.result.add_sample(f"different: {described(self._kind, sent)}, stored as seq {kept['seq']}: {values}")
-        self.result.different += count
+        self.result.different += int(np.count_nonzero(expected.data[:count] != stored.data[:count]))
         self._end_run((int(kept["epoch"]), int(kept["seq"]), int(kept["recv_ns"])))
-        self._passed(expected, stored, first + count)
+        self._passed(expected, stored, count)
 
 
 def described(kind: str, row: np.void) -> str:
@@ -218,13 +233,35 @@ def _shown(value: object) -> str:
     return str(value)
 
 
-def _as_bytes(rows: Rows) -> NDArray[np.void]:
-    return np.ascontiguousarray(rows).view(np.dtype((np.void, rows.dtype.itemsize)))
+def _blocks(count: int) -> Iterator[slice]:
+    """`count` rows in blocks that grow."""
+    begin, size = 0, FIRST_BLOCK_ROWS
+    while begin < count:
+        yield slice(begin, min(begin + size, count))
+        begin, size = begin + size, 4 * size
 
 
-def _place(rows: NDArray[np.void], row: np.void) -> int | None:
-    """Where a row comes soon in `rows`."""
-    found = np.flatnonzero(rows[:LOOK_AHEAD_ROWS] == row)
+def _equal_rows(sent: NDArray[np.void], kept: NDArray[np.void]) -> int:
+    """How many are equal from the first on. Both are of one length."""
+    for block in _blocks(len(sent)):
+        unequal = _first(sent[block] != kept[block])
+        if unequal is not None:
+            return int(block.start) + unequal
+    return len(sent)
+
+
+def _places(sent: NDArray[np.void], kept: NDArray[np.void]) -> tuple[int | None, int | None]:
+    """Where the first of `kept` comes soon in `sent`, and the first of `sent` in `kept`; None for the one that comes
+    later than the other, or not at all."""
+    for block in _blocks(LOOK_AHEAD_ROWS):
+        lost, extra = _first(sent[block] == kept[0]), _first(kept[block] == sent[0])
+        if lost is not None or extra is not None:
+            return (None if lost is None else block.start + lost, None if extra is None else block.start + extra)
+    return None, None
+
+
+def _first(true: NDArray[np.bool_]) -> int | None:
+    found = np.flatnonzero(true)
     return int(found[0]) if len(found) else None
 
 
@@ -235,5 +272,4 @@ def _place_of_identity(kind: str, rows: Rows, row: np.void) -> int | None:
     for name in IDENTITY[kind]:
         absent = near.dtype[name].kind == "f" and np.isnan(row[name])
         same &= np.isnan(near[name]) if absent else near[name] == row[name]
-    found = np.flatnonzero(same)
-    return int(found[0]) if len(found) else None
+    return _first(same)

@@ -20,10 +20,10 @@ ACTIONS = np.array([b"", b"new", b"change", b"delete"], "S33")
 
 def expected_rows(ledger: LedgerReader, connection: int, kind: str) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
     """All rows of one kind of a connection in the order of sending, each with the number of its message."""
-    for piece in ledger.slices(connection):
-        found = piece.rows[NUMBERS[kind]]
-        if len(found):
-            yield compared(kind, found), piece.message[NUMBERS[kind]]
+    number = NUMBERS[kind]
+    for piece in ledger.slices(connection, (number,)):
+        if len(piece.rows[number]):
+            yield compared(kind, piece.rows[number]), piece.message[number]
 
 
 def compared(kind: str, sent: Rows) -> Rows:

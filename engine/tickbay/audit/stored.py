@@ -1,5 +1,5 @@
-"""The database in the form of columns.py, read by COPY: every column brought to a fixed width by the server, so that a
-million rows are one array.
+"""The database in the form of columns.py: every column brought to a fixed width by the server, so that a million rows
+are one array.
 
 In: a psycopg connection in a transaction. Out: arrays. psycopg.Error passes through.
 """
@@ -28,9 +28,9 @@ from tickbay.audit.columns import (
     one_nan,
 )
 
-HEADER_BYTES = 19  # of a binary COPY: signature, flags, no extension
-TRAILER_BYTES = 2
-PARSE_BYTES = 8 << 20  # collected before they are parsed
+FETCH_ROWS = 20_000  # at once: some 20 MB
+# For the server to sort with; its default would put every stream on its disk in small pieces.
+WORK_MEM = "64MB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +48,19 @@ class Sequence:
 def stored_rows(connection: psycopg.Connection, stream: str, kind: str) -> Iterator[Rows]:
     """Everything captured live (not healed later) of a stream, in order, in pieces (columns.STORED_DTYPES)."""
     wire = _wire(kind)
-    waiting, size = [], -HEADER_BYTES
-    with connection.cursor().copy(_query(stream, kind)) as copy:
-        for data in copy:
-            waiting.append(bytes(data))
-            size += len(data)
-            if size >= PARSE_BYTES:
-                joined = b"".join(waiting)[-size:]
-                whole = size // wire.itemsize * wire.itemsize
-                yield _parsed(joined[:whole], wire, kind)
-                waiting, size = [joined[whole:]], size - whole
-    joined = b"".join(waiting)[-size:] if size > 0 else b""
-    if len(joined) > TRAILER_BYTES:
-        yield _parsed(joined[:-TRAILER_BYTES], wire, kind)
+    connection.execute(sql.SQL("SET LOCAL work_mem = {}").format(sql.Literal(WORK_MEM)))
+    with connection.cursor("audit", binary=True) as cursor:
+        cursor.execute(_query(stream, kind))
+        while found := cursor.fetchmany(FETCH_ROWS):
+            yield _parsed(b"".join([data for (data,) in found]), wire, kind)
 
 
 def _wire(kind: str) -> np.dtype[Any]:
-    """A row of the binary COPY: the number of fields, and each field behind its length."""
-    fields: list[tuple[str, str]] = [("fields", ">i2")]
+    """A row as record_send() gives it: the number of fields, and each field behind its type and its length."""
+    fields: list[tuple[str, str]] = [("fields", ">i4")]
     for name, form in ((name, STORED_DTYPES[kind][name].str) for name in STORED_DTYPES[kind].names or ()):
         form = "u1" if form == "|b1" else form
-        fields += [(f"{name} length", ">i4"), (name, form.replace("<", ">"))]
+        fields += [(f"{name} type", ">i4"), (f"{name} length", ">i4"), (name, form.replace("<", ">"))]
     return np.dtype(fields)
 
 
@@ -83,6 +75,9 @@ def _parsed(data: bytes, wire: np.dtype[Any], kind: str) -> Rows:
 
 
 def _query(stream: str, kind: str) -> sql.Composed:
+    """One bytea per row: as many columns one by one, or as many messages of a COPY, would take psycopg several times
+    as long. Sorted before the columns are widened, so that the sort moves little.
+    """
     tables = sql.SQL(" UNION ALL ").join(
         sql.SQL("SELECT {} AS option, * FROM {} WHERE stream = {} AND NOT healed").format(
             sql.Literal(option), sql.Identifier(table), sql.Literal(stream)
@@ -92,9 +87,10 @@ def _query(stream: str, kind: str) -> sql.Composed:
     meta = [sql.SQL("{}::bigint").format(sql.Identifier(name)) for name, _ in META]
     columns = [_fixed(name, form) for name, form in COLUMNS[kind].items()]
     selected = sql.SQL(", ").join([*meta, sql.Identifier("option"), *columns])
-    return sql.SQL("COPY (SELECT {} FROM ({}) AS rows ORDER BY epoch, seq) TO STDOUT (FORMAT BINARY)").format(
-        selected, tables
-    )
+    return sql.SQL(
+        "SELECT record_send(fixed) FROM (SELECT {} FROM (SELECT * FROM ({}) AS rows ORDER BY epoch, seq) AS sorted)"
+        " AS fixed"
+    ).format(selected, tables)
 
 
 def _fixed(name: str, form: str) -> sql.Composed:
@@ -163,9 +159,11 @@ def first_rows(
         )
         for table, _ in TABLES[kind]
     )
+    # A connection's rows are numbered one after another, so the first are found without sorting.
     query = sql.SQL(
-        "SELECT stream, conn, instrument, exch_ns FROM (SELECT *, row_number() OVER (PARTITION BY stream, conn"
-        " ORDER BY epoch, seq) AS place FROM ({}) AS rows) AS ordered WHERE place <= {}"
+        "WITH rows AS NOT MATERIALIZED ({}) SELECT stream, conn, instrument, exch_ns FROM rows JOIN"
+        " (SELECT stream, conn, epoch, min(seq) AS first FROM rows GROUP BY 1, 2, 3) AS begun"
+        " USING (stream, conn, epoch) WHERE seq < first + {}"
     ).format(tables, sql.Literal(count))
     found: dict[tuple[str, int], set[tuple[str, bytes, int]]] = {}
     for stream, conn, instrument, exch_ns in connection.execute(query):

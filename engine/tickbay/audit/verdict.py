@@ -5,8 +5,9 @@ In: a database connection, a ledger or none. Out: a Verdict.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from tickbay.sim.ledger import LedgerReader
 # A client that stops may leave unread what was sent in its last moments; anything older should have been read.
 IN_DOUBT_NS = 1_000_000_000
 NO_MESSAGE = 1 << 62
+Progress = Callable[[int, int], None]  # rows in the database, rows compared
 RECOGNISED_BY_ROWS = 300  # of each kind: enough to tell connections apart that carry the same instruments
 
 
@@ -76,8 +78,11 @@ class Verdict:
 
 def audit_sequences(connection: psycopg.Connection) -> Verdict:
     """Without a ledger: each stream's sequence has no holes but known ones and nothing twice."""
+    return _sequences(connection, stored.streams(connection))
+
+
+def _sequences(connection: psycopg.Connection, sequences: list[stored.Sequence]) -> Verdict:
     verdict, known = Verdict(), gaps.recorded(connection)
-    sequences = stored.streams(connection)
     verdict.streams = len({sequence.stream for sequence in sequences})
     for sequence in sequences:
         verdict.stored += sequence.rows
@@ -109,23 +114,32 @@ def _judge_hole(verdict: Verdict, known: list[gaps.Gap], stream: str, first: int
         verdict.add_line(f"lost: {stream} from seq {first} to {last}")
 
 
-def audit_ledger(connection: psycopg.Connection, ledger: LedgerReader) -> Verdict:
-    """Every row sent against every row stored, and every sequence."""
-    verdict = audit_sequences(connection)
-    verdict.by_ledger, verdict.stored, verdict.twice = True, 0, 0
-    LedgerAudit(connection, ledger, verdict).run()
+def audit_ledger(connection: psycopg.Connection, ledger: LedgerReader, *, progress: Progress | None = None) -> Verdict:
+    """Every row sent against every row stored, and every sequence. `progress` hears of it again and again."""
+    sequences = stored.streams(connection)
+    verdict = _sequences(connection, sequences)
+    due, verdict.by_ledger, verdict.stored, verdict.twice = verdict.stored, True, 0, 0
+    streams = [sequence.stream for sequence in sequences]
+    LedgerAudit(connection, ledger, verdict, partial(progress, due) if progress else None).run(streams)
     return verdict
 
 
 class LedgerAudit:
     """One ledger against one database."""
 
-    def __init__(self, connection: psycopg.Connection, ledger: LedgerReader, verdict: Verdict) -> None:
-        self._connection, self._ledger, self._verdict = connection, ledger, verdict
+    def __init__(
+        self,
+        connection: psycopg.Connection,
+        ledger: LedgerReader,
+        verdict: Verdict,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self._connection, self._ledger, self._verdict, self._progress = connection, ledger, verdict, progress
+        self._read = 0  # rows
         self._gaps = gaps.recorded(connection)
         self._quarantined = stored.quarantined(connection)
 
-    def run(self) -> None:
+    def run(self, streams: list[str]) -> None:
         sent = self._ledger.connections()
         for number in sent:
             frames, rows = self._ledger.count(number)
@@ -134,7 +148,7 @@ class LedgerAudit:
         matched = self._match(sent)
         compared: dict[int, dict[str, Comparison]] = {number: {} for number in sent}
         feed_of = {number: feed for (feed, _), number in matched.items()}
-        for feed in sorted({sequence.stream.rpartition(".")[0] for sequence in stored.streams(self._connection)}):
+        for feed in sorted({stream.rpartition(".")[0] for stream in streams}):
             for kind in KINDS:
                 self._compare(feed, kind, matched, compared)
         for number in sent:
@@ -177,7 +191,7 @@ class LedgerAudit:
         self, feed: str, kind: str, matched: dict[tuple[str, int], int], compared: dict[int, dict[str, Comparison]]
     ) -> None:
         """One stream of the database: each of its connections against the ledger's."""
-        pieces = Connections(stored.stored_rows(self._connection, f"{feed}.{kind}", kind))
+        pieces = Connections(self._told(stored.stored_rows(self._connection, f"{feed}.{kind}", kind)))
         while (conn := pieces.next_connection()) is not None:
             number = matched.get((feed, conn))
             sent = expected_rows(self._ledger, number, kind) if number else iter(())
@@ -190,6 +204,13 @@ class LedgerAudit:
                 self._verdict.add_line(f"{feed}.{kind}: {sample}")
             if number:
                 compared[number][kind] = result
+
+    def _told(self, pieces: Iterator[Rows]) -> Iterator[Rows]:
+        for rows in pieces:
+            self._read += len(rows)
+            if self._progress:
+                self._progress(self._read)
+            yield rows
 
     def _peers(self, number: int, feed_of: dict[int, str]) -> set[str]:
         """Whose a connection may have been of which nothing is stored, because its feed died before its first record:

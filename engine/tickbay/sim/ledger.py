@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -154,7 +154,8 @@ class LedgerReader:
         path = self.directory / name
         if not path.exists() or path.stat().st_size < dtype.itemsize:
             return np.zeros(0, dtype)
-        return np.memmap(path, dtype, "r", shape=(path.stat().st_size // dtype.itemsize,))
+        mapped = np.memmap(path, dtype, "r", shape=(path.stat().st_size // dtype.itemsize,))
+        return np.asarray(mapped)  # a plain array over it: slicing a memmap takes a hundred times as long
 
     def connections(self) -> list[int]:
         """Numbers of the connections to which any message was sent, in the order in which they were opened."""
@@ -190,8 +191,8 @@ class LedgerReader:
         entries = entries[entries["sent_ns"] < at_ns]
         return int(entries["count"][entries["what"] == RUN].sum()) + int((entries["what"] == MESSAGE).sum())
 
-    def slices(self, connection: int) -> Iterator[Slice]:
-        """Everything sent on a connection that can be read, in order."""
+    def slices(self, connection: int, kinds: Collection[int] = tuple(rows.DTYPES)) -> Iterator[Slice]:
+        """Everything sent on a connection that can be read, in order; the rows of these kinds."""
         pending: list[tuple[NDArray[np.void], NDArray[np.int64], NDArray[np.int64]]] = []
         waiting = messages = 0
         for entry in self.entries(connection):
@@ -202,10 +203,10 @@ class LedgerReader:
             pending.append((frames, loop, np.full(len(frames), entry["clock_ms"])))
             waiting += len(frames)
             if waiting >= READ_ROWS:
-                yield self._expand(pending, messages)
+                yield self._expand(pending, messages, kinds)
                 messages, waiting, pending = messages + waiting, 0, []
         if pending:
-            yield self._expand(pending, messages)
+            yield self._expand(pending, messages, kinds)
 
     def _tape(self, number: int) -> NDArray[np.void]:
         if number not in self._tapes:
@@ -223,7 +224,10 @@ class LedgerReader:
         return frame
 
     def _expand(
-        self, pending: list[tuple[NDArray[np.void], NDArray[np.int64], NDArray[np.int64]]], first_message: int
+        self,
+        pending: list[tuple[NDArray[np.void], NDArray[np.int64], NDArray[np.int64]]],
+        first_message: int,
+        kinds: Collection[int],
     ) -> Slice:
         frames = np.concatenate([each for each, _, _ in pending])
         loop = np.concatenate([each for _, each, _ in pending])
@@ -231,7 +235,7 @@ class LedgerReader:
         number = first_message + np.arange(len(frames))
         found: dict[int, Rows] = {}
         message: dict[int, NDArray[np.int64]] = {}
-        for kind in rows.DTYPES:
+        for kind in kinds:
             mine = frames["kind"] == kind
             count = frames["row_count"][mine].astype(np.int64)
             inside = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)

@@ -23,7 +23,6 @@ from tickbay.audit.expected import compared, expected_rows
 from tickbay.audit.verdict import Verdict, audit_ledger, audit_sequences
 from tickbay.config import Timescale
 from tickbay.embedded import EmbeddedServer
-from tickbay.errors import ConfigError, SinkParked
 from tickbay.sim import rows
 from tickbay.sim.ledger import LedgerReader
 from tickbay.sinks.connection import conninfo_of
@@ -409,12 +408,18 @@ def test_without_a_ledger_holes_and_doubles_of_sequences_are_found(good: Stored,
         verdict = audit_sequences(connection)
         assert (verdict.holes, verdict.twice) == (3, 1)
         assert "lost: feed-1.book from seq 11 to 13" in verdict.lines
-        connection.execute(
+        told = (
             "INSERT INTO data_gaps (exch_ns, recv_ns, stream, epoch, seq, conn, first_missing, last_missing, cause,"
             " kind, expected, healed)"
-            " VALUES (0, 0, 'feed-1.gap', 7, 99, 1, 11, 13, 'journal_torn', 'book', false, false)"
+            " VALUES (0, 0, 'feed-1.gap', 7, 99, 1, %s, %s, 'journal_torn', 'book', false, false)"
         )
+        connection.execute(told, (13, 20))
+        assert audit_sequences(connection).known == 0
+        connection.execute(told, (9, 12))  # only both together cover it
         assert audit_sequences(connection).known == 3
+        connection.execute("DELETE FROM book_changes WHERE stream = 'feed-1.book' AND seq < 20")
+        verdict = audit_sequences(connection)  # as retention leaves it
+        assert verdict.good and "feed-1.book begins at seq 20 in this database" in verdict.lines
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -448,13 +453,13 @@ def test_the_command_prints_the_verdict_and_its_status_tells(
     assert run(settings, tmp_path, monkeypatch) == 1
 
 
-def test_what_cannot_be_audited_is_an_error(
-    settings: Timescale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_cannot_be_audited_is_said_in_one_line_with_status_2(
+    settings: Timescale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SinkParked):
-        run(settings, tmp_path, monkeypatch)
-    with pytest.raises(ConfigError, match="no ledger"):
-        run(settings, tmp_path, monkeypatch, "--ledger", str(tmp_path))
+    for arguments, why in ([], "does not exist"), (["--ledger", str(tmp_path)], "no ledger"):
+        assert run(settings, tmp_path, monkeypatch, *arguments) == 2
+        said = capsys.readouterr().err
+        assert why in said and said.count("\n") == 1
 
 
 # --- the alignment alone ----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tickbay.audit.verdict import audit_ledger, audit_sequences
 from tickbay.config import add_argument, find, load
+from tickbay.errors import TickbayError
 from tickbay.sim.ledger import LedgerReader
 from tickbay.sinks.connection import connect, conninfo_of, translated
 
@@ -24,7 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """0 all is stored that was sent, 1 it is not. Raises where that cannot be told."""
+    """0 all is stored that was sent, 1 it is not, 2 where that cannot be told: the database is away, say."""
+    try:
+        return _audit(arguments)
+    except TickbayError as error:
+        print(f"tickbay audit: {error}", file=sys.stderr)
+        return 2
+
+
+def _audit(arguments: argparse.Namespace) -> int:
     settings = load(find(arguments.config, os.environ), os.environ).timescale
     ledger = LedgerReader(arguments.ledger) if arguments.ledger else None
     with (

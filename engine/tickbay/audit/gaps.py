@@ -46,7 +46,8 @@ def recorded(connection: psycopg.Connection) -> list[Gap]:
     found: dict[tuple[object, ...], Gap] = {}
     for stream, kind, instrument, cause, from_ns, to_ns, first, last in connection.execute(query):
         gap = Gap(stream.rpartition(".")[0], kind, instrument.encode(), cause, from_ns, to_ns, first, last)
-        found[gap.feed, kind, instrument, cause, from_ns] = gap
+        part = first if cause.startswith("journal_") else 0  # these are over when found: each row is one of its own
+        found[gap.feed, kind, instrument, cause, from_ns, part] = gap
     restarts = sorted((gap.to_ns, gap.feed) for gap in found.values() if gap.cause == "restart" and gap.to_ns)
     return [gap if gap.to_ns else replace(gap, to_ns=_end(gap, restarts)) for gap in found.values()]
 
@@ -70,16 +71,17 @@ def covers(gaps: list[Gap], feed: str, kind: str, lost: Lost, life: tuple[int, i
 
 
 def covers_sequence(gaps: list[Gap], stream: str, first: int, last: int) -> bool:
-    """Whether the journal said that it lost these of a stream."""
+    """Whether the journal said that it lost these of a stream, in one gap or in several together."""
     feed, _, kind = stream.rpartition(".")
-    return any(
-        gap.cause in ("journal_torn", "journal_quota")
-        and gap.feed in (feed, "journal")
-        and gap.kind in ("", kind)
-        and gap.first_missing <= first
-        and gap.last_missing >= last
+    told = sorted(
+        (gap.first_missing, gap.last_missing)
         for gap in gaps
+        if gap.cause in ("journal_torn", "journal_quota") and gap.feed in (feed, "journal") and gap.kind in ("", kind)
     )
+    for begin, end in told:
+        if begin <= first <= end:
+            first = end + 1
+    return first > last
 
 
 def names_fault(gaps: list[Gap], feed: str, action: str, instrument: bytes, at_ns: int) -> bool:

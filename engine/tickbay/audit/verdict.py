@@ -97,11 +97,14 @@ def _sequences(connection: psycopg.Connection, sequences: list[stored.Sequence])
 
 
 def _judge_seams(verdict: Verdict, known: list[gaps.Gap], sequences: list[stored.Sequence]) -> None:
-    """Where one epoch of a stream ends and the next begins, and where the first begins."""
+    """Where one epoch of a stream ends and the next begins. What was before its first row this database need not have:
+    retention drops the oldest, and a record may be older than its database."""
     last: dict[str, int] = {}
     for sequence in sequences:
-        before = last.get(sequence.stream, 0)
-        if sequence.first > before + 1:
+        before = last.get(sequence.stream)
+        if before is None and sequence.first > 1:
+            verdict.add_line(f"{sequence.stream} begins at seq {sequence.first:,} in this database")
+        elif before is not None and sequence.first > before + 1:
             _judge_hole(verdict, known, sequence.stream, before + 1, sequence.first - 1)
         last[sequence.stream] = sequence.last
 

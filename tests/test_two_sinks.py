@@ -18,7 +18,7 @@ from servers.questdb import QuestdbServer
 from servers.questdb import running as running_questdb
 from test_writer import BOOKS, TODAY_NS, WRITER, Engine, wait_for
 from tickbay.config import Timescale
-from tickbay.cursor import read_cursor
+from tickbay.cursor import START, read_cursor
 from tickbay.embedded import EmbeddedServer
 from tickbay.files import Files
 from tickbay.health import Report, read_report
@@ -156,7 +156,7 @@ def test_the_other_database_goes_on_while_questdb_is_away_suspended_or_parked(
     engine.wait_for_rows(6000)
     suspended = engine.report(QUESTDB, lambda found: "suspended: book_changes" in found.detail, "it says so")
     assert suspended.state == "degraded"
-    assert read_cursor(engine.data_dir / "cursors" / "questdb.cursor", Files())[BOOKS].seq <= 3000
+    assert read_cursor(engine.data_dir / "cursors" / "questdb.cursor", Files()).get(BOOKS, START).seq <= 3000
     listed = engine.sink("ls")
     assert listed.returncode == 1
     assert "suspended: book_changes" in listed.stdout

@@ -273,8 +273,8 @@ class Writer:
         self._measured = now
         gauges = self._health.gauges
         lags = self._intake.lag_rows()
-        gauges["lag_rows"] = sum(lags.values())
-        gauges["lag_s"] = self._lag_s()
+        # Both at once: the main thread may beat between two assignments.
+        gauges.update({"lag_rows": sum(lags.values()), "lag_s": self._lag_s()})
         gauges["batch_rows"] = self._size.rows
         if self._commits_ms:
             ordered = sorted(self._commits_ms)

@@ -458,8 +458,7 @@ def test_what_cannot_be_audited_is_said_in_one_line_with_status_2(
 ) -> None:
     for arguments, why in ([], "does not exist"), (["--ledger", str(tmp_path)], "no ledger"):
         assert run(settings, tmp_path, monkeypatch, *arguments) == 2
-        said = capsys.readouterr().err
-        assert why in said and said.count("\n") == 1
+        assert why in (said := capsys.readouterr().err) and said.count("\n") == 1
 
 
 # --- the alignment alone ----------------------------------------------------------------------------------------------

@@ -228,7 +228,9 @@ def test_while_the_database_is_away_the_journal_fills_and_then_everything_arrive
         records = made(Kind.BOOK, 4000, at_ns=TODAY_NS)
         records["recv_ns"] = time.time_ns()
         engine.append(BOOKS, records)
-        behind = engine.wait_for_report(lambda found: found.gauges.get("lag_rows") == 4000, "says that it is behind")
+        behind = engine.wait_for_report(
+            lambda found: found.gauges.get("lag_rows") == 4000 == found.counters["rows"], "says that it is behind again"
+        )
         assert behind.state == "degraded"
         assert behind.gauges["lag_s"] > 0
         server.start()

@@ -229,7 +229,8 @@ def test_while_the_database_is_away_the_journal_fills_and_then_everything_arrive
         records["recv_ns"] = time.time_ns()
         engine.append(BOOKS, records)
         behind = engine.wait_for_report(
-            lambda found: found.gauges.get("lag_rows") == 4000 == found.counters["rows"], "says that it is behind again"
+            lambda found: found.state == "degraded" and found.gauges["lag_rows"] == 4000 == found.counters["rows"],
+            "says that it is behind again",
         )
         assert behind.state == "degraded"
         assert behind.gauges["lag_s"] > 0

@@ -2,7 +2,7 @@
 
 Every key is optional. An unknown key, a wrong type or a value out of bounds is a ConfigError that names the key, what
 was expected and, for an unknown key, the nearest one that exists. The environment wins over the file. Secrets come
-from the environment or from a file that only its owner can read, never from the configuration file.
+from the environment or from a file that others cannot read, never from the configuration file.
 """
 
 from __future__ import annotations

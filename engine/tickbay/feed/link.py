@@ -25,6 +25,7 @@ from picows import (
 from tickbay import config
 from tickbay._native import FeedListener
 from tickbay.errors import ConfigError, VenueDown
+from tickbay.tls import venue_context
 
 
 class TooOften(VenueDown):
@@ -38,15 +39,7 @@ def make_tls(venue: config.Venue) -> ssl.SSLContext | None:
         if url.scheme != "ws" or not config.is_loopback(url.hostname or ""):  # LINK-1
             raise ConfigError(f"venue.ws_url = {venue.ws_url!r}: expected wss://host… (ws:// is for this machine only)")
         return None
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    assert context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname  # LINK-1
-    if venue.ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=venue.ca_file)
-        except OSError as error:  # ssl.SSLError too
-            raise ConfigError(f"venue.ca_file {venue.ca_file}: no certificate can be read from it: {error}") from error
-    return context
+    return venue_context(venue)
 
 
 class Link:

@@ -6,7 +6,6 @@ reached, not well, asked too much: try later), VenueFault (it refused this call,
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -16,7 +15,8 @@ import aiohttp
 import orjson
 
 from tickbay import __version__, config
-from tickbay.errors import ConfigError, VenueDown, VenueFault
+from tickbay.errors import VenueDown, VenueFault
+from tickbay.tls import venue_context
 
 RESPONSE_BYTES_MAX = 64 << 20  # every instrument of the venue was 5.1 MB in 2026
 PIECE_BYTES = 1 << 18
@@ -28,7 +28,7 @@ class Rest:
 
     def __init__(self, venue: config.Venue, *, timeout_s: float) -> None:
         self._base = venue.rest_url.rstrip("/")
-        self._tls = _tls(venue) if urlsplit(venue.rest_url).scheme == "https" else None
+        self._tls = venue_context(venue) if urlsplit(venue.rest_url).scheme == "https" else None
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
 
@@ -59,17 +59,6 @@ class Rest:
             raise VenueDown(f"{method}: no answer within {self._timeout.total:g} s") from error
         except aiohttp.ClientError as error:
             raise VenueDown(f"{method}: {error}") from error
-
-
-def _tls(venue: config.Venue) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if venue.ca_file is not None:
-        try:
-            context.load_verify_locations(venue.ca_file)
-        except OSError as error:
-            raise ConfigError(f"venue.ca_file {venue.ca_file}: cannot be used: {error}") from error
-    return context
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

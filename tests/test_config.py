@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tickbay import config as configuration
-from tickbay.config import Config, Select, Timescale, load
+from tickbay.config import ENVIRONMENT, SECRETS, Config, Select, Timescale, load
 from tickbay.errors import ConfigError
 
 EXAMPLE = Path(__file__).parent.parent / "tickbay.toml.example"
@@ -232,3 +232,86 @@ def test_the_file_is_the_one_given_then_the_variables_then_the_one_here(
     assert configuration.find(None, {}) == Path("tickbay.toml")
     assert configuration.find(None, {"TICKBAY_CONFIG": "/x"}) == Path("/x")
     assert configuration.find(Path("/y"), {"TICKBAY_CONFIG": "/x"}) == Path("/y")
+
+
+# QuestDB's variables
+
+
+def test_questdb_s_variables_win_over_the_file_and_over_its_clients_connect_string(tmp_path: Path) -> None:
+    connect = "https::addr=a:1;username=b;password=c;tls_roots=/d;"
+    text = '[questdb]\nhost = "f"\nport = 2\nuser = "g"\ndatabase = "h"\n'
+    questdb = loaded(tmp_path, text, QDB_CLIENT_CONF=connect).questdb
+    assert (questdb.host, questdb.port, questdb.user, questdb.password) == ("a", 1, "b", "c")
+    assert (questdb.tls, questdb.ca_file, questdb.database) == ("on", Path("/d"), "h")
+    env = {"QUESTDB_HOST": "i", "QUESTDB_PORT": "3", "QUESTDB_USER": "j", "QUESTDB_DATABASE": "k"}
+    questdb = loaded(tmp_path, text, QDB_CLIENT_CONF=connect, QUESTDB_PASSWORD="l", **env).questdb
+    assert (questdb.host, questdb.port, questdb.user, questdb.database) == ("i", 3, "j", "k")
+    assert (questdb.password, questdb.tls) == ("l", "on")
+
+
+def test_an_empty_variable_of_questdb_s_changes_nothing(tmp_path: Path) -> None:
+    names = [name for name in (*ENVIRONMENT, *SECRETS, *(f"{name}_FILE" for name in SECRETS)) if "QUESTDB" in name]
+    assert len(names) == 8
+    env = dict.fromkeys((*names, "QDB_CLIENT_CONF"), "")
+    assert loaded(tmp_path, "", **env) == loaded(tmp_path, "")
+
+
+@pytest.mark.parametrize("port", ["x", "0", "65536", "9000.0"])
+def test_a_port_of_questdb_s_that_is_none_is_refused_by_the_name_of_its_variable(tmp_path: Path, port: str) -> None:
+    assert "QUESTDB_PORT = " in refusal(tmp_path, "", QUESTDB_PORT=port)
+
+
+def test_a_connect_string_is_refused_by_the_name_of_its_variable_and_without_its_secret(tmp_path: Path) -> None:
+    for text in ("http::addr=h:70000;token=canary;", "http::addr=h:1;;token=canary;", "tcp::token=canary;"):
+        line = refusal(tmp_path, "", QDB_CLIENT_CONF=text)
+        assert "QDB_CLIENT_CONF" in line and "canary" not in line
+
+
+@pytest.mark.parametrize("key", ["password", "token"])
+def test_questdb_s_secrets_come_from_the_environment_or_a_file_or_a_credential(tmp_path: Path, key: str) -> None:
+    secret = tmp_path / f"questdb_{key}"
+    secret.write_text("canary\n")
+    secret.chmod(0o600)
+    variable = f"QUESTDB_{key.upper()}"
+    for env in (
+        {variable: "canary"},
+        {f"{variable}_FILE": str(secret)},
+        {"CREDENTIALS_DIRECTORY": str(tmp_path)},
+        {"QDB_CLIENT_CONF": f"http::addr=h:1;{key}=canary;"},
+    ):
+        config = loaded(tmp_path, "", **env)
+        assert getattr(config.questdb, key) == "canary"
+        assert config.timescale.password == "" and "canary" not in repr(config)
+    assert "unset one" in refusal(tmp_path, "", **{variable: "a", f"{variable}_FILE": "/b"})
+    line = refusal(tmp_path, f'[questdb]\n{key} = "canary"\n')
+    assert f"{variable}_FILE" in line and "canary" not in line
+    secret.chmod(0o604)
+    line = refusal(tmp_path, "", **{f"{variable}_FILE": str(secret)})
+    assert "can be read by everyone" in line and "canary" not in line
+
+
+def test_a_secret_file_that_is_no_line_of_text_is_refused_without_being_shown(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.touch(mode=0o600)
+    for data, what in ((b"canary" * 1000, "more than 4096 bytes"), (b"canary\xff", "not UTF-8")):
+        secret.write_bytes(data)
+        line = refusal(tmp_path, "", QUESTDB_TOKEN_FILE=str(secret))
+        assert what in line and "canary" not in line
+
+
+@pytest.mark.parametrize("token", ["canary\nfinch", "canary\t", "canarý"])
+def test_a_token_that_no_header_can_carry_is_refused_without_being_shown(tmp_path: Path, token: str) -> None:
+    """The HTTP client would have shown it in its complaint."""
+    line = refusal(tmp_path, "", QUESTDB_TOKEN=token)
+    assert "printable ASCII" in line and "canar" not in line
+
+
+def test_a_token_and_a_password_are_one_too_many(tmp_path: Path) -> None:
+    for env in ({"QUESTDB_PASSWORD": "canary"}, {"QDB_CLIENT_CONF": "http::addr=h:1;password=canary;"}):
+        line = refusal(tmp_path, "", QUESTDB_TOKEN="canary", **env)
+        assert "give one of them" in line and "canary" not in line
+
+
+def test_only_writers_get_questdb_s_secrets() -> None:
+    variables = ("QUESTDB_PASSWORD", "QUESTDB_TOKEN")
+    assert {*variables, *(f"{name}_FILE" for name in variables)} <= set(configuration.SECRET_VARIABLES)

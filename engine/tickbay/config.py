@@ -344,6 +344,8 @@ def _check(config: Config) -> None:
         raise ConfigError("journal.retain_hours is less than questdb.rewind_minutes: what is sent again comes from it")
     if config.questdb.token and config.questdb.password:
         raise ConfigError("questdb has a token and a password: give one of them")
+    if not (config.questdb.token.isascii() and config.questdb.token.isprintable()):
+        raise ConfigError("questdb's token is not printable ASCII on one line, so no HTTP header can carry it")
     for number, rule in enumerate(config.select):
         if not (rule.currency.isascii() and rule.currency.isalnum() and rule.currency.isupper()):
             raise ConfigError(f"select[{number}].currency = {rule.currency!r}: expected capitals, such as ETH")

@@ -6,6 +6,8 @@ is restarted, obeys as well.
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 
 FILE_BYTES_MAX = 200
@@ -19,7 +21,7 @@ class Orders:
         self._rewind = data_dir / "cursors" / f"{sink}.rewind"
 
     def park(self, reason: str) -> None:
-        self._parked.write_bytes(reason.encode()[:FILE_BYTES_MAX])
+        _put(self._parked, reason.encode(errors="replace")[:FILE_BYTES_MAX])
 
     def unpark(self) -> None:
         self._parked.unlink(missing_ok=True)
@@ -32,18 +34,30 @@ class Orders:
             return None
 
     def go_back(self, minutes: float) -> None:
-        self._rewind.write_text(f"{minutes:g}")
+        _put(self._rewind, f"{minutes:g}".encode())
 
     def minutes_back(self) -> float | None:
         """How far to go back, where that is asked."""
         try:
-            return float(self._rewind.read_bytes()[:FILE_BYTES_MAX])
+            minutes = float(self._rewind.read_bytes()[:FILE_BYTES_MAX])
         except FileNotFoundError:
             return None
         except ValueError:
+            minutes = math.nan
+        if not 0 < minutes < math.inf:
             self.went_back()  # not written by us
             return None
+        return minutes
 
     def went_back(self) -> None:
         """The order is carried out."""
         self._rewind.unlink(missing_ok=True)
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Whole or not at all: a writer that read the file while it is empty would take it for none of ours."""
+    beside = path.with_name(path.name + "-new")
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+    beside.replace(path)

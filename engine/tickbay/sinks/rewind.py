@@ -44,7 +44,7 @@ class Marks:
         try:
             told = orjson.loads(data)
             marks = [
-                (float(at), {stream: Position(*position) for stream, position in positions.items()})
+                (float(at), {stream: Position(int(epoch), int(seq)) for stream, (epoch, seq) in positions.items()})
                 for at, positions in told["marks"]
             ]
             self.server, self._marks = str(told["server"]), marks

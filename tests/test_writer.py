@@ -232,7 +232,6 @@ def test_while_the_database_is_away_the_journal_fills_and_then_everything_arrive
             lambda found: found.state == "degraded" and found.gauges["lag_rows"] == 4000 == found.counters["rows"],
             "says that it is behind again",
         )
-        assert behind.state == "degraded"
         assert behind.gauges["lag_s"] > 0
         server.start()
         engine.wait_for_rows(8000)

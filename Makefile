@@ -42,7 +42,7 @@ native-check: ## the C units with their tests, warnings as errors
 check: ext native-check ## everything a commit needs, in under a minute
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m 'not slow'
+	$(BIN)/pytest -q -m 'not slow' --numprocesses auto --dist loadfile
 
 native-test: ## the C units under both sanitizers
 	$(MAKE) --no-print-directory -C native check SAN=address,undefined

@@ -10,6 +10,18 @@ from pathlib import Path
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts a database is slow: its start alone takes longer than a hundred of the other tests."""
+    for item in items:
+        module = item.getparent(pytest.Module)
+        if module is not None and any(_of_a_server(value) for value in vars(module.obj).values()):
+            item.add_marker(pytest.mark.slow)
+
+
+def _of_a_server(value: object) -> bool:
+    return str(getattr(value, "__module__", "")).startswith("servers.")
+
+
 @pytest.fixture
 def shm_dir() -> Iterator[Path]:
     """A private folder on a tmpfs (where rings live), or the ordinary temporary folder on a machine without one."""

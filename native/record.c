@@ -67,9 +67,41 @@ static const struct record_field instrument_fields[] = {
 static const struct record_field status_fields[] = {
     HEAD,
     FIELD(status, frames), FIELD(status, bytes), FIELD(status, quotes), FIELD(status, trades), FIELD(status, books),
+    FIELD(status, bbos), FIELD(status, indices), FIELD(status, marks), FIELD(status, fundings), FIELD(status, depths),
     FIELD(status, undecodable), FIELD(status, overflows), FIELD(status, gaps), FIELD(status, reconnects),
     FIELD(status, channels_asked), FIELD(status, channels_live), FIELD(status, state), FIELD(status, reserved),
     FIELD(status, process),
+    END,
+};
+
+static const struct record_field bbo_fields[] = {
+    HEAD,
+    FIELD(bbo, bid_price), FIELD(bbo, bid_amount), FIELD(bbo, ask_price), FIELD(bbo, ask_amount),
+    END,
+};
+
+static const struct record_field index_fields[] = {
+    HEAD,
+    FIELD(index, value), FIELD(index, remaining_s), FIELD(index, measure), FIELD(index, is_estimated), FIELD(index, reserved),
+    END,
+};
+
+static const struct record_field mark_fields[] = {
+    HEAD,
+    FIELD(mark, mark_price), FIELD(mark, mark_iv), FIELD(mark, price_index),
+    END,
+};
+
+static const struct record_field funding_fields[] = {
+    HEAD,
+    FIELD(funding, interest), FIELD(funding, index_price),
+    END,
+};
+
+static const struct record_field depth_fields[] = {
+    HEAD,
+    FIELD(depth, change_id), FIELD(depth, price), FIELD(depth, amount), FIELD(depth, price_step), FIELD(depth, side),
+    FIELD(depth, level), FIELD(depth, levels_max), FIELD(depth, reserved),
     END,
 };
 
@@ -84,6 +116,11 @@ static const struct {
     [RECORD_GAP] = {"gap", sizeof(struct gap), gap_fields},
     [RECORD_INSTRUMENT] = {"instrument", sizeof(struct instrument), instrument_fields},
     [RECORD_STATUS] = {"status", sizeof(struct status), status_fields},
+    [RECORD_BBO] = {"bbo", sizeof(struct bbo), bbo_fields},
+    [RECORD_INDEX] = {"index", sizeof(struct index), index_fields},
+    [RECORD_MARK] = {"mark", sizeof(struct mark), mark_fields},
+    [RECORD_FUNDING] = {"funding", sizeof(struct funding), funding_fields},
+    [RECORD_DEPTH] = {"depth", sizeof(struct depth), depth_fields},
 };
 
 /* Whether a number, which may come from a file, is a kind. */

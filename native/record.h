@@ -23,7 +23,12 @@ enum record_kind {
     RECORD_GAP = 4,        /* one known hole in what was captured */
     RECORD_INSTRUMENT = 5, /* one version of one instrument's reference data */
     RECORD_STATUS = 6,     /* one heartbeat of one feed: proof that it was capturing */
-    RECORD_KIND_COUNT = 7, /* kinds run from 1 to this, exclusive */
+    RECORD_BBO = 7,        /* one change of the best bid and offer */
+    RECORD_INDEX = 8,      /* one value of one index: its price, its volatility or its estimated delivery price */
+    RECORD_MARK = 9,       /* the mark of one option, out of a message that has those of all options of an index */
+    RECORD_FUNDING = 10,   /* the interest of one perpetual */
+    RECORD_DEPTH = 11,     /* one price level of a window onto the best levels of a book */
+    RECORD_KIND_COUNT = 12, /* kinds run from 1 to this, exclusive */
 };
 
 /* The longest name seen is 44 bytes (a combo); a longer one than this is refused and counted. */
@@ -31,7 +36,7 @@ enum record_kind {
 
 enum record_flag {
     RECORD_SNAPSHOT = 1u << 0, /* book: part of a whole book, which replaces what was known of it */
-    RECORD_LAST = 1u << 1,     /* book, trade: the last record of its message */
+    RECORD_LAST = 1u << 1,     /* book, trade, mark, depth: the last record of its message */
     RECORD_OPTION = 1u << 2,   /* quote, trade: the instrument is an option (the message has Greeks or iv) */
     RECORD_HEALED = 1u << 3,   /* fetched afterwards, not captured live */
 };
@@ -100,6 +105,48 @@ struct book {
     uint8_t reserved[6];     /* 0 */
 };
 
+struct bbo {
+    struct record_head head;
+    double bid_price, bid_amount; /* NaN while that side of the book is empty */
+    double ask_price, ask_amount;
+};
+
+enum index_measure { INDEX_PRICE = 1, INDEX_VOLATILITY = 2, INDEX_DELIVERY = 3 };
+
+struct index {
+    struct record_head head; /* instrument: the index, such as eth_usd. A delivery price is sent without a time: recv_ns */
+    double value;            /* a price, in the index's quote currency; a volatility, percent a year */
+    double remaining_s;      /* delivery: until it is final; otherwise NaN */
+    uint8_t measure;         /* enum index_measure */
+    uint8_t is_estimated;    /* delivery: 1 while the venue calls it an estimate; otherwise 0 */
+    uint8_t reserved[6];     /* 0 */
+};
+
+struct mark {
+    struct record_head head;
+    double mark_price;    /* as in a quote: options of an inverse book in coin */
+    double mark_iv;       /* percent a year, as in a quote; sent here as a fraction */
+    char price_index[32]; /* whose message it was in: all marks of one instant have the same */
+};
+
+struct funding {
+    struct record_head head;
+    double interest; /* the venue's word: what holding for eight hours costs, a fraction */
+    double index_price;
+};
+
+struct depth {
+    struct record_head head;
+    uint64_t change_id;
+    double price;      /* NaN in the only record of a window that is empty */
+    double amount;
+    double price_step; /* levels are gathered to multiples of it; NaN: they are not */
+    uint8_t side;      /* enum book_side; 0 where price is NaN */
+    uint8_t level;     /* 1 is the best of its side; 0 where price is NaN */
+    uint8_t levels_max; /* the window's size: levels asked for a side */
+    uint8_t reserved[5]; /* 0 */
+};
+
 /* Why something is missing: a closed list, so that it can be counted. */
 enum gap_cause {
     GAP_DISCONNECT = 1,     /* the connection was lost or closed */
@@ -156,7 +203,8 @@ enum feed_state { FEED_CONNECTING = 1, FEED_SUBSCRIBING = 2, FEED_LIVE = 3, FEED
 
 struct status {
     struct record_head head; /* instrument empty; exch_ns = recv_ns = the time of the heartbeat */
-    uint64_t frames, bytes, quotes, trades, books; /* since the feed process started */
+    uint64_t frames, bytes; /* since the feed process started, as all of these */
+    uint64_t quotes, trades, books, bbos, indices, marks, fundings, depths; /* records */
     uint64_t undecodable, overflows, gaps, reconnects;
     uint32_t channels_asked, channels_live;
     uint8_t state;                                 /* enum feed_state */
@@ -171,7 +219,12 @@ RECORD_LAYOUT(trade, 328);
 RECORD_LAYOUT(book, 120);
 RECORD_LAYOUT(gap, 192);
 RECORD_LAYOUT(instrument, 312);
-RECORD_LAYOUT(status, 192);
+RECORD_LAYOUT(status, 232);
+RECORD_LAYOUT(bbo, 112);
+RECORD_LAYOUT(index, 104);
+RECORD_LAYOUT(mark, 128);
+RECORD_LAYOUT(funding, 96);
+RECORD_LAYOUT(depth, 120);
 _Static_assert(offsetof(struct record_head, seq) == 0, "ring_publish() writes seq at the start of a record");
 
 /* The largest of the records above, for buffers that hold one of any kind. */

@@ -19,7 +19,21 @@ WORDS: dict[tuple[Kind, str], dict[int, str]] = {
     (Kind.TRADE, "liquidation"): {1: "maker", 2: "taker", 3: "both"},
     (Kind.BOOK, "side"): {1: "bid", 2: "ask"},
     (Kind.BOOK, "action"): {1: "new", 2: "change", 3: "delete"},
-    (Kind.GAP, "kind"): {1: "quote", 2: "trade", 3: "book", 4: "gap", 5: "instrument", 6: "status"},
+    (Kind.INDEX, "measure"): {1: "price", 2: "volatility", 3: "delivery"},
+    (Kind.DEPTH, "side"): {1: "bid", 2: "ask"},
+    (Kind.GAP, "kind"): {
+        1: "quote",
+        2: "trade",
+        3: "book",
+        4: "gap",
+        5: "instrument",
+        6: "status",
+        7: "bbo",
+        8: "index",
+        9: "mark",
+        10: "funding",
+        11: "depth",
+    },
     (Kind.GAP, "cause"): {
         1: "disconnect",
         2: "stale",
@@ -44,7 +58,7 @@ WORDS: dict[tuple[Kind, str], dict[int, str]] = {
         6: "future_combo",
     },
 }
-BOOLEANS = {"expected", "healed", "is_active"}
+BOOLEANS = {"expected", "healed", "is_active", "is_estimated"}
 # Integers whose 0 says "not known".
 UNKNOWN_AT_0 = {
     "match_id",
@@ -68,6 +82,8 @@ FLAGS = {
     Kind.QUOTE: {"healed": 8},
     Kind.TRADE: {"healed": 8, "message_end": 2},
     Kind.BOOK: {"healed": 8, "snapshot": 1, "message_end": 2},
+    Kind.MARK: {"message_end": 2},
+    Kind.DEPTH: {"message_end": 2},
 }
 
 
@@ -119,6 +135,11 @@ def table_of(kind: Kind, flags: int) -> str:
         Kind.GAP: "data_gaps",
         Kind.INSTRUMENT: "instruments",
         Kind.STATUS: "collector_status",
+        Kind.BBO: "bbo_quotes",
+        Kind.INDEX: "index_values",
+        Kind.MARK: "mark_prices",
+        Kind.FUNDING: "perpetual_funding",
+        Kind.DEPTH: "depth_levels",
     }[kind]
 
 

@@ -83,6 +83,12 @@ class Ring:
     gap: Slots = 1 << 12
     instrument: Slots = 1 << 13
     status: Slots = 1 << 10
+    # made only where a rule has their channel
+    bbo: Slots = 1 << 16
+    index: Slots = 1 << 10
+    mark: Slots = 1 << 15
+    funding: Slots = 1 << 11
+    depth: Slots = 1 << 17
     # how long a feed waits for the journal before it counts an overflow
     full_wait_ms: Annotated[int, Bounds(0, 10_000)] = 200
 

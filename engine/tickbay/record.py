@@ -24,6 +24,15 @@ class Kind(IntEnum):
     GAP = 4
     INSTRUMENT = 5
     STATUS = 6
+    BBO = 7
+    INDEX = 8
+    MARK = 9
+    FUNDING = 10
+    DEPTH = 11
+
+
+# What a venue sends, each to a ring of its own; the rest is what we say about it.
+TICKS: Final = (Kind.QUOTE, Kind.TRADE, Kind.BOOK, Kind.BBO, Kind.INDEX, Kind.MARK, Kind.FUNDING, Kind.DEPTH)
 
 
 class Flag(IntFlag):

@@ -176,6 +176,78 @@ CREATE TABLE IF NOT EXISTS book_changes (
     action SYMBOL
 ) TIMESTAMP(ts) PARTITION BY ${partition} WAL DEDUP UPSERT KEYS(ts, stream, epoch, seq);
 
+CREATE TABLE IF NOT EXISTS bbo_quotes (
+    ts TIMESTAMP_NS,
+    recv_ns LONG,
+    stream SYMBOL,
+    epoch INT,
+    seq LONG,
+    conn LONG,
+    instrument SYMBOL CAPACITY 4096,
+    bid_price DOUBLE,
+    bid_amount DOUBLE,
+    ask_price DOUBLE,
+    ask_amount DOUBLE
+) TIMESTAMP(ts) PARTITION BY ${partition} WAL DEDUP UPSERT KEYS(ts, stream, epoch, seq);
+
+CREATE TABLE IF NOT EXISTS index_values (
+    ts TIMESTAMP_NS,
+    recv_ns LONG,
+    stream SYMBOL,
+    epoch INT,
+    seq LONG,
+    conn LONG,
+    instrument SYMBOL,
+    measure SYMBOL,
+    value DOUBLE,
+    remaining_s DOUBLE,
+    is_estimated BOOLEAN
+) TIMESTAMP(ts) PARTITION BY ${partition} WAL DEDUP UPSERT KEYS(ts, stream, epoch, seq);
+
+CREATE TABLE IF NOT EXISTS mark_prices (
+    ts TIMESTAMP_NS,
+    recv_ns LONG,
+    stream SYMBOL,
+    epoch INT,
+    seq LONG,
+    conn LONG,
+    instrument SYMBOL CAPACITY 4096,
+    message_end BOOLEAN,
+    price_index SYMBOL,
+    mark_price DOUBLE,
+    mark_iv DOUBLE
+) TIMESTAMP(ts) PARTITION BY ${partition} WAL DEDUP UPSERT KEYS(ts, stream, epoch, seq);
+
+CREATE TABLE IF NOT EXISTS perpetual_funding (
+    ts TIMESTAMP_NS,
+    recv_ns LONG,
+    stream SYMBOL,
+    epoch INT,
+    seq LONG,
+    conn LONG,
+    instrument SYMBOL CAPACITY 4096,
+    interest DOUBLE,
+    index_price DOUBLE
+) TIMESTAMP(ts) PARTITION BY ${partition} WAL DEDUP UPSERT KEYS(ts, stream, epoch, seq);
+
+CREATE TABLE IF NOT EXISTS depth_levels (
+    ts TIMESTAMP_NS,
+    recv_ns LONG,
+    stream SYMBOL,
+    epoch INT,
+    seq LONG,
+    conn LONG,
+    instrument SYMBOL CAPACITY 4096,
+    message_end BOOLEAN,
+    change_id LONG,
+    price_step DOUBLE,
+    levels_max INT,
+    side SYMBOL,
+    level INT,
+    price DOUBLE,
+    amount DOUBLE
+) TIMESTAMP(ts) PARTITION BY ${partition} WAL DEDUP UPSERT KEYS(ts, stream, epoch, seq);
+
 CREATE TABLE IF NOT EXISTS collector_status (
     ts TIMESTAMP_NS,
     recv_ns LONG,
@@ -190,6 +262,11 @@ CREATE TABLE IF NOT EXISTS collector_status (
     quotes LONG,
     trades LONG,
     books LONG,
+    bbos LONG,
+    indices LONG,
+    marks LONG,
+    fundings LONG,
+    depths LONG,
     undecodable LONG,
     overflows LONG,
     gaps LONG,

@@ -105,6 +105,85 @@ CREATE TABLE book_changes (
     action text
 );
 
+CREATE TABLE bbo_quotes (
+    ts timestamptz NOT NULL,
+    exch_ns bigint NOT NULL,
+    recv_ns bigint NOT NULL,
+    stream text NOT NULL,
+    epoch integer NOT NULL,
+    seq bigint NOT NULL,
+    conn bigint NOT NULL,
+    instrument text NOT NULL,
+    bid_price double precision,
+    bid_amount double precision,
+    ask_price double precision,
+    ask_amount double precision
+);
+
+-- One row per value of an index (instrument is its name): its price, volatility or estimated delivery price.
+CREATE TABLE index_values (
+    ts timestamptz NOT NULL,
+    exch_ns bigint NOT NULL,
+    recv_ns bigint NOT NULL,
+    stream text NOT NULL,
+    epoch integer NOT NULL,
+    seq bigint NOT NULL,
+    conn bigint NOT NULL,
+    instrument text NOT NULL,
+    measure text,
+    value double precision,
+    remaining_s double precision,
+    is_estimated boolean NOT NULL
+);
+
+CREATE TABLE mark_prices (
+    ts timestamptz NOT NULL,
+    exch_ns bigint NOT NULL,
+    recv_ns bigint NOT NULL,
+    stream text NOT NULL,
+    epoch integer NOT NULL,
+    seq bigint NOT NULL,
+    conn bigint NOT NULL,
+    instrument text NOT NULL,
+    message_end boolean NOT NULL,
+    price_index text,
+    mark_price double precision,
+    mark_iv double precision
+);
+
+CREATE TABLE perpetual_funding (
+    ts timestamptz NOT NULL,
+    exch_ns bigint NOT NULL,
+    recv_ns bigint NOT NULL,
+    stream text NOT NULL,
+    epoch integer NOT NULL,
+    seq bigint NOT NULL,
+    conn bigint NOT NULL,
+    instrument text NOT NULL,
+    interest double precision,
+    index_price double precision
+);
+
+-- A whole window each time, one row per level.
+CREATE TABLE depth_levels (
+    ts timestamptz NOT NULL,
+    exch_ns bigint NOT NULL,
+    recv_ns bigint NOT NULL,
+    stream text NOT NULL,
+    epoch integer NOT NULL,
+    seq bigint NOT NULL,
+    conn bigint NOT NULL,
+    instrument text NOT NULL,
+    message_end boolean NOT NULL,
+    change_id bigint NOT NULL,
+    price_step double precision,
+    levels_max smallint,
+    side text,
+    level smallint,
+    price double precision,
+    amount double precision
+);
+
 CREATE TABLE collector_status (
     ts timestamptz NOT NULL,
     exch_ns bigint NOT NULL,
@@ -120,6 +199,11 @@ CREATE TABLE collector_status (
     quotes bigint NOT NULL,
     trades bigint NOT NULL,
     books bigint NOT NULL,
+    bbos bigint NOT NULL,
+    indices bigint NOT NULL,
+    marks bigint NOT NULL,
+    fundings bigint NOT NULL,
+    depths bigint NOT NULL,
     undecodable bigint NOT NULL,
     overflows bigint NOT NULL,
     gaps bigint NOT NULL,

@@ -3,7 +3,8 @@
 
 -- The tables that are cut, and nothing else may be touched by the functions below.
 CREATE FUNCTION tickbay_cut_tables() RETURNS SETOF text LANGUAGE sql IMMUTABLE AS $$
-    VALUES ('option_quotes'), ('option_trades'), ('delta_one_quotes'), ('delta_one_trades'), ('book_changes'), ('collector_status')
+    VALUES ('option_quotes'), ('option_trades'), ('delta_one_quotes'), ('delta_one_trades'), ('book_changes'), ('bbo_quotes'),
+           ('index_values'), ('mark_prices'), ('perpetual_funding'), ('depth_levels'), ('collector_status')
 $$;
 
 DO $$

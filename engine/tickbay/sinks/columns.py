@@ -66,6 +66,7 @@ DIRECTION_WORDS = ("", "buy", "sell")
 LIQUIDATION_WORDS = ("", "maker", "taker", "both")
 SIDE_WORDS = ("", "bid", "ask")
 ACTION_WORDS = ("", "new", "change", "delete")
+MEASURE_WORDS = ("", "price", "volatility", "delivery")
 INSTRUMENT_WORDS = ("", "option", "future", "perpetual", "spot", "option_combo", "future_combo")
 
 
@@ -153,6 +154,25 @@ _BOOK = (
     _words("side", SIDE_WORDS),
     _words("action", ACTION_WORDS),
 )
+_BBO = (*_HEAD, *_reals("bid_price bid_amount ask_price ask_amount"))
+_INDEX = (
+    *_HEAD,  # the instrument is the index
+    _words("measure", MEASURE_WORDS),
+    *_reals("value remaining_s"),
+    *_columns(_native.PGCOPY_BOOL_U8, "is_estimated"),
+)
+_MARK = (*_HEAD, _MESSAGE_END, *_texts("price_index"), *_reals("mark_price mark_iv"))
+_FUNDING = (*_HEAD, *_reals("interest index_price"))
+_DEPTH = (
+    *_HEAD,
+    _MESSAGE_END,
+    *_counts("change_id"),
+    *_reals("price_step"),
+    *_columns(_native.PGCOPY_INT2_U8, "levels_max"),
+    _words("side", SIDE_WORDS),
+    *_columns(_native.PGCOPY_INT2_U8, "level"),
+    *_reals("price amount"),
+)
 _GAP = (
     *_HEAD,
     *_numbers("from_ns to_ns"),
@@ -167,7 +187,8 @@ _STATUS = (
     *_ORIGIN,
     *_texts("process"),
     _words("state", STATE_WORDS),
-    *_counts("frames bytes quotes trades books undecodable overflows gaps reconnects"),
+    *_counts("frames bytes quotes trades books bbos indices marks fundings depths"),
+    *_counts("undecodable overflows gaps reconnects"),
     *_columns(_native.PGCOPY_INT8_U32, "channels_asked channels_live"),
 )
 _INSTRUMENT = (
@@ -195,6 +216,11 @@ TABLES = (
     Table("option_trades", Kind.TRADE, _TRADE, Flag.OPTION, Flag.OPTION),
     Table("delta_one_trades", Kind.TRADE, _TRADE, Flag.OPTION),
     Table("book_changes", Kind.BOOK, _BOOK),
+    Table("bbo_quotes", Kind.BBO, _BBO),
+    Table("index_values", Kind.INDEX, _INDEX),
+    Table("mark_prices", Kind.MARK, _MARK),
+    Table("perpetual_funding", Kind.FUNDING, _FUNDING),
+    Table("depth_levels", Kind.DEPTH, _DEPTH),
     Table("collector_status", Kind.STATUS, _STATUS),
     Table("data_gaps", Kind.GAP, _GAP, cut=False),
     Table("instruments", Kind.INSTRUMENT, _INSTRUMENT, cut=False),

@@ -41,6 +41,8 @@ class Health:
         self.counters: dict[str, int] = {}  # since the process started; only grow
         self.gauges: dict[str, float] = {}
         self.streams: dict[str, dict[str, int]] = {}  # figures of each stream that it reads or writes
+        # How long each stage of a tick's way takes: stage → feed or sink → histogram (ARCHITECTURE.md, "Stages").
+        self.stages: dict[str, dict[str, dict[str, object]]] = {}
         self.children: dict[str, dict[str, object]] = {}  # the supervisor's view of each process
         self.last_error = ""
         self.last_error_ns = 0  # unix
@@ -112,6 +114,7 @@ class Health:
             "rates": self.rates(),
             "gauges": self.gauges,
             "streams": self.streams,
+            "stages": self.stages,
             "children": self.children,
             "write_failures": self._write_failures,
         }
@@ -134,6 +137,7 @@ class Report:
     rates: dict[str, float]
     gauges: dict[str, float]
     streams: dict[str, dict[str, int]]
+    stages: dict[str, dict[str, dict[str, Any]]]
     children: dict[str, dict[str, Any]]
 
     def age_s(self) -> float:

@@ -5,7 +5,7 @@ Used by the journal process. The records are written straight from the rings' me
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tickbay.cursor import Position
@@ -40,12 +40,15 @@ class GroupCommit:
         make_room: Callable[[], None],
         clock_s: Callable[[], float],
         clock_ns: Callable[[], int],
+        on_synced: Callable[[Sequence[tuple[str, memoryview]]], None],
     ) -> None:
+        """`on_synced` is told the records of each sync, by stream, while they still lie in the rings."""
         self._rings = rings
         self._segments = segments
         self._make_room = make_room
         self._clock_s = clock_s
         self._clock_ns = clock_ns
+        self._on_synced = on_synced
         self.last = last  # of every stream, durable
         self.committed = Committed()
         self.sync_ms: list[float] = []  # of every sync; whoever reads it clears it
@@ -123,6 +126,7 @@ class GroupCommit:
         self.committed.syncs += 1
         self.committed.batches += len(self._queue)
         self.committed.bytes += sum(batch.end - batch.offset for batch, _, _ in self._queue)
+        self._on_synced([(batch.stream, payload) for batch, _, payload in self._queue])
         self._queue.clear()
         for stream, position in self._marks.items():
             ring = self._rings.sources[stream].ring

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from tickbay.config import Config
@@ -21,6 +21,7 @@ from tickbay.gap import Gap
 from tickbay.health import Health
 from tickbay.identity import Identity
 from tickbay.journal.commit import GroupCommit
+from tickbay.journal.delays import Delays, DurableTimes
 from tickbay.journal.opening import Parts, open_parts
 from tickbay.journal.recovery import write_marker
 from tickbay.journal.retention import Retention
@@ -71,6 +72,9 @@ class Journal:
             free_floor_bytes=int(config.journal.free_floor_gb * 1e9),
             clock_ns=clock_ns,
         )
+        self._delays = Delays()
+        self._durable_times = DurableTimes(config.run_dir, write=True)
+        self._looked_ns = 0  # when the commit under way looked at the rings
         self._retention = Retention(config, files, self.segments, clock_ns=clock_ns)
         self._commits = GroupCommit(
             parts.rings,
@@ -78,6 +82,7 @@ class Journal:
             last=parts.recovered.last,
             clock_s=time.monotonic,
             clock_ns=clock_ns,
+            on_synced=self._synced,
             make_room=lambda: self._dropped(self._retention.make_room()),
         )
         own = Identity.own()
@@ -109,6 +114,7 @@ class Journal:
         for _ in range(2):  # a broken file is given up at the first try, and a new one may do
             try:
                 self._write_gaps()
+                self._looked_ns = self._clock_ns()
                 self._commits.run()
             except OSError as error:
                 if not self._failed(error):
@@ -117,6 +123,11 @@ class Journal:
                 self._resumed()
                 return True
         return False
+
+    def _synced(self, parts: Sequence[tuple[str, memoryview]]) -> None:
+        now_ns = self._clock_ns()
+        self._durable_times.add(self._looked_ns, now_ns)
+        self._delays.synced(parts, now_ns)
 
     def _failed(self, error: OSError) -> bool:
         """Take back what was not synced; returns whether trying again at once may help."""
@@ -157,7 +168,7 @@ class Journal:
         with suppress(RingFull):  # the rest waits for the journal, that is for us
             while self._gaps:
                 self.rings.sources[OWN_GAPS].ring.append(
-                    self._gaps[0].record(recv_ns=self._clock_ns(), conn=self.epoch)
+                    self._gaps[0].record(recv_ns=self._clock_ns(), conn=self.epoch, writer="journal")
                 )
                 self._gaps.popleft()
 
@@ -209,6 +220,7 @@ class Journal:
             stream: {"durable": source.ring.durable, "head": source.ring.head, "pending": source.pending}
             for stream, source in self.rings.sources.items()
         }
+        health.stages = self._delays.report(now)
         if health.state != "stopping":
             health.state = "degraded" if self._retry_at else "live"
         health.detail = "the disk takes nothing: the rings keep what comes" if self._retry_at else ""

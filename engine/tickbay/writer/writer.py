@@ -35,6 +35,7 @@ from tickbay.sinks.questdb import QuestdbSink
 from tickbay.sinks.rewind import Marks
 from tickbay.sinks.sink import Committed, CursorMoved, Sink
 from tickbay.sinks.timescale import TimescaleSink
+from tickbay.writer.delays import Delays
 from tickbay.writer.intake import Batch, BatchSize, Intake
 
 BEAT_S = 0.5
@@ -139,6 +140,7 @@ class Writer:
         self._stop_s = config.supervisor.stop_timeout_s * DRAIN_SHARE
         self._intake = Intake(reader)
         self._size = BatchSize(settings.batch_rows)
+        self._delays = Delays(config.run_dir, sink.name)
         self._open = False
         self._down_since = 0.0  # monotonic; 0: it is not
         self._backoff_s = BACKOFF_MIN_S
@@ -215,6 +217,7 @@ class Writer:
         committed = self._sink.commit(batch.chunks, batch.holes)
         self._intake.committed(batch)
         commit_s = time.monotonic() - began
+        self._delays.committed(batch.chunks, time.time_ns())
         self._commits_ms.append(commit_s * 1000)
         self._size.after(full=batch.full, commit_s=commit_s)
         self._count(batch, committed)
@@ -280,6 +283,7 @@ class Writer:
             ordered = sorted(self._commits_ms)
             gauges["commit_ms_p50"] = ordered[len(ordered) // 2]
             gauges["commit_ms_p99"] = ordered[len(ordered) * 99 // 100]
+        self._health.stages = self._delays.report(now)
         self._health.streams = {
             stream: {"committed": position.seq, "epoch": position.epoch, "lag": lags[stream]}
             for stream, position in self._intake.positions.items()

@@ -19,6 +19,7 @@ from tickbay import config as configuration
 from tickbay.errors import ConfigError
 from tickbay.health import read_report
 from tickbay.process import ProcessContext, guarded, running
+from tickbay.supervisor.machine import ThisMachine
 from tickbay.supervisor.supervisor import Supervisor
 
 
@@ -31,7 +32,8 @@ def supervise(path: Path) -> int:
 
     previous = read_report(config.run_dir, "supervisor")
     with running("supervisor", config) as context:
-        supervisor = Supervisor(context, spawn=spawn, env=os.environ, previous=previous)
+        machine = ThisMachine(config.run_dir, spawn)
+        supervisor = Supervisor(context, machine, env=os.environ, previous=previous)
         return guarded(context, lambda: asyncio.run(supervisor.run()))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tickbay.clock import Clock
 from tickbay.config import Config, Feeds, Ring, Timescale
 from tickbay.config import Journal as Settings
 from tickbay.cursor import START, CursorFile, Position
@@ -47,7 +48,7 @@ class HeardEvents(Events):
         return [fields for heard, fields in self.heard if heard is event]
 
 
-class JournalCase:
+class JournalCase(Clock):
     def __init__(
         self,
         run_dir: Path,
@@ -78,12 +79,13 @@ class JournalCase:
         self.now_ns = 1_800_000_000 * 10**9
         self.produced: dict[str, int] = {}
 
-    def clock_ns(self) -> int:
+    def unix_ns(self) -> int:
+        """As a Clock: every look at it takes a millisecond."""
         self.now_ns += 1_000_000
         return self.now_ns
 
     def open(self, files: Files | None = None) -> Journal:
-        journal = open_journal(self.config, files or Files(), self.events, self.health, clock_ns=self.clock_ns)
+        journal = open_journal(self.config, files or Files(), self.events, self.health, clock=self)
         for stream, source in journal.rings.sources.items():
             if stream != OWN_GAPS:
                 source.ring.produce(*DEAD)

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tickbay.config import Config, Feeds, Timescale
-from tickbay.supervisor.child import Child, process_names, spawn_process
+from tickbay.supervisor.child import Child, process_names
+from tickbay.supervisor.machine import ThisMachine, spawn_process
 
 PATIENCE_S = 30.0
 SECRETS = {"DB_PASSWORD": "canary", "NOTIFY_SOCKET": "/run/canary", "WATCHDOG_USEC": "1"}
@@ -49,5 +51,5 @@ def test_the_processes_are_those_of_the_configuration() -> None:
 
 
 def test_a_child_that_never_ran_is_not_adopted(tmp_path: Path) -> None:
-    child = Child("feed-1", tmp_path)
+    child = Child("feed-1", ThisMachine(tmp_path, spawn_process(None, {})), time.monotonic)
     assert not child.adopt() and not child.running and child.pid == 0

@@ -15,6 +15,7 @@ import pytest
 
 from rows import DAY_NS, FLAGS, TIMES, made, row_of, table_of
 from servers.questdb import QuestdbServer, questdb, questdb_server, running
+from tickbay.clock import Clock
 from tickbay.config import Questdb
 from tickbay.cursor import START, CursorFile, Position
 from tickbay.embedded import free_port
@@ -35,7 +36,7 @@ BOOKS = "feed-1.book"
 WAIT_S = 20.0
 
 
-class Keeper:
+class Keeper(Clock):
     """Sinks over one folder, as the writers of one machine one after another."""
 
     def __init__(self, folder: Path, stack: ExitStack, server: QuestdbServer) -> None:
@@ -43,6 +44,9 @@ class Keeper:
         self.folder, self.server, self._stack = folder, server, stack
         self.now_ns = NOW_NS
         self.rewinds: list[str] = []
+
+    def unix_ns(self) -> int:
+        return self.now_ns
 
     def sink(self, settings: Questdb | None = None) -> QuestdbSink:
         settings = settings or self.server.settings
@@ -55,7 +59,7 @@ class Keeper:
             cursor,
             marks,
             Orders(self.folder, "questdb"),
-            clock_ns=lambda: self.now_ns,
+            clock=self,
             on_rewind=lambda why, minutes: self.rewinds.append(f"{minutes:g} {why}"),
         )
         self._stack.callback(sink.close)

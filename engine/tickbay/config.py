@@ -103,6 +103,10 @@ class Journal:
     quota_gb: Annotated[float, Bounds(0.001, 1_000_000)] = 50.0
     free_floor_gb: Annotated[float, Bounds(0, 1_000_000)] = 2.0  # never fill the disk beyond this
 
+    @property
+    def segment_bytes(self) -> int:
+        return self.segment_mb << 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timescale:

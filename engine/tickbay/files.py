@@ -67,6 +67,9 @@ class Files:
         with os.scandir(path) as entries:
             return {entry.name: entry.inode() for entry in entries}
 
+    def exists(self, path: Path) -> bool:
+        return path.exists()
+
     def size(self, fd: int) -> int:
         """Bytes of an open regular file; OSError for anything else (a pipe would block us)."""
         status = os.fstat(fd)

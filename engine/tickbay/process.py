@@ -19,16 +19,18 @@ import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 from setproctitle import setproctitle
 
 from tickbay import __version__, identity
+from tickbay.clock import MACHINE, Clock
 from tickbay.config import Config, add_argument, find, load
 from tickbay.errors import ConfigError
 from tickbay.events import Event, Events
+from tickbay.files import Files
 from tickbay.health import Health
 
 # A role's module has run(context), returning when the process should end.
@@ -92,6 +94,8 @@ class ProcessContext:
     health: Health
     events: Events
     stopping: Stopping
+    files: Files = field(default_factory=Files)
+    clock: Clock = MACHINE
 
     @property
     def role(self) -> str:

@@ -9,11 +9,11 @@ waits for nobody but the disk; while that takes nothing, the rings keep what com
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
+from tickbay.clock import MACHINE, Clock
 from tickbay.config import Config
 from tickbay.events import Event, Events
 from tickbay.files import Files
@@ -52,12 +52,12 @@ class Journal:
         health: Health,
         parts: Parts,
         *,
-        clock_ns: Callable[[], int],
+        clock: Clock,
     ) -> None:
         self._files = files
         self._events = events
         self._health = health
-        self._clock_ns = clock_ns
+        self._clock = clock
         self._directory = config.data_dir / "journal"
         self._commit_s = config.journal.commit_ms / 1000
         self.rings = parts.rings
@@ -67,21 +67,21 @@ class Journal:
             self._directory,
             parts.recovered,
             epoch=parts.epoch,
-            segment_bytes=config.journal.segment_mb << 20,
+            segment_bytes=config.journal.segment_bytes,
             quota_bytes=int(config.journal.quota_gb * 1e9),
             free_floor_bytes=int(config.journal.free_floor_gb * 1e9),
-            clock_ns=clock_ns,
+            clock_ns=clock.unix_ns,
         )
         self._delays = Delays()
         self._durable_times = DurableTimes(config.run_dir, write=True)
         self._looked_ns = 0  # when the commit under way looked at the rings
-        self._retention = Retention(config, files, self.segments, clock_ns=clock_ns)
+        self._retention = Retention(config, files, self.segments, clock_ns=clock.unix_ns)
         self._commits = GroupCommit(
             parts.rings,
             self.segments,
             last=parts.recovered.last,
-            clock_s=time.monotonic,
-            clock_ns=clock_ns,
+            clock_s=clock.now_s,
+            clock_ns=clock.unix_ns,
             on_synced=self._synced,
             make_room=lambda: self._dropped(self._retention.make_room()),
         )
@@ -98,7 +98,7 @@ class Journal:
 
     def turn(self) -> float:
         """Commit if it is time; returns how long to wait, in seconds."""
-        now = time.monotonic()
+        now = self._clock.now_s()
         if now < self._retry_at:
             return min(self._retry_at - now, self._commit_s)
         fill = self.rings.fill
@@ -106,7 +106,7 @@ class Journal:
             self._busy = fill > BUSY_FILL
             self._due = now + self._commit_s
             self.commit()
-        wait = max(0.0, self._due - time.monotonic())
+        wait = max(0.0, self._due - self._clock.now_s())
         return min(wait, BUSY_POLL_S) if self._busy else wait
 
     def commit(self) -> bool:
@@ -114,7 +114,7 @@ class Journal:
         for _ in range(2):  # a broken file is given up at the first try, and a new one may do
             try:
                 self._write_gaps()
-                self._looked_ns = self._clock_ns()
+                self._looked_ns = self._clock.unix_ns()
                 self._commits.run()
             except OSError as error:
                 if not self._failed(error):
@@ -125,14 +125,14 @@ class Journal:
         return False
 
     def _synced(self, parts: Sequence[tuple[str, memoryview]]) -> None:
-        now_ns = self._clock_ns()
+        now_ns = self._clock.unix_ns()
         self._durable_times.add(self._looked_ns, now_ns)
         self._delays.synced(parts, now_ns)
 
     def _failed(self, error: OSError) -> bool:
         """Take back what was not synced; returns whether trying again at once may help."""
         self._lost["write_errors"] += 1
-        self._retry_at = time.monotonic() + RETRY_S
+        self._retry_at = self._clock.now_s() + RETRY_S
         self._commits.forget()
         full = no_space(error)
         self._events.emit(
@@ -168,7 +168,7 @@ class Journal:
         with suppress(RingFull):  # the rest waits for the journal, that is for us
             while self._gaps:
                 self.rings.sources[OWN_GAPS].ring.append(
-                    self._gaps[0].record(recv_ns=self._clock_ns(), conn=self.epoch, writer="journal")
+                    self._gaps[0].record(recv_ns=self._clock.unix_ns(), conn=self.epoch, writer="journal")
                 )
                 self._gaps.popleft()
 
@@ -191,7 +191,7 @@ class Journal:
 
     def report(self) -> None:
         """Fill in health."""
-        now = time.monotonic()
+        now = self._clock.now_s()
         while self._sync_ms and now - self._sync_ms[0][0] > SYNC_WINDOW_S:
             self._sync_ms.popleft()
         self._sync_ms.extend((now, milliseconds) for milliseconds in self._commits.sync_ms)
@@ -248,11 +248,11 @@ class Journal:
 
 
 def open_journal(
-    config: Config, files: Files, events: Events, health: Health, *, clock_ns: Callable[[], int] = time.time_ns
+    config: Config, files: Files, events: Events, health: Health, *, clock: Clock = MACHINE
 ) -> Journal:
     """Errors as open_parts() in opening.py."""
-    parts = open_parts(config, files, events, clock_ns=clock_ns)
-    journal = Journal(config, files, events, health, parts, clock_ns=clock_ns)
+    parts = open_parts(config, files, events, clock=clock)
+    journal = Journal(config, files, events, health, parts, clock=clock)
     for gap in parts.gaps:
         journal.add_gap(gap)
     return journal
@@ -264,7 +264,7 @@ def run(context: ProcessContext) -> None:
     journal: Journal | None = None
     while journal is None and not stopping.is_set():
         try:
-            journal = open_journal(context.config, Files(), context.events, health)
+            journal = open_journal(context.config, context.files, context.events, health, clock=context.clock)
         except OSError as error:
             health.state, health.detail = "waiting", f"the journal cannot be opened: {error}"
             context.events.emit(Event.JOURNAL_UNREADABLE, directory=context.config.data_dir / "journal", error=error)
@@ -279,7 +279,7 @@ def _work(journal: Journal, context: ProcessContext) -> None:
     beat_at = upkeep_at = 0.0
     while not context.stopping.is_set():
         wait_s = journal.turn()
-        now = time.monotonic()
+        now = context.clock.now_s()
         if now >= upkeep_at:
             journal.upkeep()
             upkeep_at = now + UPKEEP_S

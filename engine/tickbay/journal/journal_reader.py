@@ -9,7 +9,6 @@ error here, not a SIGBUS.
 from __future__ import annotations
 
 import os
-import time
 from bisect import bisect_right
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tickbay import _native
+from tickbay.clock import MACHINE, Clock
 from tickbay.cursor import Position
 from tickbay.errors import JournalFault
 from tickbay.files import Files
@@ -150,9 +150,10 @@ class _Segment:
 class JournalReader:
     """The journal as one reading process sees it. OSError from any method: the disk."""
 
-    def __init__(self, files: Files, directory: Path) -> None:
+    def __init__(self, files: Files, directory: Path, *, clock: Clock = MACHINE) -> None:
         self._files = files
         self._directory = directory
+        self._clock = clock
         self._segments: dict[int, _Segment] = {}  # by number, ascending
         self._used: dict[int, None] = {}  # segments that are open, the one used last at the end
         self._streams: dict[str, Kind] = {}
@@ -232,7 +233,7 @@ class JournalReader:
 
     def _hole(self, stream: str, kind: Kind, epoch: int, first: int, last: int) -> Hole:
         self.holes += 1
-        return Hole(stream, kind, epoch, first, last, time.time_ns())
+        return Hole(stream, kind, epoch, first, last, self._clock.unix_ns())
 
     def _find(self, stream: str, after: Position) -> tuple[_Segment, Places, int] | None:
         """The first segment with records behind `after`."""
@@ -254,7 +255,7 @@ class JournalReader:
     def _outdated(self) -> bool:
         """Whether there may be segments that refresh() has not seen."""
         newest = max(self._segments, default=0)
-        return (self._directory / segment_name(newest + 1)).exists() or not self._segments
+        return self._files.exists(self._directory / segment_name(newest + 1)) or not self._segments
 
     def _use(self, segment: _Segment) -> None:
         segment.open()

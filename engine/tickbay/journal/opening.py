@@ -5,11 +5,10 @@ Run by the journal process before its first commit ("Sequences and epochs" in AR
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tickbay.clock import Clock
 from tickbay.config import Config
 from tickbay.cursor import START
 from tickbay.errors import ConfigError
@@ -38,12 +37,12 @@ class Parts:
     gaps: list[Gap]  # found now, to be recorded
 
 
-def open_parts(config: Config, files: Files, events: Events, *, clock_ns: Callable[[], int]) -> Parts:
+def open_parts(config: Config, files: Files, events: Events, *, clock: Clock) -> Parts:
     """Recover what is on disk and fit the rings to it. ConfigError: the operator must act, nothing was touched.
     OSError: the disk; nothing is lost by calling it again."""
-    if config.journal.quota_gb * 1e9 < QUOTA_SEGMENTS_MIN * (config.journal.segment_mb << 20):
+    if config.journal.quota_gb * 1e9 < QUOTA_SEGMENTS_MIN * config.journal.segment_bytes:
         raise ConfigError(f"journal.quota_gb must hold {QUOTA_SEGMENTS_MIN} segments of journal.segment_mb: raise it")
-    began = time.monotonic()
+    began = clock.now_s()
     directory = config.data_dir / "journal"
     rings = RingSet(config.run_dir / "rings", config, boot_id())
     kept = set(rings.sources)
@@ -53,7 +52,7 @@ def open_parts(config: Config, files: Files, events: Events, *, clock_ns: Callab
     epoch, missing = recovered.epoch, list(recovered.missing)
     if epoch == 0 or not recovered.clean or rings.strangers(recovered.last, epoch):
         # Greater than any that was ever seen, so that nothing of the past can be mistaken for what comes.
-        epoch = max(clock_ns() // 10**9, max([recovered.epoch, rings.epoch, *taken]) + 1)
+        epoch = max(clock.unix_ns() // 10**9, max([recovered.epoch, rings.epoch, *taken]) + 1)
         missing += rings.begin_epoch(recovered, epoch)
     else:
         rings.go_on(recovered.last)
@@ -64,15 +63,20 @@ def open_parts(config: Config, files: Files, events: Events, *, clock_ns: Callab
         clean=recovered.clean,
         segments=len(recovered.sealed),
         rings_kept=len(kept),
-        took_s=round(time.monotonic() - began, 3),
+        took_s=round(clock.now_s() - began, 3),
     )
     _tell(recovered, missing, events)
     recorded = _recorded(files, directory, missing)
-    gaps = [_gap_of(each, clock_ns()) for each in missing if each.key not in recorded]
-    lost = _lost_with_rings(recovered, kept, clock_ns())
+    gaps = [_gap_of(each, clock.unix_ns()) for each in missing if each.key not in recorded]
+    lost = _lost_with_rings(recovered, kept, clock.unix_ns())
     if recovered.epoch == 0 and taken:
         events.emit(Event.JOURNAL_WIPED)
-        lost = Gap(cause=Cause.JOURNAL_TORN, from_ns=0, to_ns=clock_ns(), detail="the journal was removed: it is empty")
+        lost = Gap(
+            cause=Cause.JOURNAL_TORN,
+            from_ns=0,
+            to_ns=clock.unix_ns(),
+            detail="the journal was removed: it is empty",
+        )
     return Parts(recovered, rings, epoch, gaps + ([lost] if lost else []))
 
 

@@ -8,10 +8,10 @@ same sequence.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tickbay.clock import MACHINE, Clock
 from tickbay.cursor import Position
 from tickbay.errors import RingFault
 from tickbay.files import Files
@@ -35,13 +35,14 @@ class _Attached:
 class StreamReader:
     """Reads all streams for one sink; keeps no position: the caller passes it, so it can go back to any."""
 
-    def __init__(self, run_dir: Path, data_dir: Path, *, files: Files | None = None) -> None:
+    def __init__(self, run_dir: Path, data_dir: Path, *, files: Files | None = None, clock: Clock = MACHINE) -> None:
         self._rings_dir = run_dir / "rings"
         self._files = files or Files()
         self._journal_dir = data_dir / "journal"
+        self._clock = clock
         self._boot_id = boot_id()
         self._rings: dict[str, _Attached] = {}
-        self._journal = JournalReader(self._files, self._journal_dir)
+        self._journal = JournalReader(self._files, self._journal_dir, clock=clock)
         self.from_ring = 0  # records read
         self.from_journal = 0
         self.refresh()
@@ -143,7 +144,7 @@ class StreamReader:
         oldest = max(ring.oldest, last + 1)
         expected = after.seq + 1 if after.epoch else oldest
         if oldest > expected:
-            return Hole(stream, ring.kind, until.epoch, expected, min(oldest - 1, until.seq), time.time_ns())
+            return Hole(stream, ring.kind, until.epoch, expected, min(oldest - 1, until.seq), self._clock.unix_ns())
         return self._from_ring(stream, ring, Position(until.epoch, oldest - 1), until.seq, rows_max)
 
     def lag(self, stream: str, after: Position) -> int:

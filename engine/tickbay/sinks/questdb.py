@@ -13,13 +13,13 @@ journal.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tickbay.clock import MACHINE, Clock
 from tickbay.config import Questdb
 from tickbay.cursor import START, CursorFile, Position
 from tickbay.errors import SinkDown, SinkParked, SinkRefused
@@ -69,7 +69,9 @@ class QuestdbSink:
         orders: Orders,
         *,
         name: str = "questdb",
-        clock_ns: Callable[[], int] = time.time_ns,
+        clock: Clock = MACHINE,
+        server: QuestdbServer | None = None,
+        sender: Executor | None = None,
         on_schema: Callable[[Applied], None] | None = None,
         on_rewind: Callable[[str, float], None] | None = None,
     ) -> None:
@@ -79,11 +81,11 @@ class QuestdbSink:
         self._cursor = cursor
         self._marks = marks
         self._orders = orders
-        self._clock_ns = clock_ns
+        self._clock = clock
         self._on_schema = on_schema
         self._on_rewind = on_rewind
-        self._server = QuestdbServer(settings)
-        self._sender = ThreadPoolExecutor(1, "send")
+        self._server = server or QuestdbServer(settings)
+        self._sender: Executor = sender or ThreadPoolExecutor(1, "send")
         self._bodies = (bytearray(BODY_BYTES), bytearray(BODY_BYTES))
         self._ready = False
         self._settled: dict[str, Position] = dict(cursor.positions)
@@ -138,7 +140,7 @@ class QuestdbSink:
     def _go_back(self, minutes: float, why: str, server: str) -> None:
         """To where the cursor was so many minutes ago, or to the beginning of the journal. A crash in the middle goes
         back once more."""
-        before_s = self._clock_ns() / 1e9 - minutes * 60
+        before_s = self._clock.unix_ns() / 1e9 - minutes * 60
         then = self._marks.before(before_s)
         self._gone_back = {stream: max(at, self._gone_back.get(stream, START)) for stream, at in self._settled.items()}
         self._settled = {stream: min(at, then.get(stream, START)) for stream, at in self._settled.items()}
@@ -158,7 +160,7 @@ class QuestdbSink:
 
     def commit(self, chunks: Sequence[Chunk], holes: Sequence[Hole] = ()) -> Committed:
         """See Sink.commit(): here it means acknowledged; settled() tells what is applied."""
-        load = sort(chunks, now_ns=self._clock_ns())
+        load = sort(chunks, now_ns=self._clock.unix_ns())
         parts: list[Chunk | Hole] = [*chunks, *holes]
         ends = {part.stream: part.end for part in sorted(parts, key=lambda part: part.end)}
         try:
@@ -290,35 +292,35 @@ class QuestdbSink:
 
     def settled(self, wait_s: float = 0.0) -> Mapping[str, Position]:
         """See Sink.settled()."""
-        deadline = time.monotonic() + wait_s
+        deadline = self._clock.now_s() + wait_s
         try:
-            while (self._acked or self._outstanding) and time.monotonic() < deadline:
+            while (self._acked or self._outstanding) and self._clock.now_s() < deadline:
                 self._look()
-                time.sleep(APPLY_WAIT_S)
+                self._clock.sleep(APPLY_WAIT_S)
         except (SinkDown, SinkParked):
             self._ready = False  # what is not applied is sent again by who comes next
         return self._settled
 
     def _look_now_and_then(self) -> None:
         busy = self._acked or self._outstanding
-        if time.monotonic() - self._looked >= (LOOK_S if busy else IDLE_LOOK_S):
+        if self._clock.now_s() - self._looked >= (LOOK_S if busy else IDLE_LOOK_S):
             if self._orders.minutes_back() is not None:
                 raise SinkDown("going back, as asked with `tickbay sink rewind`")
             self._look()
 
     def _wait_while_too_much_is_outstanding(self) -> None:
-        progress = time.monotonic()
+        progress = self._clock.now_s()
         while (before := sum(each.rows for each in self._outstanding)) > UNAPPLIED_ROWS_MAX:
-            time.sleep(APPLY_WAIT_S)
+            self._clock.sleep(APPLY_WAIT_S)
             self._look()
             if sum(each.rows for each in self._outstanding) < before:
-                progress = time.monotonic()
-            elif time.monotonic() - progress > APPLY_TIMEOUT_S:
+                progress = self._clock.now_s()
+            elif self._clock.now_s() - progress > APPLY_TIMEOUT_S:
                 raise SinkDown(f"{before} rows are acknowledged and none is applied: see the server's log")
 
     def _look(self) -> None:
         """SINK-2: see what is applied, then remember what was acknowledged since the last look."""
-        self._looked = time.monotonic()
+        self._looked = self._clock.now_s()
         started = self._started()
         if started != self._marks.server and self._ready:
             raise SinkDown("the server was restarted: what it may have lost is sent again")
@@ -343,7 +345,7 @@ class QuestdbSink:
         for stream, end in applied.ends.items():
             assert end > self._settled.get(stream, START), "SINK-2: the cursor moves only forward"
         self._settled = self._settled | applied.ends
-        self._marks.add(self._clock_ns() / 1e9, self._settled)
+        self._marks.add(self._clock.unix_ns() / 1e9, self._settled)
 
     def _query(self, sql: str) -> list[list[Any]]:
         try:

@@ -8,15 +8,16 @@ TIME-1: rows of an insane time are quarantined too (load.py).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
+from typing import TypeAlias
 
 import psycopg
 from psycopg import sql
 
 from tickbay import schema
 from tickbay._native import PGCOPY_HEADER, PGCOPY_TRAILER
+from tickbay.clock import MACHINE, Clock
 from tickbay.config import Timescale
 from tickbay.cursor import START, Position
 from tickbay.errors import SinkDown, SinkParked, SinkRefused
@@ -59,6 +60,15 @@ _HOLE = """
 """
 
 
+Connector: TypeAlias = Callable[[Timescale, str], tuple[psycopg.Connection, schema.Applied]]
+
+
+def connect_and_apply(settings: Timescale, name: str) -> tuple[psycopg.Connection, schema.Applied]:
+    """A connection of its own `name` to a database whose schema is the newest."""
+    applied = schema.apply(conninfo_of(settings), settings)
+    return connect(conninfo_of(settings), name=name), applied
+
+
 class TimescaleSink:
     """The sink "timescale". See Sink."""
 
@@ -67,14 +77,16 @@ class TimescaleSink:
         settings: Timescale,
         *,
         name: str = "timescale",
-        clock_ns: Callable[[], int] = time.time_ns,
+        clock: Clock = MACHINE,
+        connector: Connector = connect_and_apply,
         on_schema: Callable[[schema.Applied], None] | None = None,
     ) -> None:
         """`on_schema` is told what open() found and did to the tables, at each new connection."""
         self.name = name
         self.edition = partitions.Edition.PLAIN
         self._settings = settings
-        self._clock_ns = clock_ns
+        self._clock = clock
+        self._connector = connector
         self._on_schema = on_schema
         self._connection: psycopg.Connection | None = None
         self._cursors: dict[str, Position] = {}
@@ -99,9 +111,8 @@ class TimescaleSink:
         return dict(self._cursors)
 
     def _connect(self) -> None:
-        applied = schema.apply(conninfo_of(self._settings), self._settings)
+        self._connection, applied = self._connector(self._settings, f"writer {self.name}")
         self.edition = applied.edition
-        self._connection = connect(conninfo_of(self._settings), name=f"writer {self.name}")
         self._days.clear()
         if self._on_schema is not None:
             self._on_schema(applied)
@@ -121,7 +132,7 @@ class TimescaleSink:
 
     def commit(self, chunks: Sequence[Chunk], holes: Sequence[Hole] = ()) -> Committed:
         """See Sink.commit()."""
-        load = sort(chunks, now_ns=self._clock_ns())
+        load = sort(chunks, now_ns=self._clock.unix_ns())
         parts: list[Chunk | Hole] = [*chunks, *holes]
         ends = {part.stream: part.end for part in sorted(parts, key=lambda part: part.end)}
         try:
@@ -234,11 +245,11 @@ class TimescaleSink:
 
     def maintain(self) -> list[str]:
         """See Sink.maintain(): once an hour, partitions of the days to come and retention."""
-        if time.monotonic() - self._maintained < MAINTAIN_S:
+        if self._clock.now_s() - self._maintained < MAINTAIN_S:
             return []
-        self._maintained = time.monotonic()
+        self._maintained = self._clock.now_s()
         connection = self._require()
-        now = datetime.fromtimestamp(self._clock_ns() / 1e9, UTC)
+        now = datetime.fromtimestamp(self._clock.unix_ns() / 1e9, UTC)
         told = []
         try:
             with translated():

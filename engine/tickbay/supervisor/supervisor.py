@@ -19,9 +19,8 @@ import asyncio
 import os
 import random
 import signal
-import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -33,7 +32,8 @@ from tickbay.health import Report, read_report
 from tickbay.process import ProcessContext, guarded, running, warn_of_slow_rings
 from tickbay.status.positions import ring_positions
 from tickbay.supervisor import restart
-from tickbay.supervisor.child import Child, Leaving, Spawn, process_names, spawn_process
+from tickbay.supervisor.child import Child, Leaving, process_names
+from tickbay.supervisor.machine import Machine, ThisMachine, spawn_process
 from tickbay.supervisor.notify import Notifier
 
 TICK_S = 0.25  # restarts are due, heartbeats looked at and our own one written so often
@@ -44,19 +44,28 @@ STOP_FEEDS, STOP_SYNC, STOP_WRITERS, STOP_JOURNAL = 0.35, 0.5, 0.8, 1.0
 
 
 class Supervisor:
-    """`spawn` starts a process of a given name; `previous` is what the supervisor before us reported last."""
+    """`previous` is what the supervisor before us reported last."""
 
     def __init__(
-        self, context: ProcessContext, *, spawn: Spawn, env: Mapping[str, str], previous: Report | None = None
+        self,
+        context: ProcessContext,
+        machine: Machine,
+        *,
+        env: Mapping[str, str],
+        previous: Report | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._context = context
         self._config = context.config
         self._events = context.events
-        self._spawn = spawn
+        self._machine = machine
+        self._now_s = context.clock.now_s
+        self._sleep = sleep
+        self._jitter = jitter
         self._notifier = Notifier(env)
         self._pinged_s = 0.0
-        self._random = random.Random()  # for jitter
-        self._children = {name: Child(name, self._config.run_dir) for name in process_names(self._config)}
+        self._children = {name: self._child(name) for name in process_names(self._config)}
         self._unwanted: list[Child] = []  # living ones of an older configuration
         self._previous = previous.children if previous is not None else {}
         self._ready = False
@@ -64,17 +73,24 @@ class Supervisor:
         self._killed = 0  # children that did not stop in time
         context.stopping.on_repeat = self._kill_all
 
+    def _child(self, name: str) -> Child:
+        return Child(name, self._machine, self._now_s)
+
     async def run(self) -> int:
         """Until told to stop; returns the exit status. ConfigError when the journal cannot run as configured."""
         asyncio.get_running_loop().set_exception_handler(self._note_failure)
         server = control.Server(self._config.run_dir / "sockets" / "supervisor.sock", self._control)
         await server.start()
         try:
-            await self._start_all()
-            await self._wait(lambda: False)
-            await self._stop()
+            return await self.supervise()
         finally:
             await server.stop()
+
+    async def supervise(self) -> int:
+        """run() without a control socket: start or adopt everything, watch it until told to stop, stop it."""
+        await self._start_all()
+        await self._wait(lambda: False)
+        await self._stop()
         return 1 if self._killed else 0
 
     def _note_failure(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -84,11 +100,11 @@ class Supervisor:
     async def _wait(self, done: Callable[[], bool], until_s: float | None = None) -> bool:
         """Tick until `done`, or the time `until_s`; without a time, until told to stop. Returns whether it is done."""
         while not done():
-            now_s = time.monotonic()
+            now_s = self._now_s()
             if now_s >= until_s if until_s is not None else self._context.stopping.is_set():
                 return False
             self._tick()
-            await asyncio.sleep(TICK_S)
+            await self._sleep(TICK_S)
             if self._failure is not None:
                 raise self._failure
         return True
@@ -96,7 +112,7 @@ class Supervisor:
     # Starting
 
     async def _start_all(self) -> None:
-        began_s = time.monotonic()
+        began_s = self._now_s()
         self._adopt_all()
         journal = self._children["journal"]
         if not journal.running:
@@ -110,7 +126,7 @@ class Supervisor:
         if await self._wait(lambda: all(child.beaten for child in self._children.values())):
             self._ready = True
             self._notifier.send(f"READY=1\nSTATUS={len(self._children)} processes run")
-            took_s = round(time.monotonic() - began_s, 1)
+            took_s = round(self._now_s() - began_s, 1)
             self._events.emit(Event.SUPERVISOR_READY, processes=len(self._children), startup_s=took_s)
 
     def _adopt_all(self) -> None:
@@ -123,9 +139,9 @@ class Supervisor:
             self._events.emit(Event.CHILD_ADOPTED, child=child.name, pid=child.pid)
             if child.fingerprint != self._config.fingerprint():
                 self._leave(child, Leaving.RESTART, reason="it runs with another configuration or version")
-        for path in (self._config.run_dir / "pids").glob("*.json"):
-            child = Child(path.stem, self._config.run_dir)
-            if path.stem not in self._children and path.stem != self._context.name and child.adopt():
+        for name in self._machine.names():
+            child = self._child(name)
+            if name not in self._children and name != self._context.name and child.adopt():
                 self._unwanted.append(child)
                 self._watch(child)
                 self._leave(child, Leaving.STOP, reason="it is not configured any more")
@@ -136,7 +152,7 @@ class Supervisor:
             if child.adopt():
                 event = Event.CHILD_ADOPTED
             else:
-                child.start(self._spawn)
+                child.start()
                 event = Event.CHILD_STARTED
         except OSError as error:
             wait_s = self._count_failure(child)
@@ -148,11 +164,10 @@ class Supervisor:
     # Watching
 
     def _watch(self, child: Child) -> None:
-        asyncio.get_running_loop().add_reader(child.pidfd, partial(self._ended, child))
+        child.on_end(partial(self._ended, child))
 
     def _ended(self, child: Child) -> None:
-        """Its pidfd became readable: the process is gone."""
-        asyncio.get_running_loop().remove_reader(child.pidfd)
+        """The process is gone."""
         pid, leaving, started = child.pid, child.leaving, child.past_start
         status = child.reap()
         if child in self._unwanted:
@@ -163,7 +178,7 @@ class Supervisor:
         elif leaving is Leaving.STOP:
             return
         elif child.role == "journal" and status == OPERATOR_STATUS and not started and not self._ready:
-            report = read_report(self._config.run_dir, child.name)
+            report = self._machine.report(child.name)
             why = report.last_error if report is not None else "the journal cannot run"
             self._failure = ConfigError(why.removeprefix(f"{Event.PROCESS_REFUSED.value.sentence}: "))
         else:
@@ -173,15 +188,15 @@ class Supervisor:
 
     def _count_failure(self, child: Child) -> float:
         """SUP-2: put the next start as far off as its history says. Returns that wait in seconds."""
-        limits, now_s = self._config.supervisor, time.monotonic()
+        limits, now_s = self._config.supervisor, self._now_s()
         child.failures.append(now_s)
         child.restarts += 1
-        wait_s = restart.delay_s(child.failures, now_s, limits=limits, jitter=self._random.random())
+        wait_s = restart.delay_s(child.failures, now_s, limits=limits, jitter=self._jitter())
         child.due_s = now_s + wait_s
         return wait_s
 
     def _tick(self) -> None:
-        now_s = time.monotonic()
+        now_s = self._now_s()
         for child in [*self._children.values(), *self._unwanted]:
             child.observe()
             if child.running:
@@ -262,12 +277,12 @@ class Supervisor:
         if child.running:
             self._leave(child, Leaving.RESTART, reason="asked for")
         else:
-            child.due_s = time.monotonic()  # it waits for its restart: now, then
-        ends_s = time.monotonic() + RESTART_WAIT_S
-        while time.monotonic() < ends_s and not self._context.stopping.is_set():
+            child.due_s = self._now_s()  # it waits for its restart: now, then
+        ends_s = self._now_s() + RESTART_WAIT_S
+        while self._now_s() < ends_s and not self._context.stopping.is_set():
             if child.running and child.pid != old_pid and child.past_start and child.state in good:
                 return {"process": name, "old_pid": old_pid, "pid": child.pid}
-            await asyncio.sleep(TICK_S)
+            await self._sleep(TICK_S)
         raise ControlRefused(f"{name} has not come back yet: see tickbay status")
 
     # Stopping
@@ -279,7 +294,7 @@ class Supervisor:
     async def _stop(self) -> None:
         """The order that loses nothing: see the top."""
         self._notifier.send("STOPPING=1")
-        began_s, timeout_s = time.monotonic(), self._config.supervisor.stop_timeout_s
+        began_s, timeout_s = self._now_s(), self._config.supervisor.stop_timeout_s
         children = self._children.values()
         producers = [child for child in children if child.role in ("feed", "universe")]
         await self._end([*producers, *self._unwanted], began_s + STOP_FEEDS * timeout_s)
@@ -335,6 +350,6 @@ def main(arguments: Namespace) -> int:
     previous = read_report(config.run_dir, "supervisor")
     with running("supervisor", config) as context:
         warn_of_slow_rings(config, context.events)
-        spawn = spawn_process(path, os.environ)
-        supervisor = Supervisor(context, spawn=spawn, env=os.environ, previous=previous)
+        machine = ThisMachine(config.run_dir, spawn_process(path, os.environ))
+        supervisor = Supervisor(context, machine, env=os.environ, previous=previous)
         return guarded(context, lambda: asyncio.run(supervisor.run()))

@@ -14,7 +14,6 @@ the supervisor ends it.
 from __future__ import annotations
 
 import random
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -26,7 +25,7 @@ from tickbay.events import Event, Events
 from tickbay.files import Files
 from tickbay.health import Health
 from tickbay.journal.stream_reader import StreamReader
-from tickbay.process import ProcessContext, Stopping
+from tickbay.process import ProcessContext
 from tickbay.schema import Applied
 from tickbay.sinks import questdb_schema
 from tickbay.sinks.connection import DDL_TIMEOUT_S, STATEMENT_TIMEOUT_S
@@ -57,11 +56,11 @@ DDL_PATIENCE_S = 2.0 * DDL_TIMEOUT_S
 
 def run(context: ProcessContext) -> None:
     """Be writer-<sink> until told to stop."""
-    cursor = CursorFile(context.config.data_dir / "cursors" / f"{context.argument}.cursor", Files())
+    cursor = CursorFile(context.config.data_dir / "cursors" / f"{context.argument}.cursor", context.files)
     sink = make_sink(context.argument, context.config, context.events, cursor)
-    reader = StreamReader(context.config.run_dir, context.config.data_dir)
+    reader = StreamReader(context.config.run_dir, context.config.data_dir, files=context.files, clock=context.clock)
     try:
-        writer = Writer(context.config, sink, reader, cursor, context.health, context.events, context.stopping)
+        writer = Writer(context, sink, reader, cursor)
         _watch(writer, context.health)
     finally:
         sink.close()
@@ -106,7 +105,7 @@ def _watch(writer: Writer, health: Health) -> None:
     with ThreadPoolExecutor(1, "work") as pool:
         work = pool.submit(writer.work)
         while not wait([work], BEAT_S).done:
-            if time.monotonic() < writer.patience_until:
+            if writer.patient:
                 health.beat()
         work.result()
 
@@ -116,24 +115,23 @@ class Writer:
 
     def __init__(
         self,
-        config: Config,
+        context: ProcessContext,
         sink: Sink,
         reader: StreamReader,
         cursor: CursorFile,
-        health: Health,
-        events: Events,
-        stopping: Stopping,
         *,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.patience_until = time.monotonic() + DDL_PATIENCE_S
+        self._clock = context.clock
+        self.patience_until = self._clock.now_s() + DDL_PATIENCE_S
         self._sink = sink
         self._reader = reader
         self._cursor = cursor
-        self._health = health
-        self._events = events
-        self._stopping = stopping
+        self._health = context.health
+        self._events = context.events
+        self._stopping = context.stopping
         self._jitter = jitter
+        config = context.config
         settings = config.timescale if sink.name == "timescale" else config.questdb
         self._orders = Orders(config.data_dir, sink.name)
         self._flush_s = settings.flush_ms / 1000
@@ -147,7 +145,12 @@ class Writer:
         self._commits_ms: deque[float] = deque(maxlen=COMMITS_KEPT)
         self._refreshed = self._measured = self._saved = float("-inf")
         for counter in ("rows", "batches", "retries", "quarantined", "holes", "bytes", "rivals"):
-            health.counters[counter] = 0
+            self._health.counters[counter] = 0
+
+    @property
+    def patient(self) -> bool:
+        """Whether the work may still be where it is: no step takes longer unless it hangs."""
+        return self._clock.now_s() < self.patience_until
 
     def work(self) -> None:
         """Until told to stop, and then until all that is durable is committed, or it takes too long. A database that is
@@ -155,9 +158,9 @@ class Writer:
         deadline = float("inf")
         while True:
             if self._stopping.is_set():
-                deadline = min(deadline, time.monotonic() + self._stop_s)
+                deadline = min(deadline, self._clock.now_s() + self._stop_s)
             pause_s = self._step()
-            if self._stopping.is_set() and (pause_s > 0 or time.monotonic() >= deadline):
+            if self._stopping.is_set() and (pause_s > 0 or self._clock.now_s() >= deadline):
                 break
             if pause_s > 0 and self._stopping.wait(pause_s) and self._down_since:
                 break
@@ -166,7 +169,7 @@ class Writer:
 
     def _step(self) -> float:
         """One batch, whatever comes of it; returns how long to pause, 0 for more at once."""
-        began = time.monotonic()
+        began = self._clock.now_s()
         self.patience_until = began + PATIENCE_S
         try:
             self._look_around(began)
@@ -207,17 +210,17 @@ class Writer:
             streams = sorted({*self._intake.positions, *new})
             self._intake.restart(self._sink.open(streams))
             self._open = True
-        self.patience_until = time.monotonic() + DDL_PATIENCE_S
+        self.patience_until = self._clock.now_s() + DDL_PATIENCE_S
         for told in self._sink.maintain():
             self._events.emit(Event.SINK_MAINTAINED, done=told)
-        self.patience_until = time.monotonic() + PATIENCE_S
+        self.patience_until = self._clock.now_s() + PATIENCE_S
 
     def _commit(self, batch: Batch) -> None:
-        began = time.monotonic()
+        began = self._clock.now_s()
         committed = self._sink.commit(batch.chunks, batch.holes)
         self._intake.committed(batch)
-        commit_s = time.monotonic() - began
-        self._delays.committed(batch.chunks, time.time_ns())
+        commit_s = self._clock.now_s() - began
+        self._delays.committed(batch.chunks, self._clock.unix_ns())
         self._commits_ms.append(commit_s * 1000)
         self._size.after(full=batch.full, commit_s=commit_s)
         self._count(batch, committed)
@@ -243,18 +246,18 @@ class Writer:
         # What the sink could not be asked about yet lags, too: behind the cursor that was saved last.
         unasked = {stream: self._cursor.positions.get(stream, START) for stream in self._intake.new_streams()}
         self._intake.restart(unasked | self._intake.positions)
-        self._down_since = self._down_since or time.monotonic()
+        self._down_since = self._down_since or self._clock.now_s()
         self._health.counters["retries"] += 1
         self._health.state = "degraded"
         self._health.detail = f"{error}"
         self._events.emit(event, error=error, retry_s=round(pause_s, 1))
-        self._measure(time.monotonic())
+        self._measure(self._clock.now_s())
         return pause_s
 
     def _recovered(self) -> None:
         """A step went well to its end."""
         if self._down_since:
-            self._events.emit(Event.SINK_BACK, down_s=round(time.monotonic() - self._down_since, 1))
+            self._events.emit(Event.SINK_BACK, down_s=round(self._clock.now_s() - self._down_since, 1))
         self._down_since = 0.0
         self._backoff_s = BACKOFF_MIN_S
 
@@ -291,7 +294,7 @@ class Writer:
 
     def _lag_s(self) -> float:
         try:
-            return self._intake.lag_s(time.time_ns())
+            return self._intake.lag_s(self._clock.unix_ns())
         except OSError:  # the next step meets the same, and says so
             return self._health.gauges.get("lag_s", 0.0)
 

@@ -48,7 +48,8 @@ static const struct record_field book_fields[] = {
 static const struct record_field gap_fields[] = {
     HEAD,
     FIELD(gap, from_ns), FIELD(gap, to_ns), FIELD(gap, first_missing), FIELD(gap, last_missing), FIELD(gap, count),
-    FIELD(gap, cause), FIELD(gap, kind), FIELD(gap, expected), FIELD(gap, healed), FIELD(gap, reserved), FIELD(gap, detail),
+    FIELD(gap, cause), FIELD(gap, kind), FIELD(gap, expected), FIELD(gap, healed), FIELD(gap, reserved), FIELD(gap, feed),
+    FIELD(gap, detail),
     END,
 };
 

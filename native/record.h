@@ -175,6 +175,7 @@ struct gap {
     uint8_t expected;        /* 1: the venue announced it (maintenance, expiry) */
     uint8_t healed;          /* 1: the missing records were fetched afterwards */
     uint8_t reserved[4];     /* 0 */
+    char feed[16];           /* whose hole it is; the healer writes of holes that others found */
     char detail[64];         /* for a person: close code, error, channel */
 };
 
@@ -217,7 +218,7 @@ RECORD_LAYOUT(record_head, 80);
 RECORD_LAYOUT(quote, 384);
 RECORD_LAYOUT(trade, 328);
 RECORD_LAYOUT(book, 120);
-RECORD_LAYOUT(gap, 192);
+RECORD_LAYOUT(gap, 208);
 RECORD_LAYOUT(instrument, 312);
 RECORD_LAYOUT(status, 232);
 RECORD_LAYOUT(bbo, 112);

@@ -49,6 +49,8 @@ class Gap:
     last_missing: int = 0
     count: int = 0
     expected: bool = False
+    healed: bool = False  # count records were fetched afterwards, and nothing is missing any more
+    feed: str = ""  # whose hole it is; empty: of the process that writes it
     detail: str = ""
 
     @property
@@ -68,11 +70,13 @@ class Gap:
             last_missing=int(record["last_missing"]),
             count=int(record["count"]),
             expected=bool(record["expected"]),
+            healed=bool(record["healed"]),
+            feed=bytes(record["feed"]).decode("ascii", "replace"),
             detail=bytes(record["detail"]).decode("ascii", "replace"),
         )
 
-    def record(self, *, recv_ns: int, conn: int) -> Records:
-        """An array of one record, ready for Ring.append()."""
+    def record(self, *, recv_ns: int, conn: int, writer: str = "") -> Records:
+        """An array of one record, ready for Ring.append(). `writer` is the process that writes it."""
         record = blank(Kind.GAP)
         record["exch_ns"] = record["from_ns"] = self.from_ns
         record["recv_ns"] = recv_ns
@@ -84,6 +88,7 @@ class Gap:
         record["count"] = self.count
         record["cause"] = self.cause
         record["kind"] = self.kind or 0
-        record["expected"] = self.expected
+        record["expected"], record["healed"] = self.expected, self.healed
+        set_text(record, "feed", self.feed or writer)
         record["detail"] = self.detail.encode("ascii", "replace")[:DETAIL_BYTES_MAX]
         return record

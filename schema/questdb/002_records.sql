@@ -293,6 +293,7 @@ CREATE TABLE IF NOT EXISTS data_gaps (
     kind SYMBOL,
     expected BOOLEAN,
     healed BOOLEAN,
+    feed SYMBOL,
     detail VARCHAR
 ) TIMESTAMP(ts) PARTITION BY YEAR WAL DEDUP UPSERT KEYS(ts, stream, epoch, seq);
 

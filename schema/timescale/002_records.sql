@@ -232,6 +232,7 @@ CREATE TABLE data_gaps (
     kind text,
     expected boolean NOT NULL,
     healed boolean NOT NULL,
+    feed text,
     detail text
 );
 

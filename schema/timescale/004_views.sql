@@ -14,10 +14,26 @@ SELECT instrument, ts AS valid_from, lead(ts) OVER (PARTITION BY instrument ORDE
        quote_currency, counter_currency, settlement_currency, price_index
 FROM instruments;
 
--- A gap that lasts is told twice: when it opens (to_ns NULL) and when it ends. Here each is one row, as told last.
+-- A gap that lasts is told twice, when it opens (to_ns NULL) and when it ends, and once more when it is healed. Here each is one row,
+-- as told last. Of a gap of all kinds only the trades can be healed: then it has a second row, of kind trade.
 CREATE VIEW gaps AS
-SELECT DISTINCT ON (stream, instrument, cause, kind, from_ns)
-       ts AS from_ts, to_ts, to_ts - ts AS duration, to_ns IS NULL AS open, stream, instrument, kind, cause, expected, healed,
-       first_missing, last_missing, count, detail
+SELECT DISTINCT ON (feed, instrument, cause, kind, from_ns, first_missing)
+       ts AS from_ts, to_ts, to_ts - ts AS duration, to_ns IS NULL AS open, feed, stream, instrument, kind, cause, expected, healed,
+       first_missing, last_missing, count, detail, from_ns, to_ns
 FROM data_gaps
-ORDER BY stream, instrument, cause, kind, from_ns, epoch DESC, seq DESC;
+ORDER BY feed, instrument, cause, kind, from_ns, first_missing, healed DESC, to_ns IS NULL, recv_ns DESC, epoch DESC, seq DESC;
+
+-- What must not be relied upon: for each kind of record the times in which some of it is missing, what was healed left out.
+-- Join with it to leave dirty intervals out: schema/README.md has examples.
+CREATE VIEW dirty AS
+SELECT g.feed, g.instrument, missing.kind, g.from_ts, g.to_ts, coalesce(g.from_ns, 0) AS from_ns,
+       coalesce(g.to_ns, 9223372036854775807) AS to_ns, g.cause, g.expected
+FROM gaps AS g
+JOIN (VALUES ('quote'), ('trade'), ('book'), ('bbo'), ('index'), ('mark'), ('funding'), ('depth')) AS missing (kind)
+  ON g.kind IS NULL OR g.kind = missing.kind
+WHERE NOT g.healed AND g.cause <> 'expired'
+  AND NOT EXISTS (
+      SELECT FROM data_gaps AS h
+      WHERE h.healed AND h.kind = missing.kind AND h.feed = g.feed AND h.cause = g.cause AND h.from_ns = g.from_ns
+        AND h.instrument IS NOT DISTINCT FROM g.instrument
+  );

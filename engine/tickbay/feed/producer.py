@@ -82,7 +82,7 @@ class Producer:
         if len(self._pending) >= PENDING_MAX:
             self.lost_gaps += 1
             return
-        self._pending.append(gap.record(recv_ns=recv_ns, conn=self._conn))
+        self._pending.append(gap.record(recv_ns=recv_ns, conn=self._conn, writer=self.feed))
         self.flush()
 
     def flush(self) -> int:

@@ -20,7 +20,7 @@ from tickbay.journal.journal_reader import JournalReader
 from tickbay.journal.recovery import Missing, Recovered, recover
 from tickbay.journal.retention import read_cursors
 from tickbay.journal.ring_set import OWN_GAPS, RingSet
-from tickbay.record import Kind
+from tickbay.record import Kind, parse_stream
 from tickbay.sinks.sink import Chunk
 
 QUOTA_SEGMENTS_MIN = 3  # one to write, one to read from, one to let go
@@ -109,6 +109,7 @@ def _gap_of(missing: Missing, now_ns: int) -> Gap:
         first_missing=missing.first_seq,
         last_missing=missing.last_seq,
         count=missing.last_seq - missing.first_seq + 1,
+        feed=parse_stream(missing.stream)[0],
         detail=missing.stream,
     )
 

@@ -17,7 +17,7 @@ from tickbay.files import Files
 from tickbay.gap import Cause, Gap
 from tickbay.journal.segment_index import SegmentIndex
 from tickbay.journal.segments import Segments, untaken
-from tickbay.record import Kind
+from tickbay.record import Kind, parse_stream
 
 RATE_WINDOW_S = 600.0  # what "the current rate" is measured over
 RATE_STEP_S = 10.0
@@ -50,6 +50,7 @@ def gaps_of(index: SegmentIndex, cursors: Cursors) -> list[Gap]:
             first_missing=first,
             last_missing=last,
             count=last - first + 1,
+            feed=parse_stream(stream)[0],
             detail=f"{stream}: not taken by {sink}",
         )
         for stream, (first, last, sink) in sorted(lost.items())

@@ -181,7 +181,7 @@ _GAP = (
     _words("cause", CAUSE_WORDS),
     _words("kind", KIND_WORDS),
     *_columns(_native.PGCOPY_BOOL_U8, "expected healed"),
-    *_texts("detail"),
+    *_texts("feed detail"),
 )
 _STATUS = (
     *_ORIGIN,

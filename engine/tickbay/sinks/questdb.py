@@ -22,9 +22,9 @@ from typing import Any
 from tickbay.clock import MACHINE, Clock
 from tickbay.config import Questdb
 from tickbay.cursor import START, CursorFile, Position
-from tickbay.errors import SinkDown, SinkParked, SinkRefused
+from tickbay.errors import SinkDown, SinkParked, SinkRefused, SinkSuspended
 from tickbay.gap import Cause
-from tickbay.record import LAYOUTS
+from tickbay.record import LAYOUTS, parse_stream
 from tickbay.sinks import questdb_schema
 from tickbay.sinks.columns import KIND_WORDS, Table
 from tickbay.sinks.connection import one_line
@@ -330,7 +330,8 @@ class QuestdbSink:
                 f"tables are missing: {', '.join(sorted(missing))}: `tickbay schema apply` makes them again"
             )
         if suspended := [_suspended(name, row) for name, row in tables.items() if row[0]]:
-            raise SinkDown(f"suspended: {', '.join(suspended)}: mend it, then `tickbay sink resume {self.name}`")
+            told = f"suspended: {', '.join(suspended)}: mend it, then `tickbay sink resume {self.name}`"
+            raise SinkSuspended(told, tables=len(suspended))
         if self._acked:
             transactions = {name: row[2] for name, row in tables.items()}
             self._outstanding.append(Outstanding(self._acked, transactions, self._acked_rows))
@@ -376,6 +377,7 @@ def _hole_line(hole: Hole) -> bytes:
         "count": hole.last_seq - hole.first_seq + 1,
         "expected": False,
         "healed": False,
+        "feed": parse_stream(hole.stream)[0],
         "detail": "the journal deleted these before they were written here",
     }
     return line("data_gaps", values, hole.at_ns)

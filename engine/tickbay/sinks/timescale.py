@@ -22,7 +22,7 @@ from tickbay.config import Timescale
 from tickbay.cursor import START, Position
 from tickbay.errors import SinkDown, SinkParked, SinkRefused
 from tickbay.gap import Cause
-from tickbay.record import LAYOUTS
+from tickbay.record import LAYOUTS, parse_stream
 from tickbay.sinks import partitions
 from tickbay.sinks.columns import CUT_TABLES, KIND_WORDS, TABLES, Table, plan
 from tickbay.sinks.connection import connect, conninfo_of, judge, translated
@@ -54,9 +54,9 @@ _QUARANTINE = """
 """
 _HOLE = """
     INSERT INTO data_gaps (ts, exch_ns, recv_ns, stream, epoch, seq, conn, from_ns, to_ns, to_ts,
-                           first_missing, last_missing, count, cause, kind, expected, healed, detail)
+                           first_missing, last_missing, count, cause, kind, expected, healed, feed, detail)
     VALUES (%(at)s, %(at_ns)s, %(at_ns)s, %(stream)s, %(epoch)s, %(first)s, 0, %(at_ns)s, %(at_ns)s, %(at)s,
-            %(first)s, %(last)s, %(count)s, %(cause)s, %(kind)s, false, false, %(detail)s)
+            %(first)s, %(last)s, %(count)s, %(cause)s, %(kind)s, false, false, %(feed)s, %(detail)s)
 """
 
 
@@ -327,5 +327,6 @@ def _hole_row(hole: Hole) -> dict[str, object]:
         "count": hole.last_seq - hole.first_seq + 1,
         "cause": Cause.JOURNAL_QUOTA.name.lower(),
         "kind": KIND_WORDS[hole.kind],
+        "feed": parse_stream(hole.stream)[0],
         "detail": "the journal deleted these before they were written here",
     }

@@ -57,11 +57,14 @@ static const struct record_field instrument_fields[] = {
     HEAD,
     FIELD(instrument, instrument_id), FIELD(instrument, strike), FIELD(instrument, contract_size),
     FIELD(instrument, tick_size), FIELD(instrument, min_trade_amount), FIELD(instrument, maker_commission),
-    FIELD(instrument, taker_commission), FIELD(instrument, creation_ns), FIELD(instrument, expiration_ns),
+    FIELD(instrument, taker_commission), FIELD(instrument, block_trade_commission),
+    FIELD(instrument, block_trade_min_trade_amount), FIELD(instrument, block_trade_tick_size),
+    FIELD(instrument, max_leverage), FIELD(instrument, max_liquidation_commission), FIELD(instrument, creation_ns), FIELD(instrument, expiration_ns),
     FIELD(instrument, kind), FIELD(instrument, is_active), FIELD(instrument, reserved), FIELD(instrument, option_type),
     FIELD(instrument, instrument_type), FIELD(instrument, state), FIELD(instrument, settlement_period),
     FIELD(instrument, base_currency), FIELD(instrument, quote_currency), FIELD(instrument, counter_currency),
     FIELD(instrument, settlement_currency), FIELD(instrument, price_index),
+    FIELD(instrument, tick_size_steps), FIELD(instrument, legs), FIELD(instrument, more),
     END,
 };
 
@@ -70,8 +73,8 @@ static const struct record_field status_fields[] = {
     FIELD(status, frames), FIELD(status, bytes), FIELD(status, quotes), FIELD(status, trades), FIELD(status, books),
     FIELD(status, bbos), FIELD(status, indices), FIELD(status, marks), FIELD(status, fundings), FIELD(status, depths),
     FIELD(status, undecodable), FIELD(status, overflows), FIELD(status, gaps), FIELD(status, reconnects),
-    FIELD(status, channels_asked), FIELD(status, channels_live), FIELD(status, state), FIELD(status, reserved),
-    FIELD(status, process),
+    FIELD(status, channels_asked), FIELD(status, channels_live), FIELD(status, clock_offset_ns),
+    FIELD(status, clock_error_ns), FIELD(status, state), FIELD(status, reserved), FIELD(status, process),
     END,
 };
 

@@ -188,16 +188,21 @@ struct instrument {
     struct record_head head; /* exch_ns: when we first saw this version */
     uint64_t instrument_id;
     double strike, contract_size, tick_size, min_trade_amount, maker_commission, taker_commission;
+    double block_trade_commission, block_trade_min_trade_amount, block_trade_tick_size;
+    double max_leverage, max_liquidation_commission;
     int64_t creation_ns, expiration_ns; /* 0: none (perpetual, spot) */
     uint8_t kind;                       /* enum instrument_kind */
     uint8_t is_active;
     uint8_t reserved[6];                /* 0 */
     char option_type[8];                /* call, put or empty */
     char instrument_type[16];           /* reversed, linear */
-    char state[16];
+    char state[32];                     /* the venue's word, an open set */
     char settlement_period[16];
     char base_currency[16], quote_currency[16], counter_currency[16], settlement_currency[16];
     char price_index[32];
+    char tick_size_steps[384]; /* JSON: [{"above_price":…,"tick_size":…},…]; empty: none */
+    char legs[512];            /* JSON: {"instrument":amount,…}, of combos; an amount below 0 is sold; empty: none known */
+    char more[512];            /* JSON: what else the venue says of it, by its own keys */
 };
 
 enum feed_state { FEED_CONNECTING = 1, FEED_SUBSCRIBING = 2, FEED_LIVE = 3, FEED_WAITING = 4, FEED_STOPPING = 5 };
@@ -208,6 +213,8 @@ struct status {
     uint64_t quotes, trades, books, bbos, indices, marks, fundings, depths; /* records */
     uint64_t undecodable, overflows, gaps, reconnects;
     uint32_t channels_asked, channels_live;
+    int64_t clock_offset_ns;                       /* the venue's clock less ours; 0: not known */
+    int64_t clock_error_ns;                        /* it lies within so much of that, on either side */
     uint8_t state;                                 /* enum feed_state */
     uint8_t reserved[7];                           /* 0 */
     char process[24];
@@ -219,8 +226,8 @@ RECORD_LAYOUT(quote, 384);
 RECORD_LAYOUT(trade, 328);
 RECORD_LAYOUT(book, 120);
 RECORD_LAYOUT(gap, 208);
-RECORD_LAYOUT(instrument, 312);
-RECORD_LAYOUT(status, 232);
+RECORD_LAYOUT(instrument, 1776);
+RECORD_LAYOUT(status, 248);
 RECORD_LAYOUT(bbo, 112);
 RECORD_LAYOUT(index, 104);
 RECORD_LAYOUT(mark, 128);
@@ -229,7 +236,7 @@ RECORD_LAYOUT(depth, 120);
 _Static_assert(offsetof(struct record_head, seq) == 0, "ring_publish() writes seq at the start of a record");
 
 /* The largest of the records above, for buffers that hold one of any kind. */
-#define RECORD_SIZE_MAX 384
+#define RECORD_SIZE_MAX 1776
 
 /* A field as Python needs it. Lists of fields end with name == NULL. */
 enum record_type { RECORD_U8, RECORD_U32, RECORD_U64, RECORD_I64, RECORD_F64, RECORD_TEXT };

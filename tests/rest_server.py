@@ -49,6 +49,10 @@ class RestServer:
     def __init__(self, *, tls: tuple[Path, Path] | None = None) -> None:
         """`tls`: certificate and key."""
         self.listed: dict[tuple[str, str], list[Any]] = {}
+        self.expired: dict[str, Any] = {}  # by name: given to who asks for expired ones
+        self.combos: list[Any] = []  # as get_combos has them
+        self.currencies: list[str] = []
+        self.locked: list[str] = []  # price indices
         self.open_interest: dict[str, float] = {}
         self.fault = ""  # one of _broken()
         self.calls: list[str] = []
@@ -89,9 +93,18 @@ class RestServer:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
         self.calls.append(method)
-        market = (request.query["currency"], request.query["kind"])
         if self.fault:
             return await self._broken(request)
+        others = {
+            "status": {"locked": "partial" if self.locked else "false", "locked_indices": self.locked},
+            "get_combos": self.combos,
+            "get_currencies": [{"currency": currency} for currency in self.currencies],
+        }
+        if method in others:
+            return web.json_response({"jsonrpc": "2.0", "result": others[method]})
+        market = (request.query["currency"], request.query["kind"])
+        if method == "get_instruments" and request.query["expired"] == "true":
+            return web.json_response({"jsonrpc": "2.0", "result": list(self.expired.values())})
         if method == "get_instruments":
             return web.json_response({"jsonrpc": "2.0", "result": self.listed.get(market, [])})
         names = [item["instrument_name"] for item in self.listed.get(market, [])]

@@ -58,8 +58,8 @@ class Place:
     def start(self, more: str = "") -> None:
         self.file.write_text(
             f'run_dir = "{self.run_dir}"\ndata_dir = "{self.data_dir}"\n'
-            f'[venue]\nrest_url = "{self.venue.url}"\nbackoff_min_s = 0.1\n'
-            "[universe]\nrefresh_s = 0.2\ntimeout_s = 5\n"
+            f'[venue]\nrest_url = "{self.venue.url}"\nws_url = "ws://127.0.0.1:1/"\nbackoff_min_s = 0.1\n'
+            "[universe]\nrefresh_s = 0.2\ntimeout_s = 5\nlinger_s = 0\n"
             f"{more}"
         )
         command = [sys.executable, "-m", "tickbay", "process", "universe", "--config", str(self.file)]
@@ -209,7 +209,8 @@ def test_what_no_feed_has_room_for_is_a_gap_until_there_is_room(somewhere: Place
     wait_for(lambda: "no feed has room for 1 " in somewhere.health()[1], "degraded health")
     somewhere.venue.listed["ETH", "option"] = [option("B")]
     wait_for(lambda: "ticker.B.100ms" in somewhere.channels(), "room")
-    end = wait_for(lambda: _at_least(somewhere.records(Kind.GAP), 2), "the gap's end")[1]
+    ended, end = wait_for(lambda: _at_least(somewhere.records(Kind.GAP), 3), "the gap's end")[1:]
+    assert (ended["cause"], ended["instrument"]) == (Cause.EXPIRED, b"A")
     assert (end["cause"], end["instrument"], end["from_ns"]) == (Cause.REFUSED, b"B", hole["from_ns"])
     assert end["to_ns"] > end["from_ns"]
     wait_for(lambda: somewhere.health() == ("live", ""), "health")

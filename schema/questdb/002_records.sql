@@ -272,7 +272,9 @@ CREATE TABLE IF NOT EXISTS collector_status (
     gaps LONG,
     reconnects LONG,
     channels_asked LONG,
-    channels_live LONG
+    channels_live LONG,
+    clock_offset_ns LONG,
+    clock_error_ns LONG
 ) TIMESTAMP(ts) PARTITION BY DAY WAL DEDUP UPSERT KEYS(ts, stream, epoch, seq);
 
 CREATE TABLE IF NOT EXISTS data_gaps (
@@ -320,11 +322,19 @@ CREATE TABLE IF NOT EXISTS instruments (
     min_trade_amount DOUBLE,
     maker_commission DOUBLE,
     taker_commission DOUBLE,
+    block_trade_commission DOUBLE,
+    block_trade_min_trade_amount DOUBLE,
+    block_trade_tick_size DOUBLE,
+    max_leverage DOUBLE,
+    max_liquidation_commission DOUBLE,
     instrument_type SYMBOL,
     settlement_period SYMBOL,
     base_currency SYMBOL,
     quote_currency SYMBOL,
     counter_currency SYMBOL,
     settlement_currency SYMBOL,
-    price_index SYMBOL
+    price_index SYMBOL,
+    tick_size_steps VARCHAR,
+    legs VARCHAR,
+    more VARCHAR
 ) TIMESTAMP(ts) PARTITION BY YEAR WAL DEDUP UPSERT KEYS(ts, stream, epoch, seq);

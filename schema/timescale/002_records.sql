@@ -209,7 +209,9 @@ CREATE TABLE collector_status (
     gaps bigint NOT NULL,
     reconnects bigint NOT NULL,
     channels_asked bigint NOT NULL,
-    channels_live bigint NOT NULL
+    channels_live bigint NOT NULL,
+    clock_offset_ns bigint,
+    clock_error_ns bigint
 );
 
 -- Every hole that is known. ts may be NULL here, and is not checked: no gap is too odd to be told.
@@ -263,13 +265,21 @@ CREATE TABLE instruments (
     min_trade_amount double precision,
     maker_commission double precision,
     taker_commission double precision,
+    block_trade_commission double precision,
+    block_trade_min_trade_amount double precision,
+    block_trade_tick_size double precision,
+    max_leverage double precision,
+    max_liquidation_commission double precision,
     instrument_type text,
     settlement_period text,
     base_currency text,
     quote_currency text,
     counter_currency text,
     settlement_currency text,
-    price_index text
+    price_index text,
+    tick_size_steps text,
+    legs text,
+    more text
 );
 
 CREATE INDEX instruments_instrument ON instruments (instrument, ts);

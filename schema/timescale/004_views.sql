@@ -10,9 +10,15 @@ ORDER BY instrument, ts DESC, epoch DESC, seq DESC;
 CREATE VIEW instrument_history AS
 SELECT instrument, ts AS valid_from, lead(ts) OVER (PARTITION BY instrument ORDER BY ts, epoch, seq) AS valid_to,
        instrument_id, kind, is_active, state, strike, option_type, expiration, creation, contract_size, tick_size,
-       min_trade_amount, maker_commission, taker_commission, instrument_type, settlement_period, base_currency,
-       quote_currency, counter_currency, settlement_currency, price_index
+       min_trade_amount, maker_commission, taker_commission, block_trade_commission, block_trade_min_trade_amount,
+       block_trade_tick_size, max_leverage, max_liquidation_commission, instrument_type, settlement_period, base_currency,
+       quote_currency, counter_currency, settlement_currency, price_index, tick_size_steps, legs, more
 FROM instruments;
+
+-- The legs of each combo, one row each; an amount below 0 is sold. What a combo trades is not traded once more in its legs.
+CREATE VIEW combo_legs AS
+SELECT i.instrument, leg.key AS leg, leg.value::double precision AS amount
+FROM instruments_current AS i, jsonb_each_text(i.legs::jsonb) AS leg;
 
 -- A gap that lasts is told twice, when it opens (to_ns NULL) and when it ends, and once more when it is healed. Here each is one row,
 -- as told last. Of a gap of all kinds only the trades can be healed: then it has a second row, of kind trade.

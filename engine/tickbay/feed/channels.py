@@ -31,6 +31,9 @@ LOOK_NS = NS_PER_S // 2  # how often live channels are looked at; an idle option
 WELL_NS = 60 * NS_PER_S  # a channel that was well for so long has no history of trouble
 
 
+SELDOM = (Kind.TRADE, Kind.INSTRUMENT)  # what may be silent for hours is live once it is accepted
+
+
 class Channels:
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Channels:
         self.asked: dict[str, int] = {}  # name → when its instrument expires (our clock, 0: never)
         self.refusals = 0
         self.resyncs = 0
+        self.paused: frozenset[str] = frozenset()  # those whose silence the venue announced: locked, in settlement
         self.without_login = False  # the venue said that unthrottled channels are not for us
         self.feed_hole_ns = 0  # since when the whole feed has a hole; 0: it has none. Set by the session
         self._venue = venue
@@ -69,8 +73,13 @@ class Channels:
         return sorted([*(name for name, s in self.subscriptions.items() if s.hole is not None), *self.unknown])
 
     def settled(self, at: Moment) -> bool:
-        """Is every one live, or known to be refused or expired?"""
-        return all(s.place in (Place.LIVE, Place.REFUSED) or s.ended(at.wall_ns) for s in self.subscriptions.values())
+        """Is every one live, or known to be refused, paused or expired?"""
+        return all(
+            s.place in (Place.LIVE, Place.REFUSED)
+            or s.ended(at.wall_ns)
+            or (s.hole is not None and s.channel.name in self.paused)
+            for s in self.subscriptions.values()
+        )
 
     def expected(self, at: Moment) -> list[Subscription]:
         """Those whose data should come."""
@@ -87,6 +96,12 @@ class Channels:
             self._want(name, expires_ns, at)
         for name in self.subscriptions.keys() - wanted.keys():
             self._drop(self.subscriptions[name], at)
+
+    def pause(self, paused: frozenset[str], at: Moment) -> None:
+        """The venue has announced that these will be silent. What is to speak again gets the time to."""
+        for name in (self.paused - paused) & self.subscriptions.keys():
+            self.subscriptions[name].heard_mono_ns = at.mono_ns
+        self.paused = paused
 
     def _want(self, name: str, expires_ns: int, at: Moment) -> None:
         subscription = self.subscriptions.get(name)
@@ -165,7 +180,7 @@ class Channels:
                 subscription.turn(Turn.ACCEPTED, at.mono_ns)
             elif subscription.channel.name in accepted:
                 subscription.turn(Turn.ACCEPTED, at.mono_ns)
-                if subscription.channel.kind is Kind.TRADE:  # it may be silent for hours
+                if subscription.channel.kind in SELDOM:
                     self._make_live(subscription, at.wall_ns, at)
             else:
                 self._refuse(subscription, otherwise, request.sent, at)
@@ -181,12 +196,12 @@ class Channels:
         else:
             self.answered(request, frozenset(), detail, at)
 
-    def ask_again(self, subscriptions: Iterable[Subscription], at: Moment) -> None:
-        """At once, and without blaming them."""
+    def ask_again(self, subscriptions: Iterable[Subscription], at: Moment, *, wait_ns: int = 0) -> None:
+        """Without blaming them."""
         for subscription in subscriptions:
             subscription.turn(Turn.MISSED, at.mono_ns)
             subscription.turn(Turn.DUE, at.mono_ns)
-            subscription.due_ns = at.mono_ns
+            subscription.due_ns = at.mono_ns + wait_ns
             if not subscription.wanted:
                 self._drop(subscription, at)
 
@@ -199,6 +214,10 @@ class Channels:
         subscription.refusals += 1
         subscription.detail = detail
         if subscription.ended(at.wall_ns) or not subscription.wanted:
+            return
+        if subscription.channel.name in self.paused:
+            subscription.due_ns = at.mono_ns + self._backoff.longest_ns()
+            self._open_announced_hole(subscription, at)
             return
         if not self.feed_hole_ns and not subscription.missing_ns:
             subscription.lack(Cause.REFUSED, detail, sent.wall_ns)
@@ -227,6 +246,8 @@ class Channels:
         if heard_ns and heard_ns != subscription.heard_ns:
             subscription.heard_ns = heard_ns
             subscription.heard_mono_ns = at.mono_ns
+            if subscription.place is Place.LIVE:  # it was paused, and speaks again
+                self._close_hole(subscription, heard_ns)
         if subscription.place is Place.AWAITED and heard_ns not in (0, subscription.before_ns):
             self._make_live(subscription, heard_ns, at)
 
@@ -237,6 +258,9 @@ class Channels:
         must_speak = subscription.channel.kind is Kind.QUOTE or subscription.place is Place.AWAITED
         quiet_ns = at.mono_ns - max(subscription.heard_mono_ns, subscription.since_ns, excused_ns)
         if must_speak and quiet_ns >= self._limits.stale_s * NS_PER_S and not subscription.ended(at.wall_ns):
+            if subscription.channel.name in self.paused:  # asking again would not help
+                self._open_announced_hole(subscription, at)
+                return
             since_ns = self._missing_since_ns(subscription, at)
             self._open_hole(subscription, Cause.STALE, since_ns, subscription.channel.name)
             self._resubscribe(subscription, Turn.UNHEARD, at)
@@ -291,6 +315,10 @@ class Channels:
             return subscription.heard_ns
         return self.feed_hole_ns or at.wall_ns - (at.mono_ns - subscription.since_ns)
 
+    def _open_announced_hole(self, subscription: Subscription, at: Moment) -> None:
+        since_ns = self._missing_since_ns(subscription, at)
+        self._open_hole(subscription, Cause.MAINTENANCE, since_ns, subscription.channel.name, expected=True)
+
     def _open_hole(
         self,
         subscription: Subscription,
@@ -300,6 +328,7 @@ class Channels:
         *,
         first_missing: int = 0,
         last_missing: int = 0,
+        expected: bool = False,
     ) -> None:
         if subscription.hole is not None:
             return  # one hole at a time: it lasts until the channel is whole, whatever comes on top
@@ -310,6 +339,7 @@ class Channels:
             instrument=subscription.channel.instrument,
             first_missing=first_missing,
             last_missing=last_missing,
+            expected=expected,
             detail=detail,
         )
         self._outbox.report(subscription.hole)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from picows import (
     WSCloseCode,
     WSHandshakeError,
+    WSListener,
     WSMsgType,
     WSTransport,
     WSUpgradeRequest,
@@ -23,7 +24,6 @@ from picows import (
 )
 
 from tickbay import config
-from tickbay._native import FeedListener
 from tickbay.errors import ConfigError, VenueDown
 from tickbay.tls import venue_context
 
@@ -43,7 +43,7 @@ def make_tls(venue: config.Venue) -> ssl.SSLContext | None:
 
 
 class Link:
-    def __init__(self, venue: config.Venue, listener: FeedListener) -> None:
+    def __init__(self, venue: config.Venue, listener: WSListener) -> None:
         self._venue = venue
         self._listener = listener
         self._tls = make_tls(venue)
@@ -60,7 +60,7 @@ class Link:
 
         upgraded = False
 
-        def take(_request: WSUpgradeRequest, _response: WSUpgradeResponse) -> FeedListener:
+        def take(_request: WSUpgradeRequest, _response: WSUpgradeResponse) -> WSListener:
             nonlocal upgraded
             if attempt != self._attempt:  # its answer came when nobody waited any more
                 raise ConnectionAbortedError("given up")

@@ -190,6 +190,7 @@ _STATUS = (
     *_counts("frames bytes quotes trades books bbos indices marks fundings depths"),
     *_counts("undecodable overflows gaps reconnects"),
     *_columns(_native.PGCOPY_INT8_U32, "channels_asked channels_live"),
+    *_numbers("clock_offset_ns clock_error_ns"),
 )
 _INSTRUMENT = (
     *_HEAD,
@@ -204,9 +205,11 @@ _INSTRUMENT = (
     _time("creation", "creation_ns"),
     *_numbers("creation_ns"),
     *_reals("contract_size tick_size min_trade_amount maker_commission taker_commission"),
+    *_reals("block_trade_commission block_trade_min_trade_amount block_trade_tick_size"),
+    *_reals("max_leverage max_liquidation_commission"),
     *_texts(
         "instrument_type settlement_period base_currency quote_currency counter_currency settlement_currency"
-        " price_index"
+        " price_index tick_size_steps legs more"
     ),
 )
 

@@ -19,7 +19,10 @@ NAME = re.compile(r"[A-Za-z0-9_]{1,40}")  # of tables and columns; the server wo
 CONSTANT_BYTES_MAX = 40  # of native/ilp.h
 ABSENT = ("exch_ns",)
 # Texts of many values: a symbol for each would only fill the table of symbols.
-VARCHARS = ("trade_id", "block_trade_id", "block_rfq_id", "combo_id", "combo_trade_id", "detail")
+VARCHARS = (
+    *("trade_id", "block_trade_id", "block_rfq_id", "combo_id", "combo_trade_id"),
+    *("detail", "tick_size_steps", "legs", "more"),
+)
 
 # The encoding for the other database → ours, and what the column is here. Texts are symbols but for VARCHARS.
 _TYPES = {

@@ -7,20 +7,21 @@ reference data that are new are recorded again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from tickbay.config import Select
-from tickbay.errors import VenueFault
+from tickbay.errors import VenueDown, VenueFault
 from tickbay.identity import write_atomically
-from tickbay.universe.instrument import Instrument, InstrumentKind, read_instrument
+from tickbay.universe.instrument import Instrument, InstrumentKind, read_instrument, read_legs
 from tickbay.universe.rest import Rest
 from tickbay.universe.selection import Listing, Market, market_of
 
 FILE_BYTES_MAX = 256 << 20
+COMBOS = ("option_combo", "future_combo")
 
 
 @dataclass(slots=True)
@@ -86,13 +87,70 @@ async def fetch_listing(rest: Rest, rules: Iterable[Select]) -> tuple[Listing, d
     open_interest: dict[str, float] = {}
     refused: dict[str, str] = {}
     for market in dict.fromkeys(market_of(rule) for rule in rules):
-        parameters = {"currency": market.currency, "kind": market.kind}
-        said = await rest.call("get_instruments", parameters | {"expired": "false"})
+        said = await rest.call("get_instruments", _parameters(market) | {"expired": "false"})
         instruments[market] = _read_all(said, refused)
+        if market.kind in COMBOS:  # their legs are only in another call
+            legs = _read_combos(await rest.call("get_combos", {"currency": market.currency}), refused)
+            instruments[market] = [replace(item, legs=legs.get(item.name, item.legs)) for item in instruments[market]]
         if market in ranked:  # open interest is only in the summaries
-            summaries = await rest.call("get_book_summary_by_currency", parameters)
-            open_interest |= _open_interest(summaries)
+            open_interest |= await _fetch_open_interest(rest, market)
     return Listing(instruments, open_interest), refused
+
+
+async def fetch_ended(rest: Rest, names: Mapping[Market, Iterable[str]]) -> dict[str, Instrument]:
+    """The last versions of instruments that are listed no more, as far as the venue still gives them. VenueDown or
+    VenueFault otherwise.
+    """
+    found: dict[str, Instrument] = {}
+    for market, wanted in names.items():
+        said = await rest.call("get_instruments", _parameters(market) | {"expired": "true"})
+        of_market = {item.name: item for item in _read_all(said, {})}
+        found |= {name: of_market[name] for name in wanted if name in of_market}
+    return found
+
+
+async def fetch_locked(rest: Rest) -> frozenset[str] | None:
+    """The price indices that are locked; None where the venue does not say."""
+    try:
+        said = await rest.call("status", {})
+    except (VenueDown, VenueFault):
+        return None  # we go by what it announced
+    match said:
+        case {"locked_indices": list(indices)}:
+            return frozenset(index for index in indices if isinstance(index, str))
+    return None
+
+
+def _parameters(market: Market) -> dict[str, str]:
+    return {"currency": market.currency, "kind": market.kind}
+
+
+async def _fetch_open_interest(rest: Rest, market: Market) -> dict[str, float]:
+    """Of a market; the venue sums up one currency at a time, so for `any` we ask it which there are."""
+    currencies = [market.currency]
+    if market.currency == "any":
+        said = await rest.call("get_currencies", {})
+        currencies = [str(item["currency"]) for item in said if isinstance(item, dict) and "currency" in item]
+    found: dict[str, float] = {}
+    for currency in currencies:
+        summaries = await rest.call("get_book_summary_by_currency", {"currency": currency, "kind": market.kind})
+        found |= _open_interest(summaries)
+    return found
+
+
+def _read_combos(said: Any, refused: dict[str, str]) -> dict[str, str]:
+    """The legs by the combo's name."""
+    if not isinstance(said, list):
+        raise VenueFault("get_combos: the result is no list")
+    found: dict[str, str] = {}
+    for combo in said:
+        match combo:
+            case {"id": str(name), "legs": legs}:
+                try:
+                    found[name] = read_legs(name, legs)
+                except VenueFault as fault:  # the combo itself is recorded
+                    refused[name[:60]] = str(fault)
+    return found
 
 
 def _read_all(said: Any, refused: dict[str, str]) -> list[Instrument]:

@@ -1,18 +1,26 @@
 """One instrument's reference data, from the venue's own fields, never from its name; and as a record.
 
-In: an element of `public/get_instruments`. Out: an Instrument, or VenueFault for one that could not be recorded. Pure.
+In: an element of `public/get_instruments`, or what `instrument.creation` announces. Out: an Instrument, or VenueFault
+for one that could not be recorded. Pure.
+
+Every field that the venue sends is kept: those of TEXTS and NUMBERS in columns of their own, all others, also such as
+do not exist yet, as JSON in `more`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
+import orjson
+
 from tickbay.errors import VenueFault
 from tickbay.record import DTYPES, Kind, Records, blank, set_text
+from tickbay.venues import deribit_announcements as venue
+from tickbay.venues.announcement import Phase
 
 # Perpetuals and spot pairs carry an expiry in the year 3000, which no timestamp of ours could hold.
 NEVER_MS = 32_503_680_000_000
@@ -28,8 +36,29 @@ TEXTS = (
     "settlement_currency",
     "price_index",
 )
-NUMBERS = ("strike", "contract_size", "tick_size", "min_trade_amount", "maker_commission", "taker_commission")
-TRADABLE = frozenset({"open", "locked", "halted", "settlement"})  # states from which trading goes on
+NUMBERS = (
+    "strike",
+    "contract_size",
+    "tick_size",
+    "min_trade_amount",
+    "maker_commission",
+    "taker_commission",
+    "block_trade_commission",
+    "block_trade_min_trade_amount",
+    "block_trade_tick_size",
+    "max_leverage",
+    "max_liquidation_commission",
+)
+OF_THEIR_OWN = frozenset(
+    {
+        *TEXTS,
+        *NUMBERS,
+        *("instrument_name", "kind", "instrument_id", "creation_timestamp", "expiration_timestamp", "is_active"),
+        *("tick_size_steps", "legs"),
+    }
+)
+MORE_NAMES_MAX = 8  # of fields that were left out
+ENDED = "ended"  # our word for the state of an instrument that the venue lists no more, without a word of its own
 
 
 class InstrumentKind(IntEnum):
@@ -55,15 +84,54 @@ class Instrument:
     is_active: bool
     numbers: tuple[float | None, ...]  # in the order of NUMBERS
     texts: tuple[str, ...]  # in the order of TEXTS
+    tick_size_steps: str = ""  # JSON, as sent
+    legs: str = ""  # JSON: instrument → amount, below 0 sold
+    more: str = ""  # JSON: all other fields, as sent
+    ended_ns: int = field(default=0, compare=False)  # our clock: when we learnt that it had ended; 0: it has not
 
     @property
     def state(self) -> str:
         return self.texts[TEXTS.index("state")]
 
+    @property
+    def price_index(self) -> str:
+        return self.texts[TEXTS.index("price_index")]
+
+    @property
+    def phase(self) -> Phase:
+        return phase_of(self.state)
+
+    @property
+    def is_combo(self) -> bool:
+        return self.kind in (InstrumentKind.OPTION_COMBO, InstrumentKind.FUTURE_COMBO)
+
+    @property
+    def end_ns(self) -> int:
+        """When nothing more comes from it; 0: not known."""
+        return min(filter(None, (self.ended_ns, self.expiration_ns)), default=0)
+
     def is_live(self, now_ns: int) -> bool:
         """Can ticks come from it?"""
-        expired = 0 < self.expiration_ns <= now_ns
-        return not expired and (self.is_active or self.state in TRADABLE)
+        if 0 < self.end_ns <= now_ns or self.phase is Phase.ENDED:
+            return False
+        return self.is_active or self.phase in (Phase.TRADING, Phase.PAUSED)
+
+    def lingers(self, now_ns: int, linger_ns: int) -> bool:
+        """Has it ended so lately that a last message (the delivery price) may still be under way?"""
+        return 0 < self.end_ns <= now_ns < self.end_ns + linger_ns
+
+    def in_state(self, state: str, now_ns: int) -> Instrument:
+        """The version that the venue announces by a word. A word that does not end it does not revive it either."""
+        check_text(self.name, "state", state)
+        texts = tuple(state if key == "state" else text for key, text in zip(TEXTS, self.texts, strict=True))
+        match phase_of(state):
+            case Phase.ENDED:
+                return replace(self, texts=texts, is_active=False, ended_ns=self.ended_ns or now_ns)
+            case Phase.TRADING:
+                return replace(self, texts=texts, is_active=True, ended_ns=0)
+            case Phase.PAUSED:
+                return replace(self, texts=texts, ended_ns=0)
+        return replace(self, texts=texts)
 
     def record(self, *, now_ns: int, conn: int) -> Records:
         """An array of one record, ready for Ring.append()."""
@@ -76,9 +144,15 @@ class Instrument:
         set_text(record, "instrument", self.name)
         for name, text in zip(TEXTS, self.texts, strict=True):
             set_text(record, name, text)
+        for name in ("tick_size_steps", "legs", "more"):
+            set_text(record, name, getattr(self, name))
         for name, number in zip(NUMBERS, self.numbers, strict=True):
             record[name] = math.nan if number is None else number
         return record
+
+
+def phase_of(state: str) -> Phase:
+    return Phase.ENDED if state == ENDED else venue.phase(state)
 
 
 def read_instrument(said: Any) -> Instrument:
@@ -96,7 +170,24 @@ def read_instrument(said: Any) -> Instrument:
         is_active=said.get("is_active", True) is True,
         numbers=tuple(_number(said, key) for key in NUMBERS),
         texts=tuple(_text(said, key) for key in TEXTS),
+        tick_size_steps=_json("tick_size_steps", said.get("tick_size_steps")),
+        legs=read_legs(name, said.get("legs")),
+        more=_more(said),
     )
+
+
+def read_legs(combo: str, said: Any) -> str:
+    """The legs of a combo, `[{"instrument_name": …, "amount": …}]`, as JSON of each one's amount; empty where there are
+    none, or too many. VenueFault for what is no list of legs.
+    """
+    legs: dict[str, float] = {}
+    for leg in said if isinstance(said, list) else ():
+        match leg:
+            case {"instrument_name": str(name), "amount": int() | float() as amount}:
+                legs[name] = amount
+            case _:
+                raise VenueFault(f"{combo}: a leg is {str(leg)[:40]!r}")
+    return _json("legs", legs)
 
 
 def check_name(name: Any) -> str:
@@ -142,8 +233,32 @@ def _number(said: Mapping[str, Any], key: str) -> float | None:
 
 def _text(said: Mapping[str, Any], key: str) -> str:
     value = said.get(key)
-    if value is None:
-        return ""
+    return "" if value is None else check_text(said["instrument_name"], key, value)
+
+
+def check_text(name: str, key: str, value: Any) -> str:
+    """A text that fits its field. VenueFault otherwise."""
     if not isinstance(value, str) or "\0" in value or len(value.encode()) > DTYPES[Kind.INSTRUMENT][key].itemsize:
-        raise VenueFault(f"{said['instrument_name']}: {key} is {str(value)[:40]!r}")
+        raise VenueFault(f"{name}: {key} is {str(value)[:40]!r}")
     return value
+
+
+def _json(key: str, value: Any) -> str:
+    """Canonical, so that equal content is an equal version; empty for nothing, and for what does not fit."""
+    text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode() if value else ""
+    return text if len(text.encode()) <= DTYPES[Kind.INSTRUMENT][key].itemsize else ""
+
+
+def _more(said: Mapping[str, Any]) -> str:
+    """What has no field of its own. A venue may add what it likes: where it is more than fits, the longest values go,
+    and are named.
+    """
+    more = {key: value for key, value in said.items() if key not in OF_THEIR_OWN}
+    left_out: list[str] = []
+    while True:
+        names = {"left_out": sorted(left_out)[:MORE_NAMES_MAX]} if left_out else {}
+        if (text := _json("more", more | names)) or not more:
+            return text
+        longest = max(more, key=lambda key: len(orjson.dumps(more[key])))
+        left_out.append(longest[:20])
+        del more[longest]

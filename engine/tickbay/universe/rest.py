@@ -1,4 +1,4 @@
-"""The venue's REST calls: one method, its parameters → its result. Used by the universe process.
+"""The venue's REST calls: one method, its parameters → its result. Used by the universe and the healer process.
 
 What it gives back is bounded, certificates are verified, and an answer is one of three: a result, VenueDown (not
 reached, not well, asked too much: try later), VenueFault (it refused this call, or sent what is no answer).
@@ -20,15 +20,16 @@ from tickbay.tls import venue_context
 
 RESPONSE_BYTES_MAX = 64 << 20  # every instrument of the venue was 5.1 MB in 2026
 PIECE_BYTES = 1 << 18
-LATER = frozenset({10028, 10040, 10047, 10066, 11051, 11094, 13028, 13503, 13888})  # codes that pass by themselves
+LATER = frozenset({10028, 10040, 10041, 10047, 10066, 11051, 11094, 13028, 13503, 13888})  # codes that pass by themselves
 
 
 class Rest:
     """A connection pool, to be used as an asynchronous context manager."""
 
-    def __init__(self, venue: config.Venue, *, timeout_s: float) -> None:
-        self._base = venue.rest_url.rstrip("/")
-        self._tls = venue_context(venue) if urlsplit(venue.rest_url).scheme == "https" else None
+    def __init__(self, venue: config.Venue, *, timeout_s: float, url: str = "") -> None:
+        """`url`: another host of the venue than that of the configuration."""
+        self._base = (url or venue.rest_url).rstrip("/")
+        self._tls = venue_context(venue) if urlsplit(self._base).scheme == "https" else None
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
 

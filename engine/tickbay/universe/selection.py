@@ -18,6 +18,7 @@ from tickbay.config import Select
 from tickbay.universe.instrument import Instrument
 
 DAY_NS = 86_400 * 10**9
+ANY = "any"  # the venue's word for every currency
 
 
 class Market(NamedTuple):
@@ -54,22 +55,36 @@ class Selection:
     unlisted: tuple[str, ...]  # names in the rules that the venue does not list
 
 
-def select(rules: Sequence[Select], listing: Listing, *, now_ns: int, selected: Collection[str] = ()) -> Selection:
-    """The rules united. `selected` is what was selected before: see _top()."""
+def select(
+    rules: Sequence[Select], listing: Listing, *, now_ns: int, selected: Collection[str] = (), linger_ns: int = 0
+) -> Selection:
+    """The rules united. `selected` is what was selected before: see _top(). Of these, one that has ended stays for
+    `linger_ns`, for its last messages."""
     units: dict[str, Unit] = {}
     instruments: set[str] = set()
     unlisted: set[str] = set()
+    # Trades of any currency are those of each one too: twice subscribed they would be stored twice.
+    all_trades = {rule.kind for rule in rules if "trades" in rule.channels and rule.currency == ANY}
     for rule in rules:
-        live = [item for item in listing.instruments[market_of(rule)] if item.is_live(now_ns)]
+        listed = listing.instruments[market_of(rule)]
+        live = [item for item in listed if item.is_live(now_ns)]
         unlisted |= set(rule.names) - {item.name for item in live}
         chosen = _top(rule, [item for item in live if _fits(rule, item, now_ns)], listing.open_interest, selected)
-        for item in chosen:
+        ended = [
+            item
+            for item in listed
+            if item.name in selected
+            and not item.is_live(now_ns)
+            and item.lingers(now_ns, linger_ns)
+            and _fits(rule, item, now_ns)
+        ]
+        for item in (*chosen, *ended):
             instruments.add(item.name)
             for word in rule.channels:
                 if word != "trades":
-                    unit = units.setdefault(item.name, Unit(expires_ns=item.expiration_ns))
+                    unit = units.setdefault(item.name, Unit(expires_ns=item.end_ns))
                     unit.add(f"{word}.{item.name}.{rule.interval}")
-        if "trades" in rule.channels:
+        if "trades" in rule.channels and (rule.currency == ANY or rule.kind not in all_trades):
             channel = f"trades.{rule.kind}.{rule.currency}.{rule.interval}"
             units.setdefault(channel, Unit()).add(channel)
     return Selection(units, frozenset(instruments), tuple(sorted(unlisted)))

@@ -1,16 +1,19 @@
 """UNIVERSE: which instruments are recorded, and on which feed. One process.
 
-In: the rules, the venue's REST, `data/universe/`. Out: `data/universe/assignment.json`, told to the feeds over their
-control sockets; streams `universe.instrument` (each new version of an instrument's reference data) and `universe.gap`
-(what no feed has room for).
+In: the rules, what the venue announces (announcements.py), its REST, `data/universe/`. Out:
+`data/universe/assignment.json`, told to the feeds over their control sockets; streams `universe.instrument` (each new
+version of an instrument's reference data) and `universe.gap` (what no feed has room for, and which instrument ended
+when).
 
-When the venue does not answer, what it listed last goes on counting (minus what has expired since), and health is
-degraded.
+An announcement takes effect within a fraction of a second. Since one can be missed, all that the venue lists is fetched
+and compared every refresh_s, and at once when the connection that announces is back. When the venue does not answer,
+what it listed last goes on counting (minus what has expired since), and health is degraded.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Mapping
@@ -25,18 +28,30 @@ from tickbay.feed.backoff import Backoff
 from tickbay.gap import Cause, Gap
 from tickbay.process import ProcessContext
 from tickbay.record import Kind
+from tickbay.universe.announcements import Announcements
 from tickbay.universe.assignment import Assignment, assignment_path, read_assignment, write_assignment
-from tickbay.universe.catalogue import catalogue_path, fetch_listing, read_catalogue, write_catalogue
-from tickbay.universe.instrument import TEXTS, Instrument
+from tickbay.universe.catalogue import (
+    catalogue_path,
+    fetch_ended,
+    fetch_listing,
+    fetch_locked,
+    read_catalogue,
+    write_catalogue,
+)
+from tickbay.universe.instrument import ENDED, Instrument
+from tickbay.universe.news import carried, missing, told, without_old
 from tickbay.universe.outlet import Outlet
 from tickbay.universe.placement import Placement, place
 from tickbay.universe.rest import Rest
 from tickbay.universe.selection import Listing, Selection, Unit, market_of, select
+from tickbay.universe.standing import Standing
+from tickbay.venues.announcement import Announcement, Phase
 
 BEAT_S = 0.5
 TELL_TIMEOUT_S = 2.0
 RECORDS_PER_PUT = 256  # half of the smallest ring that can be configured
-ENDED = "ended"  # our word for the state of an instrument that the venue lists no more
+GATHER_S = 0.05  # what is announced within so little is placed together: at 08:00 UTC a whole expiry is listed
+SPACING_S = 2.0  # between two listings that were fetched out of turn; one costs a second's credits
 SAVE_NS = 600 * 10**9  # the catalogue is saved so often even where only open interest changed
 
 
@@ -60,8 +75,15 @@ class Universe:
         self._pending_gaps: list[Gap] = []
         self._untold = set(self._assignment.feeds)  # feeds that may not have heard of the newest assignment
         self._troubles: dict[str, str] = {}  # why health is degraded
+        self._standing = Standing()
+        self._stir = asyncio.Event()  # something was announced
+        self._listing_wanted = False  # something may have been missed
+        self._reselect_ns = 0  # our clock: when an instrument that has ended is to go; 0: none
+        self._announcements = Announcements(
+            context, map(market_of, self._config.select), take=self._take, whole=self._want_listing
+        )
         health = self._health
-        health.counters = {"fetches": 0, "fetch_failures": 0, "records": 0}
+        health.counters = {"fetches": 0, "fetch_failures": 0, "records": 0, "announcements": 0}
 
     def _last_assignment(self) -> Assignment:
         try:
@@ -74,18 +96,19 @@ class Universe:
         """Until told to stop."""
         loop = asyncio.get_running_loop()
         self._context.stopping.add_callback(lambda: loop.call_soon_threadsafe(self._stopped.set))
-        working = asyncio.create_task(self._work())
+        working = {asyncio.create_task(self._work()), asyncio.create_task(self._announcements.run())}
         stopped = asyncio.create_task(self._stopped.wait())
         try:
-            while not self._stopped.is_set() and not working.done():
+            while not self._stopped.is_set() and not any(task.done() for task in working):
                 self._beat()
-                await asyncio.wait({working, stopped}, timeout=BEAT_S, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({*working, stopped}, timeout=BEAT_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopped.cancel()
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
-        if not working.cancelled():
-            working.result()  # raises what ended it
+            for task in (stopped, *working):
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+        for task in working:
+            if not task.cancelled():
+                task.result()  # raises what ended it
 
     async def _work(self) -> None:
         while not (self._instruments.attach() and self._gaps.attach()):
@@ -106,24 +129,67 @@ class Universe:
         return self._config.universe.refresh_s
 
     async def _settle(self, until_s: float) -> None:
-        """Until the next fetch: tell feeds, put records, save; again where it did not work."""
+        """Until the next fetch: hear what is announced, tell feeds, put records, save; again where it did not work."""
+        soonest_s = time.monotonic() + SPACING_S
         while True:
+            self._hear()
             self._put_records()
             self._save()
             await self._tell()
-            remaining_s = until_s - time.monotonic()
+            remaining_s = (min(until_s, soonest_s) if self._listing_wanted else until_s) - time.monotonic()
             if remaining_s <= 0:
                 return
-            await asyncio.sleep(min(BEAT_S, remaining_s))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stir.wait(), min(BEAT_S, remaining_s))
+                await asyncio.sleep(GATHER_S)
+
+    # What the venue announces
+
+    def _take(self, announcement: Announcement, at_ns: int) -> None:
+        """In the turn in which it came; what follows from it is done by _settle()."""
+        self._health.counters["announcements"] += 1
+        try:
+            heard = self._standing.take(announcement, at_ns)
+        except VenueFault as fault:
+            self._events.emit(Event.ANNOUNCEMENT_STRANGE, error=fault)
+            self._want_listing()
+            return
+        if heard is None:
+            return  # nothing new
+        self._events.emit(Event.ANNOUNCED, what=heard.what, instrument=heard.about)
+        if heard.unknown_state:
+            self._events.emit(Event.STATE_UNKNOWN, instrument=heard.about, state=heard.unknown_state)
+        self._listing_wanted |= heard.incomplete
+        self._stir.set()
+
+    def _want_listing(self) -> None:
+        """Compare with REST soon: something may have been missed. Also called when the connection that announces is
+        back, and then no maintenance goes on."""
+        self._standing.maintenance_ns = 0
+        self._listing_wanted = True
+        self._stir.set()
+
+    def _hear(self) -> None:
+        """Let what was announced, and the time that has passed, take effect."""
+        listing, now_ns = self._catalogue.listing, time.time_ns()
+        stirred = self._stir.is_set()
+        self._stir.clear()
+        if listing is None or not (stirred or 0 < self._reselect_ns <= now_ns):
+            return
+        self._catalogue.listing = told(listing, self._standing.take_news())
+        self._apply(self._catalogue.listing, fresh=False)
 
     # What the venue lists
 
     async def _fetch(self, rest: Rest) -> bool:
         """Renew the listing; False, with the reason logged, where the venue does not give it."""
-        began_s = time.monotonic()
+        began_s, began_ns = time.monotonic(), time.time_ns()
         self._health.counters["fetches"] += 1
+        self._listing_wanted = False
         try:
             listing, refused = await fetch_listing(rest, self._config.select)
+            ended = await self._fetch_ended(rest, listing)
+            self._standing.lock(await fetch_locked(rest), began_ns)
         except (VenueDown, VenueFault) as error:
             self._health.counters["fetch_failures"] += 1
             if self._catalogue.listing is None:
@@ -134,7 +200,11 @@ class Universe:
                 self._events.emit(Event.UNIVERSE_STALE, error=error, age_s=age_s)
                 self._troubles["fetch"] = f"instruments are {age_s} s old: {error}"
             return False
-        self._catalogue.listing, self._catalogue.fetched_ns = listing, time.time_ns()
+        now_ns = time.time_ns()
+        listing = carried(self._catalogue.listing, listing, ended, now_ns=now_ns)
+        listing = told(listing, self._standing.news_since(began_ns))
+        listing = without_old(listing, self._selected, now_ns=now_ns, linger_ns=self._linger_ns)
+        self._catalogue.listing, self._catalogue.fetched_ns = listing, now_ns
         self._troubles.pop("fetch", None)
         for name, reason in refused.items():
             self._events.emit(Event.INSTRUMENT_REFUSED, instrument=name, reason=reason)
@@ -142,6 +212,18 @@ class Universe:
         count = sum(len(items) for items in listing.instruments.values())
         self._events.emit(Event.UNIVERSE_FETCHED, instruments=count, took_s=round(time.monotonic() - began_s, 3))
         return True
+
+    async def _fetch_ended(self, rest: Rest, listing: Listing) -> dict[str, Instrument]:
+        """The last versions of those that `listing` has no more."""
+        gone = missing(self._catalogue.listing, listing)
+        try:
+            return await fetch_ended(rest, gone) if gone else {}
+        except (VenueDown, VenueFault):
+            return {}  # then our own word has to do
+
+    @property
+    def _linger_ns(self) -> int:
+        return int(self._config.universe.linger_s * 1e9)
 
     def _trouble(self, topic: str, text: str) -> None:
         """Set or, with an empty text, end a reason for being degraded."""
@@ -162,7 +244,7 @@ class Universe:
             rules = tuple(rule for rule in rules if market_of(rule) not in missing)
         else:
             self._trouble("missing", "")
-        selection = select(rules, listing, now_ns=now_ns, selected=self._selected)
+        selection = select(rules, listing, now_ns=now_ns, selected=self._selected, linger_ns=self._linger_ns)
         for name in selection.unlisted:
             self._events.emit(Event.INSTRUMENT_REFUSED, instrument=name, reason="the venue does not list it")
         self._trouble("unlisted", f"not listed: {', '.join(selection.unlisted)}" if selection.unlisted else "")
@@ -171,11 +253,16 @@ class Universe:
         self._trouble("empty", "" if selection.instruments else "the rules select no instrument")
         current = _units_of(self._assignment, selection.units)
         placement = place(current, selection.units, feeds=feeds, channels_max=self._config.feeds.channels_max)
-        self._assign(selection, placement, now_ns)
-        if fresh:
-            self._find_versions(listing)
+        of_name = {item.name: item for items in listing.instruments.values() for item in items}
+        self._report_ended(of_name, self._selected - selection.instruments, now_ns)
+        self._assign(selection, placement, of_name, now_ns)
+        self._find_versions(of_name, fresh=fresh)
+        ends = [item.end_ns for name in selection.instruments if (item := of_name[name]).end_ns]
+        self._reselect_ns = min((end_ns + self._linger_ns for end_ns in ends), default=0)
 
-    def _assign(self, selection: Selection, placement: Placement, now_ns: int) -> None:
+    def _assign(
+        self, selection: Selection, placement: Placement, of_name: Mapping[str, Instrument], now_ns: int
+    ) -> None:
         old, units = self._assignment, selection.units
         self._report_refused(placement, now_ns)
         new = Assignment(
@@ -188,6 +275,13 @@ class Universe:
                 channel: unit.expires_ns for unit in units.values() if unit.expires_ns for channel in unit.channels
             },
             refused={name: old.refused.get(name, now_ns) for name in placement.refused},
+            paused_ns={
+                channel: old.paused_ns.get(channel, now_ns)
+                for name, unit in units.items()
+                if name in of_name and self._standing.pauses(of_name[name])
+                for channel in unit.channels
+            },
+            maintenance_ns=self._standing.maintenance_ns,
         )
         channels = sum(len(names) for names in new.feeds.values())
         self._health.gauges |= {
@@ -198,7 +292,8 @@ class Universe:
         if replace(new, version=old.version) == old:
             return
         write_assignment(self._assignment_path, new)
-        self._untold |= {feed for feed in new.feeds if new.channels_of(feed) != old.channels_of(feed)}
+        announced = (new.paused_ns, new.maintenance_ns) != (old.paused_ns, old.maintenance_ns)
+        self._untold |= {feed for feed in new.feeds if announced or new.channels_of(feed) != old.channels_of(feed)}
         self._events.emit(
             Event.UNIVERSE_CHANGED,
             version=new.version,
@@ -228,19 +323,36 @@ class Universe:
                 )
             )  # fmt: skip
 
-    def _find_versions(self, listing: Listing) -> None:
+    def _report_ended(self, of_name: Mapping[str, Instrument], left: set[str], now_ns: int) -> None:
+        """An instrument that we recorded has ended: an expected end, which is no hole but is told like one, at the time
+        of the end. Not expected is only one that vanished before its time and without a word."""
+        for name in sorted(left):
+            item = of_name.get(name)
+            if item is not None and 0 < item.end_ns <= now_ns:
+                expired = 0 < item.expiration_ns <= now_ns
+                self._pending_gaps.append(
+                    Gap(
+                        cause=Cause.EXPIRED, from_ns=item.end_ns, to_ns=item.end_ns, instrument=name,
+                        expected=expired or item.state != ENDED, detail=item.state,
+                    )
+                )  # fmt: skip
+
+    def _find_versions(self, listed: Mapping[str, Instrument], *, fresh: bool) -> None:
         """Reference data that is not recorded yet, and instruments that the venue lists no more."""
-        listed = {item.name: item for items in listing.instruments.values() for item in items}
         known = self._catalogue.recorded | self._put
         changed = [item for name, item in listed.items() if known.get(name) != item]
-        gone = [item for name, item in known.items() if name not in listed and item.state != ENDED]
-        self._pending = [*changed, *(_ended(item) for item in gone)]
+        gone = [item for name, item in known.items() if fresh and name not in listed and item.phase is not Phase.ENDED]
+        now_ns = time.time_ns()
+        self._pending = [*changed, *(item.in_state(ENDED, now_ns) for item in gone)]
 
     # What others are told
 
     def _put_records(self) -> None:
         now_ns = time.time_ns()
-        while self._pending_gaps and self._gaps.put(self._pending_gaps[0].record(recv_ns=now_ns, conn=self._gaps.conn)):
+        while self._pending_gaps:
+            gap = self._pending_gaps[0]
+            if not self._gaps.put(gap.record(recv_ns=now_ns, conn=self._gaps.conn, writer=self._context.name)):
+                break
             self._pending_gaps.pop(0)
         while self._pending:
             batch = self._pending[:RECORDS_PER_PUT]
@@ -257,12 +369,23 @@ class Universe:
         now_ns = time.time_ns()
         settled = bool(self._put) and not self._pending and self._instruments.is_durable()
         if settled:
-            recorded = self._catalogue.recorded | self._put
-            self._catalogue.recorded = {name: item for name, item in recorded.items() if item.state != ENDED}
+            self._catalogue.recorded |= self._put
             self._put = {}
-        if self._catalogue.listing is not None and (settled or now_ns - self._saved_ns > SAVE_NS):
+        forgotten = self._forget_ended()
+        if self._catalogue.listing is not None and (settled or forgotten or now_ns - self._saved_ns > SAVE_NS):
             write_catalogue(self._catalogue_path, self._catalogue)
             self._saved_ns = now_ns
+
+    def _forget_ended(self) -> bool:
+        """What has ended, is recorded as such and is listed no more needs not be remembered; whether there was any."""
+        recorded, listing = self._catalogue.recorded, self._catalogue.listing
+        ended = {name for name, item in recorded.items() if item.phase is Phase.ENDED}
+        if not ended or listing is None:
+            return False
+        ended -= {item.name for items in listing.instruments.values() for item in items}
+        for name in ended:
+            del recorded[name]
+        return bool(ended)
 
     async def _tell(self) -> None:
         """Feeds that are not up read the file when they start; whoever is, is told until it has heard."""
@@ -295,11 +418,6 @@ def _units_of(assignment: Assignment, units: Mapping[str, Unit]) -> dict[str, li
         feed: list(dict.fromkeys(unit_of[channel] for channel in channels if channel in unit_of))
         for feed, channels in assignment.feeds.items()
     }
-
-
-def _ended(item: Instrument) -> Instrument:
-    texts = tuple(ENDED if key == "state" else text for key, text in zip(TEXTS, item.texts, strict=True))
-    return replace(item, is_active=False, texts=texts)
 
 
 def run(context: ProcessContext) -> None:

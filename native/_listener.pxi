@@ -13,8 +13,9 @@ cdef class FeedListener(WSListener):
     cdef bytearray fragments  # the beginning of a message that came in several frames; None: there is none
     cdef Py_ssize_t frame_bytes_max
 
-    def __cinit__(self, handler, Ring quote not None, Ring trade not None, Ring book not None, *, uint32_t full_wait_ms=200,
-                  Py_ssize_t frame_bytes_max=8 << 20, uint64_t instruments_max=1 << 14):
+    def __cinit__(self, handler, Ring quote not None, Ring trade not None, Ring book not None, *, tuple others=(),
+                  uint32_t full_wait_ms=200, Py_ssize_t frame_bytes_max=8 << 20, uint64_t instruments_max=1 << 14):
+        cdef Ring ring
         if instruments_max & (instruments_max - 1) or instruments_max < 4:
             raise ValueError("instruments_max is a power of two, at least 4")
         if (quote.use().kind, trade.use().kind, book.use().kind) != (c.RECORD_QUOTE, c.RECORD_TRADE, c.RECORD_BOOK):
@@ -25,8 +26,10 @@ cdef class FeedListener(WSListener):
         self.instruments_max = instruments_max
         self.frame_bytes_max = frame_bytes_max
         self.handler = handler
-        self.rings = (quote, trade, book)
+        self.rings = (quote, trade, book, *others)
         c.feed_init(&self.feed, quote.use(), trade.use(), book.use(), full_wait_ms, self.entries, instruments_max)
+        for ring in others:
+            c.feed_add(&self.feed, ring.use())
 
     def __dealloc__(self):
         PyMem_Free(self.entries)
@@ -57,7 +60,9 @@ cdef class FeedListener(WSListener):
     def settle(self, bint closing=False):
         cdef c.feed_report report
         cdef c.record_kind kind
-        for kind in (c.RECORD_QUOTE, c.RECORD_TRADE, c.RECORD_BOOK):
+        cdef Ring ring
+        for ring in self.rings:
+            kind = <c.record_kind> ring.use().kind
             self.tell(c.feed_settle(&self.feed, kind, closing, &report), &report, NULL, 0, 0)
 
     # -------- called by picows

@@ -29,6 +29,8 @@ BATCH_HEADER_SIZE, SEGMENT_HEADER_SIZE = sizeof(c.batch_header), c.SEGMENT_HEADE
 BATCH_PAYLOAD_MAX = c.BATCH_PAYLOAD_MAX
 DECODE_OK, DECODE_MORE, DECODE_BAD, DECODE_FULL = c.DECODE_OK, c.DECODE_MORE, c.DECODE_BAD, c.DECODE_FULL
 MESSAGE_QUOTE, MESSAGE_TRADE, MESSAGE_BOOK = c.MESSAGE_QUOTE, c.MESSAGE_TRADE, c.MESSAGE_BOOK
+MESSAGE_BBO, MESSAGE_INDEX, MESSAGE_MARK = c.MESSAGE_BBO, c.MESSAGE_INDEX, c.MESSAGE_MARK
+MESSAGE_FUNDING, MESSAGE_DEPTH = c.MESSAGE_FUNDING, c.MESSAGE_DEPTH
 MESSAGE_REPLY, MESSAGE_ERROR, MESSAGE_HEARTBEAT = c.MESSAGE_REPLY, c.MESSAGE_ERROR, c.MESSAGE_HEARTBEAT
 MESSAGE_TEST_REQUEST, MESSAGE_UNKNOWN = c.MESSAGE_TEST_REQUEST, c.MESSAGE_UNKNOWN
 BOOK_NONE, BOOK_CHAINED, BOOK_BROKEN = c.BOOK_NONE, c.BOOK_CHAINED, c.BOOK_BROKEN
@@ -130,6 +132,11 @@ def continuity_table():
         RecordField("quote_ns", "<i8", <size_t> &entry.quote_ns, 8),
         RecordField("trade_ns", "<i8", <size_t> &entry.trade_ns, 8),
         RecordField("book_ns", "<i8", <size_t> &entry.book_ns, 8),
+        RecordField("bbo_ns", "<i8", <size_t> &entry.bbo_ns, 8),
+        RecordField("index_ns", "<i8", <size_t> &entry.index_ns, 8),
+        RecordField("mark_ns", "<i8", <size_t> &entry.mark_ns, 8),
+        RecordField("funding_ns", "<i8", <size_t> &entry.funding_ns, 8),
+        RecordField("depth_ns", "<i8", <size_t> &entry.depth_ns, 8),
         RecordField("book_state", "<u4", <size_t> &entry.book_state, 4),
     ))
 
@@ -149,6 +156,11 @@ def decode_deribit(frame, int64_t recv_ns, uint32_t conn, size_t room=4096):
     cdef c.decode_room rooms
     rooms.quotes, rooms.trades, rooms.books = <c.quote *> address, <c.trade *> address, <c.book *> address
     rooms.quotes_max = rooms.trades_max = rooms.books_max = room
+    cdef c.decode_slots others[c.RECORD_KIND_COUNT]
+    cdef int kind
+    for kind in range(c.RECORD_KIND_COUNT):
+        others[kind].slots, others[kind].count = address, room
+    rooms.others = others
     cdef c.decoded decoded
     memset(&decoded, 0, sizeof(decoded))
     cdef c.decode_result result = c.decode_deribit(<const char *> held.buffer.buf, held.buffer.len, recv_ns, conn, &rooms, &decoded)

@@ -107,3 +107,30 @@ enum continuity_result continuity_trade(struct continuity *continuity, const str
     *expected = last + 1;
     return CONTINUITY_BREAK;
 }
+
+enum continuity_result continuity_other(struct continuity *continuity, enum record_kind kind, const void *record)
+{
+    static const char *const measures[] = {[INDEX_PRICE] = "price.", [INDEX_VOLATILITY] = "volatility.", [INDEX_DELIVERY] = "delivery."};
+    const struct record_head *head = record;
+    char name[RECORD_INSTRUMENT_MAX] = {0};
+    memcpy(name, head->instrument, sizeof name);
+    if (kind == RECORD_MARK) {
+        memset(name, 0, sizeof name);
+        memcpy(name, ((const struct mark *)record)->price_index, sizeof ((const struct mark *)record)->price_index);
+    } else if (kind == RECORD_INDEX) {
+        const char *measure = measures[((const struct index *)record)->measure];
+        size_t length = strlen(measure);
+        memcpy(name, measure, length);
+        memcpy(name + length, head->instrument, sizeof name - length);
+    }
+    struct continuity_entry *entry = continuity_find(continuity, name);
+    if (entry == NULL)
+        return CONTINUITY_FULL;
+    int64_t *heard = kind == RECORD_BBO       ? &entry->bbo_ns
+                     : kind == RECORD_INDEX   ? &entry->index_ns
+                     : kind == RECORD_MARK    ? &entry->mark_ns
+                     : kind == RECORD_FUNDING ? &entry->funding_ns
+                                              : &entry->depth_ns;
+    *heard = head->recv_ns;
+    return CONTINUITY_OK;
+}

@@ -19,6 +19,7 @@ struct continuity_entry {
     uint64_t change_id;                     /* of the last book message */
     uint64_t trade_seq;                     /* of the last trade */
     int64_t quote_ns, trade_ns, book_ns;    /* recv_ns of the last message of that kind; 0: none yet */
+    int64_t bbo_ns, index_ns, mark_ns, funding_ns, depth_ns;
     uint32_t book_state;                    /* enum book_state */
     uint32_t reserved;
 };
@@ -50,5 +51,9 @@ enum continuity_result continuity_quote(struct continuity *continuity, const str
 enum continuity_result continuity_book(struct continuity *continuity, const struct book *books, uint64_t count, uint64_t *expected);
 /* One trade (a message may mix instruments). */
 enum continuity_result continuity_trade(struct continuity *continuity, const struct trade *trade, uint64_t *expected);
+/* A message of another kind, by the first of its records (not NULL). It has no sequence: it is heard, under the name of its
+ * instrument; a mark under that of its index; a value of an index under `price.eth_usd`, `volatility.eth_usd` or
+ * `delivery.eth_usd`, for each comes over a channel of its own. */
+enum continuity_result continuity_other(struct continuity *continuity, enum record_kind kind, const void *record);
 
 #endif

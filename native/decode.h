@@ -17,23 +17,34 @@ enum decode_result {
     DECODE_FULL, /* more records than room; *needed* in struct decoded says how many of its kind */
 };
 
-enum message {
-    MESSAGE_QUOTE = 1,
-    MESSAGE_TRADE,
-    MESSAGE_BOOK,
-    MESSAGE_REPLY,        /* has "id" and "result": for the session */
+enum message { /* what has records has the number of their kind */
+    MESSAGE_QUOTE = RECORD_QUOTE,
+    MESSAGE_TRADE = RECORD_TRADE,
+    MESSAGE_BOOK = RECORD_BOOK,
+    MESSAGE_BBO = RECORD_BBO,
+    MESSAGE_INDEX = RECORD_INDEX,
+    MESSAGE_MARK = RECORD_MARK,
+    MESSAGE_FUNDING = RECORD_FUNDING,
+    MESSAGE_DEPTH = RECORD_DEPTH,
+    MESSAGE_REPLY = 32,   /* has "id" and "result": for the session */
     MESSAGE_ERROR,        /* has "id" (or null) and "error": for the session */
     MESSAGE_HEARTBEAT,    /* nothing to do */
     MESSAGE_TEST_REQUEST, /* must be answered */
     MESSAGE_UNKNOWN,      /* well-formed, but of a method or channel that we do not record */
 };
 
-/* Room for the records of one frame: one kind of the three is written. */
+struct decode_slots {
+    void *slots; /* for `count` records of a kind */
+    uint64_t count;
+};
+
+/* Room for the records of one frame: one kind of all is written. */
 struct decode_room {
     struct quote *quotes;
     struct trade *trades;
     struct book *books;
     uint64_t quotes_max, trades_max, books_max;
+    const struct decode_slots *others; /* of the other kinds, RECORD_KIND_COUNT of them by their number; NULL: none */
 };
 
 struct decoded {
@@ -57,7 +68,8 @@ struct decoded {
  * DECODE_BAD is, beyond what is no JSON: a known key that comes twice in one object; a known key whose value is of another type
  * or out of its bounds (also: text that does not fit its field, or has a NUL; an unknown direction, action or liquidation); any
  * string that is not valid Unicode; a record without what identifies it (time, name, sequence or change id, and for a trade also
- * id, price, amount and direction). DECODE_MORE: every proper beginning of a message, and of some that would turn out bad. */
+ * id, price, amount and direction). What the data of a channel does not say is taken from the channel's name: the index, and the
+ * instrument of a funding; a delivery price is sent without a time and gets recv_ns. DECODE_MORE: every proper beginning of a message, and of some that would turn out bad. */
 enum decode_result decode_deribit(const char *frame, size_t length, int64_t recv_ns, uint32_t conn,
                                   const struct decode_room *room, struct decoded *decoded);
 

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 
 #include "deribit_data.h"
+#include "deribit_reference.h"
+#include "deribit_top.h"
 #include "shape.h"
 
 _Static_assert((int)JSON_OK == DECODE_OK && (int)JSON_MORE == DECODE_MORE && (int)JSON_BAD == DECODE_BAD,
@@ -23,7 +25,9 @@ static enum decode_result judge(const struct decode_room *room, struct decoded *
 {
     uint64_t max = decoded->message == MESSAGE_QUOTE   ? room->quotes_max
                    : decoded->message == MESSAGE_TRADE ? room->trades_max
-                                                       : room->books_max;
+                   : decoded->message == MESSAGE_BOOK  ? room->books_max
+                   : room->others != NULL              ? room->others[decoded->message].count
+                                                       : 0;
     if (decoded->needed > max)
         return DECODE_FULL;
     decoded->count = decoded->needed;
@@ -35,20 +39,32 @@ static inline bool begins_with(const char *text, size_t length, const char *begi
     return length >= beginning_length && memcmp(text, beginning, beginning_length) == 0;
 }
 
-/* What a channel carries; MESSAGE_UNKNOWN for one that we do not record. */
-static enum message channel_message(const char *channel, size_t length)
+/* What a channel carries; MESSAGE_UNKNOWN for one that we do not record. `*other` is filled for what is none of quote, trade and
+ * book. */
+static enum message channel_message(const char *channel, size_t length, struct deribit_channel *other)
 {
     if (begins_with(channel, length, "ticker.", 7))
         return MESSAGE_QUOTE;
     if (begins_with(channel, length, "trades.", 7))
         return MESSAGE_TRADE;
-    if (!begins_with(channel, length, "book.", 5))
-        return MESSAGE_UNKNOWN;
-    /* book.{instrument}.{interval} has levels with actions; book.{instrument}.{group}.{depth}.{interval} is another thing.
-     * No name of an instrument has a dot: a strike's is spelled "d". */
-    const char *dot = memchr(channel + 5, '.', length - 5);
-    const char *end = channel + length;
-    return dot != NULL && memchr(dot + 1, '.', (size_t)(end - dot - 1)) == NULL ? MESSAGE_BOOK : MESSAGE_UNKNOWN;
+    if (begins_with(channel, length, "book.", 5)) {
+        /* book.{instrument}.{interval} has levels with actions; book.{instrument}.{group}.{depth}.{interval} is another thing.
+         * No name of an instrument has a dot: a strike's is spelled "d". */
+        const char *dot = memchr(channel + 5, '.', length - 5);
+        const char *end = channel + length;
+        if (dot != NULL && memchr(dot + 1, '.', (size_t)(end - dot - 1)) == NULL)
+            return MESSAGE_BOOK;
+    }
+    deribit_channel(channel, length, other);
+    return other->message;
+}
+
+/* The data of a channel that carries `message`, by the unit that knows it. */
+static inline const char *take_data(struct decoding *decoding, const char *at, enum message message)
+{
+    if (message <= MESSAGE_BOOK)
+        return deribit_data(decoding, at, message);
+    return message == MESSAGE_BBO || message == MESSAGE_DEPTH ? deribit_top(decoding, at) : deribit_reference(decoding, at);
 }
 
 enum { CHANNEL_MAX = 128 }; /* bytes; the longest that we ask for has an instrument of 48 and 20 around it */
@@ -63,7 +79,8 @@ enum {
 };
 
 /* The data of a notification that begins as they all do, of a channel that we record; NULL where it is anything else. */
-static const char *find_common_data(const struct json *json, const char *frame, enum message *message)
+static const char *find_common_data(const struct json *json, const char *frame, enum message *message,
+                                    struct deribit_channel *other)
 {
     if (!begins_with(frame, (size_t)(json->end - frame), common_beginning, COMMON_BEGINNING))
         return NULL;
@@ -73,7 +90,7 @@ static const char *find_common_data(const struct json *json, const char *frame, 
         if (specials == 0)
             continue;
         const char *stop = block + block_first(specials);
-        *message = channel_message(channel, (size_t)(stop - channel));
+        *message = channel_message(channel, (size_t)(stop - channel), other);
         if (stop - channel > CHANNEL_MAX || *message == MESSAGE_UNKNOWN ||
             !begins_with(stop, (size_t)(json->end - stop), common_data, COMMON_DATA))
             return NULL;
@@ -123,12 +140,12 @@ static enum decode_result decode_subscription(struct decoding *decoding, const s
     size_t length = 0;
     if (params->channel == NULL || json_string(&decoding->json, params->channel, channel, sizeof channel, &length) == NULL)
         return DECODE_BAD;
-    enum message message = length <= sizeof channel ? channel_message(channel, length) : MESSAGE_UNKNOWN;
+    enum message message = length <= sizeof channel ? channel_message(channel, length, &decoding->channel) : MESSAGE_UNKNOWN;
     if (message == MESSAGE_UNKNOWN) {
         decoding->decoded->message = message;
         return DECODE_OK;
     }
-    if (params->data == NULL || deribit_data(decoding, params->data, message) == NULL)
+    if (params->data == NULL || take_data(decoding, params->data, message) == NULL)
         return DECODE_BAD;
     return judge(decoding->room, decoding->decoded);
 }
@@ -190,9 +207,9 @@ enum decode_result decode_deribit(const char *frame, size_t length, int64_t recv
     memset(decoding.head.instrument, 0, sizeof decoding.head.instrument);
     decoding.room = room;
     decoding.decoded = decoded;
-    const char *data = find_common_data(&decoding.json, frame, &message);
+    const char *data = find_common_data(&decoding.json, frame, &message, &decoding.channel);
     if (data != NULL) {
-        const char *behind = deribit_data(&decoding, data, message);
+        const char *behind = take_data(&decoding, data, message);
         if (behind == NULL)
             return (enum decode_result)decoding.json.why;
         if (decoding.json.end - behind == COMMON_END && memcmp(behind, common_end, COMMON_END) == 0)

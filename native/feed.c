@@ -13,6 +13,7 @@
 /* An overflow ends when this share of the ring is free: far enough from full not to begin again at once. */
 #define SETTLE_SHARE 8u
 
+/* Those that come by the thousand. The others get their room when they need it. */
 static const enum record_kind KINDS[] = {RECORD_QUOTE, RECORD_TRADE, RECORD_BOOK};
 
 void feed_init(struct feed *feed, struct ring *quote, struct ring *trade, struct ring *book, uint32_t full_wait_ms,
@@ -27,6 +28,12 @@ void feed_init(struct feed *feed, struct ring *quote, struct ring *trade, struct
     continuity_init(&feed->continuity, entries, capacity);
 }
 
+void feed_add(struct feed *feed, struct ring *ring)
+{
+    assert(ring->kind >= RECORD_BBO && ring->kind <= RECORD_DEPTH && feed->rings[ring->kind] == NULL);
+    feed->rings[ring->kind] = ring;
+}
+
 void feed_connect(struct feed *feed, uint32_t conn)
 {
     assert(conn > feed->conn); /* rows of two connections are told apart by it */
@@ -39,14 +46,16 @@ void feed_connect(struct feed *feed, uint32_t conn)
         struct continuity_entry *entry = &table->entries[i];
         entry->change_id = 0;
         entry->quote_ns = entry->trade_ns = entry->book_ns = 0;
+        entry->bbo_ns = entry->index_ns = entry->mark_ns = entry->funding_ns = entry->depth_ns = 0;
         entry->book_state = BOOK_NONE;
     }
     if (!keep) {
         memset(table->entries, 0, table->capacity * sizeof *table->entries);
         continuity_init(table, table->entries, table->capacity);
     }
-    for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++)
-        ring_set_conn(feed->rings[KINDS[i]], conn);
+    for (int kind = 0; kind < FEED_RING_COUNT; kind++)
+        if (feed->rings[kind] != NULL)
+            ring_set_conn(feed->rings[kind], conn);
 }
 
 void feed_remember_trade(struct feed *feed, const char instrument[RECORD_INSTRUMENT_MAX], uint64_t trade_seq)
@@ -59,7 +68,7 @@ void feed_remember_trade(struct feed *feed, const char instrument[RECORD_INSTRUM
 /* At least `count` slots of `kind`, claimed. */
 static bool make_room(struct feed *feed, enum record_kind kind, uint64_t count)
 {
-    struct feed_room *room = &feed->rooms[kind];
+    struct decode_slots *room = &feed->rooms[kind];
     if (room->count >= count)
         return true;
     if (ring_claim(feed->rings[kind], count, &room->slots) != RING_OK)
@@ -91,6 +100,7 @@ static enum decode_result decode(struct feed *feed, const char *frame, size_t le
         .quotes_max = feed->overflows[RECORD_QUOTE].records > 0 ? 0 : feed->rooms[RECORD_QUOTE].count,
         .trades_max = feed->overflows[RECORD_TRADE].records > 0 ? 0 : feed->rooms[RECORD_TRADE].count,
         .books_max = feed->overflows[RECORD_BOOK].records > 0 ? 0 : feed->rooms[RECORD_BOOK].count,
+        .others = feed->rooms, /* their room is given up while they overflow */
     };
     return decode_deribit(frame, length, recv_ns, feed->conn, &room, decoded);
 }
@@ -98,21 +108,7 @@ static enum decode_result decode(struct feed *feed, const char *frame, size_t le
 /* The kind of the records of a message; 0 where it has none. */
 static enum record_kind kind_of(enum message message)
 {
-    switch (message) {
-    case MESSAGE_QUOTE:
-        return RECORD_QUOTE;
-    case MESSAGE_TRADE:
-        return RECORD_TRADE;
-    case MESSAGE_BOOK:
-        return RECORD_BOOK;
-    case MESSAGE_REPLY:
-    case MESSAGE_ERROR:
-    case MESSAGE_HEARTBEAT:
-    case MESSAGE_TEST_REQUEST:
-    case MESSAGE_UNKNOWN:
-        break;
-    }
-    return 0;
+    return (int)message < RECORD_KIND_COUNT ? (enum record_kind)(int)message : 0;
 }
 
 static uint64_t *counter_of(struct feed_counters *counters, enum message message)
@@ -124,6 +120,16 @@ static uint64_t *counter_of(struct feed_counters *counters, enum message message
         return &counters->trades;
     case MESSAGE_BOOK:
         return &counters->books;
+    case MESSAGE_BBO:
+        return &counters->bbos;
+    case MESSAGE_INDEX:
+        return &counters->indices;
+    case MESSAGE_MARK:
+        return &counters->marks;
+    case MESSAGE_FUNDING:
+        return &counters->fundings;
+    case MESSAGE_DEPTH:
+        return &counters->depths;
     case MESSAGE_REPLY:
         return &counters->replies;
     case MESSAGE_ERROR:
@@ -158,6 +164,7 @@ static unsigned lose(struct feed *feed, enum record_kind kind, uint64_t records,
     if (begins) {
         overflow->from_ns = recv_ns;
         feed->counters.overflows++;
+        feed->rooms[kind].count = 0; /* claimed again when it ends */
     }
     overflow->records += records;
     overflow->to_ns = recv_ns;
@@ -168,7 +175,7 @@ static unsigned lose(struct feed *feed, enum record_kind kind, uint64_t records,
 
 static unsigned take_records(struct feed *feed, const struct decoded *decoded, enum record_kind kind)
 {
-    struct feed_room *room = &feed->rooms[kind];
+    struct decode_slots *room = &feed->rooms[kind];
     assert(decoded->count <= room->count);
     feed->unchecked = room->slots;
     feed->unchecked_count = decoded->count;
@@ -177,7 +184,17 @@ static unsigned take_records(struct feed *feed, const struct decoded *decoded, e
     room->slots = (unsigned char *)room->slots + decoded->count * feed->rings[kind]->record_size;
     room->count -= decoded->count;
     *counter_of(&feed->counters, decoded->message) += decoded->count;
+    if (kind > RECORD_BOOK)
+        make_usual_room(feed, kind); /* for its next message */
     return FEED_TELL_RECORDS;
+}
+
+/* A message that is not kept: not one of ours, or of a kind without a ring. */
+static unsigned tell_message(struct feed *feed, enum message message, struct feed_report *report)
+{
+    ++*counter_of(&feed->counters, message);
+    report->message = message;
+    return FEED_TELL_MESSAGE;
 }
 
 /* The frame did not fit the room it was given: more room, or a wait, or a loss. */
@@ -187,6 +204,8 @@ static unsigned retry(struct feed *feed, const char *frame, size_t length, int64
     enum record_kind kind = kind_of(decoded->message);
     uint64_t needed = decoded->needed;
     assert(kind != 0 && needed > 0);
+    if (feed->rings[kind] == NULL)
+        return tell_message(feed, MESSAGE_UNKNOWN, report);
     unsigned told = feed_settle(feed, kind, 0, report);
     if (feed->overflows[kind].records > 0)
         return told | lose(feed, kind, needed, recv_ns, report);
@@ -228,11 +247,9 @@ unsigned feed_frame(struct feed *feed, const char *frame, size_t length, int64_t
         return FEED_TELL_UNDECODABLE;
     }
     enum record_kind kind = kind_of(decoded.message);
-    if (kind != 0)
-        return take_records(feed, &decoded, kind);
-    ++*counter_of(&feed->counters, decoded.message);
-    report->message = decoded.message;
-    return FEED_TELL_MESSAGE;
+    if (kind == 0 || feed->rings[kind] == NULL)
+        return tell_message(feed, kind == 0 ? decoded.message : MESSAGE_UNKNOWN, report);
+    return take_records(feed, &decoded, kind);
 }
 
 /* Count a result of continuity.h and say whether the caller must be told. */
@@ -299,9 +316,19 @@ static enum feed_finding check_quote(struct feed *feed, struct feed_found *found
     return judge(&feed->counters, continuity_quote(&feed->continuity, quote));
 }
 
+/* What has no sequence: all of the message at once is heard. */
+static enum feed_finding hear_other(struct feed *feed)
+{
+    enum continuity_result result = continuity_other(&feed->continuity, feed->unchecked_kind, feed->unchecked);
+    feed->unchecked_count = 0;
+    return judge(&feed->counters, result);
+}
+
 enum feed_finding feed_next(struct feed *feed, struct feed_found *found)
 {
     while (feed->unchecked_count > 0) {
+        if (feed->unchecked_kind > RECORD_BOOK)
+            return hear_other(feed);
         *found = (struct feed_found){.kind = feed->unchecked_kind};
         enum feed_finding finding = feed->unchecked_kind == RECORD_BOOK    ? check_books(feed, found)
                                     : feed->unchecked_kind == RECORD_TRADE ? check_trade(feed, found)

@@ -14,7 +14,7 @@
 #include "decode.h"
 #include "ring.h"
 
-enum { FEED_RING_COUNT = RECORD_BOOK + 1 }; /* rings lie at their kind: RECORD_QUOTE, RECORD_TRADE, RECORD_BOOK */
+enum { FEED_RING_COUNT = RECORD_KIND_COUNT }; /* rings lie at their kind */
 
 /* What feed_frame() and feed_settle() tell; several can come together. */
 enum feed_tell {
@@ -55,21 +55,16 @@ struct feed_found {
 
 struct feed_counters { /* since feed_init() */
     uint64_t frames, bytes;
-    uint64_t quotes, trades, books;            /* records published */
+    uint64_t quotes, trades, books, bbos, indices, marks, fundings, depths; /* records published */
     uint64_t replies, errors, heartbeats, test_requests, unknown;
     uint64_t undecodable;
     uint64_t breaks, repeats, ignored, unwatched; /* messages that continuity.h called BREAK, REPEAT, IGNORE, FULL */
     uint64_t waits, overflows, lost_records;   /* bounded waits, episodes, records they lost */
 };
 
-struct feed_room { /* slots claimed and not yet published */
-    void *slots;
-    uint64_t count;
-};
-
 struct feed {
-    struct ring *rings[FEED_RING_COUNT]; /* [0] is not used */
-    struct feed_room rooms[FEED_RING_COUNT];
+    struct ring *rings[FEED_RING_COUNT];         /* NULL: such records are not kept */
+    struct decode_slots rooms[FEED_RING_COUNT]; /* claimed and not yet published */
     struct feed_overflow overflows[FEED_RING_COUNT];
     struct continuity continuity;
     struct feed_counters counters;
@@ -84,6 +79,8 @@ struct feed {
  * table, which stays the caller's. The feed starts without a connection. */
 void feed_init(struct feed *feed, struct ring *quote, struct ring *trade, struct ring *book, uint32_t full_wait_ms,
                struct continuity_entry *entries, uint64_t capacity);
+/* A ring of another kind of what the venue sends, attached and taken over. Without one, messages of that kind count as unknown. */
+void feed_add(struct feed *feed, struct ring *ring);
 /* A new connection, with its epoch. Books start anew; trade sequences go on, so that what was traded meanwhile is known to be
  * missing, to the number. */
 void feed_connect(struct feed *feed, uint32_t conn);

@@ -104,7 +104,7 @@ static const struct record_field funding_fields[] = {
 
 static const struct record_field depth_fields[] = {
     HEAD,
-    FIELD(depth, change_id), FIELD(depth, price), FIELD(depth, amount), FIELD(depth, price_step), FIELD(depth, side),
+    FIELD(depth, change_id), FIELD(depth, price), FIELD(depth, amount), FIELD(depth, price_group), FIELD(depth, side),
     FIELD(depth, level), FIELD(depth, levels_max), FIELD(depth, reserved),
     END,
 };

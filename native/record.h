@@ -140,7 +140,7 @@ struct depth {
     uint64_t change_id;
     double price;      /* NaN in the only record of a window that is empty */
     double amount;
-    double price_step; /* levels are gathered to multiples of it; NaN: they are not */
+    double price_group; /* the channel's word for gathering levels to multiples of a price; NaN: none */
     uint8_t side;      /* enum book_side; 0 where price is NaN */
     uint8_t level;     /* 1 is the best of its side; 0 where price is NaN */
     uint8_t levels_max; /* the window's size: levels asked for a side */

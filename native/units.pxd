@@ -7,6 +7,11 @@ cdef extern from "record.h" nogil:
         RECORD_QUOTE
         RECORD_TRADE
         RECORD_BOOK
+        RECORD_BBO
+        RECORD_INDEX
+        RECORD_MARK
+        RECORD_FUNDING
+        RECORD_DEPTH
         RECORD_KIND_COUNT
     enum:
         RECORD_INSTRUMENT_MAX
@@ -209,11 +214,19 @@ cdef extern from "decode.h" nogil:
         MESSAGE_QUOTE
         MESSAGE_TRADE
         MESSAGE_BOOK
+        MESSAGE_BBO
+        MESSAGE_INDEX
+        MESSAGE_MARK
+        MESSAGE_FUNDING
+        MESSAGE_DEPTH
         MESSAGE_REPLY
         MESSAGE_ERROR
         MESSAGE_HEARTBEAT
         MESSAGE_TEST_REQUEST
         MESSAGE_UNKNOWN
+    struct decode_slots:
+        void *slots
+        uint64_t count
     struct decode_room:
         quote *quotes
         trade *trades
@@ -221,6 +234,7 @@ cdef extern from "decode.h" nogil:
         uint64_t quotes_max
         uint64_t trades_max
         uint64_t books_max
+        const decode_slots *others
     struct decoded:
         message message
         uint64_t count
@@ -240,6 +254,11 @@ cdef extern from "continuity.h" nogil:
         int64_t quote_ns
         int64_t trade_ns
         int64_t book_ns
+        int64_t bbo_ns
+        int64_t index_ns
+        int64_t mark_ns
+        int64_t funding_ns
+        int64_t depth_ns
         uint32_t book_state
 
 cdef extern from "feed.h" nogil:
@@ -275,6 +294,11 @@ cdef extern from "feed.h" nogil:
         uint64_t quotes
         uint64_t trades
         uint64_t books
+        uint64_t bbos
+        uint64_t indices
+        uint64_t marks
+        uint64_t fundings
+        uint64_t depths
         uint64_t replies
         uint64_t errors
         uint64_t heartbeats
@@ -293,6 +317,7 @@ cdef extern from "feed.h" nogil:
         uint32_t conn
     void feed_init(feed *feed, ring *quote, ring *trade, ring *book, uint32_t full_wait_ms, continuity_entry *entries,
                    uint64_t capacity)
+    void feed_add(feed *feed, ring *ring)
     void feed_connect(feed *feed, uint32_t conn)
     void feed_remember_trade(feed *feed, const char *instrument, uint64_t trade_seq)
     unsigned feed_frame(feed *feed, const char *frame, size_t length, int64_t recv_ns, uint32_t waited_ms, feed_report *report)

@@ -65,7 +65,10 @@ def decode(frame: bytes, recv_ns: int, conn: int) -> Decoded:
     message = _message(_string(params.get("channel")))
     if message == "UNKNOWN":
         return Decoded(message, [])
-    rows = _ROWS[message](params.get("data"))
+    if message in _ROWS:
+        rows = _ROWS[message](params.get("data"))
+    else:
+        rows = _CHANNEL_ROWS[message](params.get("data"), _string(params.get("channel")), recv_ns)
     for row in rows:
         row["recv_ns"], row["conn"] = recv_ns, conn
     return Decoded(message, rows)
@@ -131,7 +134,24 @@ def _message(channel: str) -> str:
         return "QUOTE"
     if channel.startswith("trades."):
         return "TRADE"
-    return "BOOK" if channel.startswith("book.") and channel.count(".") == 2 else "UNKNOWN"
+    if channel.startswith("book.") and channel.count(".") == 2:
+        return "BOOK"
+    return next((message for message, pattern in _CHANNELS.items() if pattern.fullmatch(channel)), "UNKNOWN")
+
+
+_CHANNELS = {
+    "BBO": re.compile(r"quote\.([^.]+)", re.DOTALL),
+    "INDEX": re.compile(
+        r"(deribit_price_index|deribit_volatility_index|estimated_expiration_price)\.([^.]+)", re.DOTALL
+    ),
+    "MARK": re.compile(r"markprice\.options\.([^.]+)", re.DOTALL),
+    "FUNDING": re.compile(r"perpetual\.([^.]+)\.[^.]*", re.DOTALL),
+    "DEPTH": re.compile(
+        r"book\.[^.]+\.(none|(?=[0-9]*[1-9])[0-9]{1,9})"
+        r"\.(0{0,8}[1-9]|0{0,7}[1-9][0-9]|0{0,6}(?:1[0-9]{2}|2[0-4][0-9]|25[0-5]))\.[^.]*",  # 1 to 255
+        re.DOTALL,
+    ),
+}
 
 
 # ---------------------------------------------------------------- values
@@ -241,6 +261,21 @@ _BOOK: Fields = {
 }
 
 
+_TIME: Fields = {"timestamp": ("exch_ns", _time_ms)}
+_BBO: Fields = {
+    **_HEAD,
+    **{f"best_{name}": (name, _double) for name in ("bid_price", "bid_amount", "ask_price", "ask_amount")},
+}
+_INDEX: Mapping[int, Fields] = {
+    1: {**_TIME, "price": ("value", _double)},
+    2: {**_TIME, "volatility": ("value", _double)},
+    3: {**_TIME, "price": ("value", _double), "seconds": ("remaining_s", _double)},
+}
+_MARK: Fields = {**_HEAD, "mark_price": ("mark_price", _double), "iv": ("mark_iv", _double)}
+_FUNDING: Fields = {**_TIME, **_same("interest index_price")}
+_WINDOW: Fields = {**_HEAD, "change_id": ("change_id", _u64)}
+
+
 def _read(members: object, fields: Fields, nested: tuple[str, ...] = ()) -> tuple[Row, dict[str, object]]:
     """The fields, and what the nested names hold."""
     known = _known(members, {*fields, *nested})
@@ -305,6 +340,84 @@ def _book_rows(data: object) -> list[Row]:
     return rows
 
 
+def _bbo_rows(data: object, _channel: str, _recv_ns: int) -> list[Row]:
+    row, _ = _read(data, _BBO)
+    _identified(row)
+    for side in ("bid", "ask"):
+        price, amount = row.get(f"{side}_price"), row.get(f"{side}_amount", 0.0)
+        assert isinstance(amount, float)
+        if price is None or (price == 0 and amount <= 0):
+            for name in ("price", "amount"):
+                row.pop(f"{side}_{name}", None)
+    return [row]
+
+
+def _index_rows(data: object, channel: str, recv_ns: int) -> list[Row]:
+    found = _CHANNELS["INDEX"].fullmatch(channel)
+    assert found is not None
+    measure = {"deribit_price_index": 1, "deribit_volatility_index": 2, "estimated_expiration_price": 3}[found[1]]
+    row, nested = _read(data, _INDEX[measure], ("is_estimated",) if measure == 3 else ())
+    if measure == 3:
+        row.setdefault("exch_ns", recv_ns)  # it is sent without a time
+        if nested.get("is_estimated", False) not in (True, False) or isinstance(nested.get("is_estimated"), Number):
+            raise Refused("neither true nor false")
+        row["is_estimated"] = int(nested.get("is_estimated") is True)
+    row |= {"instrument": _text(32)(found[2]), "measure": measure}
+    _identified(row)
+    return [row]
+
+
+def _mark_rows(data: object, channel: str, _recv_ns: int) -> list[Row]:
+    found = _CHANNELS["MARK"].fullmatch(channel)
+    assert found is not None
+    rows = []
+    items = _array(data)
+    if len(items) > RECORDS_MAX:
+        raise Refused("too many")
+    for number, item in enumerate(items, 1):
+        row, _ = _read(item, _MARK)
+        row["price_index"] = _text(32)(found[1])
+        _identified(row)
+        if isinstance(fraction := row.get("mark_iv"), float):
+            row["mark_iv"] = fraction * 100  # percent, as in a ticker
+            if math.isinf(fraction * 100):
+                raise Refused("overflow")
+        row["flags"] = LAST if number == len(items) else 0
+        rows.append(row)
+    return rows
+
+
+def _funding_rows(data: object, channel: str, _recv_ns: int) -> list[Row]:
+    found = _CHANNELS["FUNDING"].fullmatch(channel)
+    assert found is not None
+    row, _ = _read(data, _FUNDING)
+    row["instrument"] = _text(48)(found[1])
+    _identified(row)
+    return [row]
+
+
+def _depth_rows(data: object, channel: str, _recv_ns: int) -> list[Row]:
+    found = _CHANNELS["DEPTH"].fullmatch(channel)
+    assert found is not None
+    common, sides = _read(data, _WINDOW, ("bids", "asks"))
+    _identified(common, "change_id")
+    common["levels_max"] = int(found[2])
+    if found[1] != "none":
+        common["price_group"] = float(found[1])
+    assert isinstance(data, Members)
+    rows: list[Row] = []
+    for name in (name for name, _ in data if name in sides):
+        for level, item in enumerate(_array(sides[name]), 1):
+            parts = _array(item)
+            if len(parts) != 2 or level > 255:
+                raise Refused("a level has two parts, a side at most 255 levels")
+            side = 1 if name == "bids" else 2
+            rows.append({"side": side, "level": level, "price": _double(parts[0]), "amount": _double(parts[1])})
+    rows = [{**common, **row, "flags": 0} for row in rows or [{}]]
+    rows[-1]["flags"] = LAST
+    return rows
+
+
 def _array(value: object) -> list[object]:
     if not isinstance(value, list) or isinstance(value, Members):
         raise Refused("not an array")
@@ -320,3 +433,10 @@ def _level(level: object, side: int) -> Row:
 
 
 _ROWS: Mapping[str, Callable[[object], list[Row]]] = {"QUOTE": _ticker_rows, "TRADE": _trade_rows, "BOOK": _book_rows}
+_CHANNEL_ROWS: Mapping[str, Callable[[object, str, int], list[Row]]] = {
+    "BBO": _bbo_rows,
+    "INDEX": _index_rows,
+    "MARK": _mark_rows,
+    "FUNDING": _funding_rows,
+    "DEPTH": _depth_rows,
+}

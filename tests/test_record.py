@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickbay import _native, gap, record
-from tickbay.record import CONTINUITY, DTYPES, LAYOUTS, Kind
+from tickbay.record import CONTINUITY, DTYPES, LAYOUTS, TICKS, Kind
 
 HEADER = (Path(__file__).parents[1] / "native" / "record.h").read_text()
 
@@ -89,8 +89,9 @@ def test_every_layout_has_its_own_hash() -> None:
 
 
 def test_the_continuity_table_is_readable_as_an_array() -> None:
-    assert CONTINUITY.names == ("instrument", "change_id", "trade_seq", "quote_ns", "trade_ns", "book_ns", "book_state")
-    assert CONTINUITY.itemsize == 96
+    heard = tuple(f"{kind.name.lower()}_ns" for kind in TICKS)
+    assert CONTINUITY.names == ("instrument", "change_id", "trade_seq", *heard, "book_state")
+    assert CONTINUITY.itemsize == 136
 
 
 @given(feed=st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True), kind=st.sampled_from(Kind))

@@ -32,6 +32,11 @@ DECODE_FULL: int
 MESSAGE_QUOTE: int
 MESSAGE_TRADE: int
 MESSAGE_BOOK: int
+MESSAGE_BBO: int
+MESSAGE_INDEX: int
+MESSAGE_MARK: int
+MESSAGE_FUNDING: int
+MESSAGE_DEPTH: int
 MESSAGE_REPLY: int
 MESSAGE_ERROR: int
 MESSAGE_HEARTBEAT: int
@@ -249,7 +254,7 @@ class FeedHandler(Protocol):
 @final
 class FeedListener(WSListener):
     """One for the life of a feed process; start() before each connection. The rings have been taken over (produce())
-    and stay mapped with it."""
+    and stay mapped with it; `others` are of the kinds behind RECORD_STATUS, each at most once."""
 
     def __init__(
         self,
@@ -258,6 +263,7 @@ class FeedListener(WSListener):
         trade: Ring,
         book: Ring,
         *,
+        others: tuple[Ring, ...] = (),
         full_wait_ms: int = 200,
         frame_bytes_max: int = 8 << 20,
         instruments_max: int = 1 << 14,

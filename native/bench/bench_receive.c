@@ -90,7 +90,8 @@ int main(int argc, char **argv)
         size_t length;
         const char *frame = next_frame(reader, &length);
         used = used > SLOTS_BYTES - ROOM_MIN ? 0 : used;
-        struct decode_room room = room_at(slots, used);
+        struct decode_slots others[RECORD_KIND_COUNT];
+        struct decode_room room = room_at(slots, used, others);
         struct decoded decoded;
         if (decode_deribit(frame, length, 1, 1, &room, &decoded) != DECODE_OK)
             fail("a frame cannot be decoded");

@@ -80,13 +80,17 @@ static inline struct frames *read_frames(const char *path)
 }
 
 /* Where the next frame's records go: the same room for whichever kind they are of. */
-static inline struct decode_room room_at(unsigned char *slots, size_t used)
+/* `others` is filled too: RECORD_KIND_COUNT of them, the caller's. */
+static inline struct decode_room room_at(unsigned char *slots, size_t used, struct decode_slots *others)
 {
     size_t left = SLOTS_BYTES - used;
     void *at = slots + used;
+    for (int kind = 1; kind < RECORD_KIND_COUNT; kind++)
+        others[kind] = (struct decode_slots){at, left / record_size((enum record_kind)kind)};
     return (struct decode_room){
         .quotes = at, .trades = at, .books = at,
         .quotes_max = left / sizeof(struct quote), .trades_max = left / sizeof(struct trade), .books_max = left / sizeof(struct book),
+        .others = others,
     };
 }
 

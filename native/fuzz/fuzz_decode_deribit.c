@@ -25,6 +25,11 @@ union records {
     struct quote quotes[ROOM];
     struct trade trades[ROOM];
     struct book books[ROOM];
+    struct bbo bbos[ROOM];
+    struct index indices[ROOM];
+    struct mark marks[ROOM];
+    struct funding fundings[ROOM];
+    struct depth depths[ROOM];
 };
 
 /* In memory of exactly the size of the frame, so that a sanitizer sees any byte too many. */
@@ -32,7 +37,10 @@ static enum decode_result decode(const char *bytes, size_t size, uint64_t room, 
 {
     char *frame = malloc(size > 0 ? size : 1);
     memcpy(frame, bytes, size);
-    const struct decode_room rooms = {records->quotes, records->trades, records->books, room, room, room};
+    struct decode_slots others[RECORD_KIND_COUNT] = {{NULL, 0}};
+    for (int kind = RECORD_BBO; kind < RECORD_KIND_COUNT; kind++)
+        others[kind] = (struct decode_slots){records->bytes, room};
+    const struct decode_room rooms = {records->quotes, records->trades, records->books, room, room, room, others};
     enum decode_result result = decode_deribit(frame, size, 5, 6, &rooms, decoded);
     free(frame);
     return result;
@@ -85,6 +93,30 @@ static void check_record(enum message message, const union records *records, uin
         require(!(trade->head.flags & RECORD_OPTION) == isnan(trade->iv), "an option's trade has iv");
         require(!isnan(trade->price) && !isnan(trade->amount), "a trade has price and amount");
         require(!(trade->head.flags & RECORD_LAST) == (i + 1 < count), "the last trade is marked");
+    } else if (message == MESSAGE_BBO) {
+        const struct bbo *bbo = &records->bbos[i];
+        check_fields(RECORD_BBO, (const unsigned char *)bbo);
+        require(bbo->head.flags == 0, "flags of a best bid and offer");
+        require(!isnan(bbo->bid_price) || isnan(bbo->bid_amount), "an empty bid is all absent");
+        require(!isnan(bbo->ask_price) || isnan(bbo->ask_amount), "an empty ask is all absent");
+    } else if (message == MESSAGE_INDEX) {
+        const struct index *index = &records->indices[i];
+        check_fields(RECORD_INDEX, (const unsigned char *)index);
+        require(index->measure >= INDEX_PRICE && index->measure <= INDEX_DELIVERY && index->is_estimated <= 1, "a measure");
+        require(index->measure == INDEX_DELIVERY || (isnan(index->remaining_s) && !index->is_estimated), "what is not final is a delivery");
+    } else if (message == MESSAGE_MARK) {
+        const struct mark *mark = &records->marks[i];
+        check_fields(RECORD_MARK, (const unsigned char *)mark);
+        require(mark->price_index[0] != '\0' && !(mark->head.flags & RECORD_LAST) == (i + 1 < count), "a mark has an index");
+    } else if (message == MESSAGE_FUNDING) {
+        check_fields(RECORD_FUNDING, (const unsigned char *)&records->fundings[i]);
+    } else if (message == MESSAGE_DEPTH) {
+        const struct depth *depth = &records->depths[i];
+        check_fields(RECORD_DEPTH, (const unsigned char *)depth);
+        require(isnan(depth->price) ? count == 1 && depth->side == 0 && depth->level == 0
+                                    : depth->side >= 1 && depth->side <= 2 && depth->level >= 1 && depth->levels_max >= 1,
+                "a level has a side and a number");
+        require(!(depth->head.flags & RECORD_LAST) == (i + 1 < count), "the last level is marked");
     } else {
         const struct book *book = &records->books[i];
         check_fields(RECORD_BOOK, (const unsigned char *)book);
@@ -98,7 +130,7 @@ static void check_record(enum message message, const union records *records, uin
 
 static size_t record_bytes(enum message message)
 {
-    return message == MESSAGE_QUOTE ? sizeof(struct quote) : message == MESSAGE_TRADE ? sizeof(struct trade) : sizeof(struct book);
+    return record_size((enum record_kind)(int)message);
 }
 
 static void check_accepted(const char *frame, size_t size, const union records *records, const struct decoded *decoded)
@@ -106,7 +138,7 @@ static void check_accepted(const char *frame, size_t size, const union records *
     static union records others;
     struct decoded other;
     require(decoded->message >= MESSAGE_QUOTE && decoded->message <= MESSAGE_UNKNOWN, "a message");
-    require(decoded->count <= ROOM && (decoded->message <= MESSAGE_BOOK || decoded->count == 0), "a count");
+    require(decoded->count <= ROOM && (decoded->message < MESSAGE_REPLY || decoded->count == 0), "a count");
     for (uint64_t i = 0; i < decoded->count; i++)
         check_record(decoded->message, records, i, decoded->count);
 
@@ -146,7 +178,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (result == DECODE_OK)
         check_accepted((const char *)data, size, &records, &decoded);
     if (result == DECODE_FULL)
-        require(decoded.needed > ROOM && decoded.count == 0 && decoded.message <= MESSAGE_BOOK, "what is needed is more");
+        require(decoded.needed > ROOM && decoded.count == 0 && decoded.message < MESSAGE_REPLY, "what is needed is more");
     return 0;
 }
 
@@ -263,7 +295,7 @@ static void put_anything(int depth)
     }
 }
 
-enum value { NUMBER, INTEGER, NAME, WORD, DIRECTION, LIQUIDATION, KIND, LEVELS, STATS, GREEKS, TRADES };
+enum value { NUMBER, INTEGER, NAME, WORD, DIRECTION, LIQUIDATION, KIND, LEVELS, WINDOW, STATS, GREEKS, TRADES, MARKS, TRUTH };
 
 struct member {
     const char *name;
@@ -291,19 +323,33 @@ static const struct member book[] = {
     {"timestamp", INTEGER, 1}, {"type", KIND, 1}, {"change_id", INTEGER, 1}, {"instrument_name", NAME, 1}, {"bids", LEVELS, 0},
     {"asks", LEVELS, 0}, {"prev_change_id", INTEGER, 1},
 };
+static const struct member bbo[] = {
+    {"timestamp", INTEGER, 1}, {"instrument_name", NAME, 1}, {"best_bid_price", NUMBER, 0}, {"best_bid_amount", NUMBER, 0},
+    {"best_ask_price", NUMBER, 0}, {"best_ask_amount", NUMBER, 0},
+};
+static const struct member window[] = {
+    {"timestamp", INTEGER, 1}, {"instrument_name", NAME, 1}, {"change_id", INTEGER, 1}, {"bids", WINDOW, 0}, {"asks", WINDOW, 0},
+};
+static const struct member price[] = {{"timestamp", INTEGER, 1}, {"price", NUMBER, 0}, {"index_name", WORD, 0}};
+static const struct member volatility[] = {{"timestamp", INTEGER, 1}, {"volatility", NUMBER, 0}, {"index_name", WORD, 0}};
+static const struct member delivery[] = {{"seconds", INTEGER, 0}, {"price", NUMBER, 0}, {"is_estimated", TRUTH, 0}};
+static const struct member mark[] = {{"timestamp", INTEGER, 1}, {"mark_price", NUMBER, 0}, {"iv", NUMBER, 0}, {"instrument_name", NAME, 1}};
+static const struct member funding[] = {{"timestamp", INTEGER, 1}, {"interest", NUMBER, 0}, {"index_price", NUMBER, 0}};
 #define COUNT(members) (sizeof(members) / sizeof *(members))
 
 static void put_members(const struct member *members, size_t count);
 
-static void put_levels(void)
+static void put_levels(int with_action)
 {
     static const char *const actions[] = {"new", "change", "delete"};
     put("[");
     for (unsigned count = below(8) == 0 ? below(80) : below(5), i = 0; i < count; i++) {
         put(i > 0 ? "," : "");
         put_mark("[");
-        put_string(actions[below(3)]);
-        put_mark(",");
+        if (with_action) {
+            put_string(actions[below(3)]);
+            put_mark(",");
+        }
         put_number();
         put_mark(",");
         put_number();
@@ -312,12 +358,12 @@ static void put_levels(void)
     put("]");
 }
 
-static void put_trades(void)
+static void put_many(const struct member *members, size_t members_count)
 {
     put("[");
     for (unsigned count = below(16) == 0 ? below(70) : below(4), i = 0; i < count; i++) {
         put(i > 0 ? "," : "");
-        put_members(trade, COUNT(trade));
+        put_members(members, members_count);
     }
     put("]");
 }
@@ -352,7 +398,8 @@ static void put_value(enum value value)
         put_string(below(2) ? "snapshot" : "change");
         break;
     case LEVELS:
-        put_levels();
+    case WINDOW:
+        put_levels(value == LEVELS);
         break;
     case STATS:
         put_members(stats, COUNT(stats));
@@ -361,7 +408,13 @@ static void put_value(enum value value)
         put_members(greeks, COUNT(greeks));
         break;
     case TRADES:
-        put_trades();
+        put_many(trade, COUNT(trade));
+        break;
+    case MARKS:
+        put_many(mark, COUNT(mark));
+        break;
+    case TRUTH:
+        put(below(2) ? "true" : "false");
         break;
     }
 }
@@ -396,22 +449,33 @@ static void put_members(const struct member *members, size_t count)
 
 static void put_notification(void)
 {
-    static const char *const channels[] = {"ticker.ETH-25DEC26-4000-C.100ms", "trades.option.ETH.100ms", "book.BTC-PERPETUAL.raw",
-                                           "book.BTC-PERPETUAL.none.10.100ms", "platform_state"};
-    unsigned kind = below(20) == 0 ? 3 + below(2) : below(3);
+    static const struct {
+        const char *channel;
+        const struct member *members; /* NULL: `value` */
+        size_t count;
+        enum value value;
+    } notifications[] = {
+        {"ticker.ETH-25DEC26-4000-C.100ms", ticker, COUNT(ticker), 0}, {"trades.option.ETH.100ms", NULL, 0, TRADES},
+        {"book.BTC-PERPETUAL.raw", book, COUNT(book), 0}, {"quote.BTC-PERPETUAL", bbo, COUNT(bbo), 0},
+        {"book.BTC-PERPETUAL.none.10.100ms", window, COUNT(window), 0}, {"book.BTC-PERPETUAL.25.20.agg2", window, COUNT(window), 0},
+        {"deribit_price_index.eth_usd", price, COUNT(price), 0}, {"deribit_volatility_index.eth_usd", volatility, COUNT(volatility), 0},
+        {"estimated_expiration_price.eth_usd", delivery, COUNT(delivery), 0}, {"markprice.options.eth_usd", NULL, 0, MARKS},
+        {"perpetual.ETH-PERPETUAL.100ms", funding, COUNT(funding), 0}, {"platform_state", book, COUNT(book), 0},
+    };
+    unsigned kind = below(3) ? below(3) : below(sizeof notifications / sizeof *notifications);
     int usual = below(4) != 0, data_first = !usual && below(2);
     put(usual ? "{\"jsonrpc\":\"2.0\",\"method\":\"subscription\",\"params\":{" : "{\"params\" : {");
     for (int part = 0; part < 2; part++) {
         put(part > 0 ? "," : "");
         if ((part == 0) != data_first) {
             put("\"channel\":");
-            put_string(channels[kind]);
+            put_string(notifications[kind].channel);
         } else {
             put("\"data\":");
-            if (kind == 1)
-                put_value(TRADES);
+            if (notifications[kind].members == NULL)
+                put_value(notifications[kind].value);
             else
-                put_members(kind == 0 ? ticker : book, kind == 0 ? COUNT(ticker) : COUNT(book));
+                put_members(notifications[kind].members, notifications[kind].count);
         }
     }
     put(usual ? "}}" : "},\"method\":\"subscription\",\"usOut\":1}");

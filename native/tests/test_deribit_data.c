@@ -20,7 +20,7 @@ static union { struct quote quotes[ROOM]; struct trade trades[ROOM]; struct book
 static enum json_result take_cut(enum message message, const char *text, size_t length, int front, uint64_t room, uint64_t *needed)
 {
     const char *at = front ? against_the_front(text, length, NUMBER_BEFORE) : against_the_end(text, length);
-    const struct decode_room limits = {records.quotes, records.trades, records.books, room, room, room};
+    const struct decode_room limits = {records.quotes, records.trades, records.books, room, room, room, NULL};
     struct decoded decoded = {.message = 0, .needed = 99};
     struct decoding decoding = {.json = {.end = at + length}, .head = {.recv_ns = 77, .conn = 3}, .room = &limits, .decoded = &decoded};
     const char *behind = deribit_data(&decoding, at, message);

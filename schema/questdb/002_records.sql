@@ -240,7 +240,7 @@ CREATE TABLE IF NOT EXISTS depth_levels (
     instrument SYMBOL CAPACITY 4096,
     message_end BOOLEAN,
     change_id LONG,
-    price_step DOUBLE,
+    price_group DOUBLE,
     levels_max INT,
     side SYMBOL,
     level INT,

@@ -176,7 +176,7 @@ CREATE TABLE depth_levels (
     instrument text NOT NULL,
     message_end boolean NOT NULL,
     change_id bigint NOT NULL,
-    price_step double precision,
+    price_group double precision,
     levels_max smallint,
     side text,
     level smallint,

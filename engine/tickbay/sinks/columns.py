@@ -167,7 +167,7 @@ _DEPTH = (
     *_HEAD,
     _MESSAGE_END,
     *_counts("change_id"),
-    *_reals("price_step"),
+    *_reals("price_group"),
     *_columns(_native.PGCOPY_INT2_U8, "levels_max"),
     _words("side", SIDE_WORDS),
     *_columns(_native.PGCOPY_INT2_U8, "level"),

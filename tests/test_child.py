@@ -7,11 +7,12 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tickbay.config import Config, Feeds, Timescale
+from tickbay.config import Config, Feeds, HealthPort, Metrics, Timescale
 from tickbay.supervisor.child import Child, process_names
 from tickbay.supervisor.machine import ThisMachine, spawn_process
 
@@ -46,7 +47,9 @@ def test_only_a_writer_gets_the_password_and_nobody_the_supervisors_socket(
 
 def test_the_processes_are_those_of_the_configuration() -> None:
     config = Config(feeds=Feeds(count=2), timescale=Timescale(enabled=False))
-    assert process_names(config) == ["journal", "universe", "feed-1", "feed-2"]
+    assert process_names(config) == ["journal", "universe", "feed-1", "feed-2", "metrics"]
+    quiet = replace(config, metrics=Metrics(enabled=False), health=HealthPort(enabled=False))
+    assert process_names(quiet) == ["journal", "universe", "feed-1", "feed-2"]
     assert "writer-timescale" in process_names(Config())
 
 

@@ -209,7 +209,7 @@ def reached(start: str) -> set[str]:
     return found
 
 
-ROLES = {"feed.feed", "journal.journal", "writer.writer", "universe.universe"}
+ROLES = {"feed.feed", "journal.journal", "writer.writer", "universe.universe", "metrics.metrics"}
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))

@@ -27,6 +27,7 @@ FILE_BYTES_MAX = 1 << 20
 MEMORY_DIR = Path("/dev/shm")  # noqa: S108 - our folder in it is checked: ours, 0700, no link
 SECRET_BYTES_MAX = 4096  # a password file is a line, not a document
 Port = Annotated[int, Bounds(1, 65535)]
+AnyPort = Annotated[int, Bounds(0, 65535)]  # 0: one that is free; the process's health report says which
 Slots = Annotated[int, Bounds(512, 1 << 24, power_of_two=True)]
 SHORT_S = Bounds(0.05, 3600)
 KINDS = ("option", "future", "spot", "option_combo", "future_combo")
@@ -179,6 +180,22 @@ class Config:
     ring: Ring = field(default_factory=Ring)
     journal: Journal = field(default_factory=Journal)
     timescale: Timescale = field(default_factory=Timescale)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: AnyPort = 8001
+    hosts: tuple[str, ...] = ()  # names by which others ask for it; addresses and localhost always do
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthPort:
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: AnyPort = 8000
+    hosts: tuple[str, ...] = ()  # as of Metrics
+
+
     questdb: Questdb = field(default_factory=Questdb)
     universe: Universe = field(default_factory=Universe)
     supervisor: Supervisor = field(default_factory=Supervisor)
@@ -199,6 +216,8 @@ class Config:
 
 TESTNET = {"ws_url": "wss://test.deribit.com/ws/api/v2", "rest_url": "https://test.deribit.com/api/v2"}
 # Environment variable → table ("" is the top) and key. The text is read as the key's type.
+    metrics: Metrics = field(default_factory=Metrics)
+    health: HealthPort = field(default_factory=HealthPort)
 ENVIRONMENT = {
     "TICKBAY_DATA_DIR": ("", "data_dir"),
     "TICKBAY_RUN_DIR": ("", "run_dir"),
@@ -235,6 +254,12 @@ def find(path: Path | None, env: Mapping[str, str]) -> Path | None:
         return Path(named)
     here = Path("tickbay.toml")
     return here if here.exists() else None
+    "TICKBAY_METRICS_HOST": ("metrics", "host"),
+    "TICKBAY_METRICS_PORT": ("metrics", "port"),
+    "TICKBAY_METRICS_HOSTS": ("metrics", "hosts"),
+    "TICKBAY_HEALTH_HOST": ("health", "host"),
+    "TICKBAY_HEALTH_PORT": ("health", "port"),
+    "TICKBAY_HEALTH_HOSTS": ("health", "hosts"),
 
 
 def add_argument(parser: ArgumentParser) -> None:
@@ -277,7 +302,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _overridden(config: Config, env: Mapping[str, str]) -> Config:
     """`config` with what the environment says."""
     origin = Origin("environment", Path.cwd())
-    changes: dict[str, dict[str, Any]] = {"": {}, "venue": {}, "timescale": {}, "questdb": {}, "log": {}}
+    tables = ("", "venue", "timescale", "questdb", "metrics", "health", "log")
+    changes: dict[str, dict[str, Any]] = {table: {} for table in tables}
     if _number(env, "DERIBIT_TESTNET", bool, origin):
         changes["venue"] |= TESTNET
     if text := env.get(CONNECT_VARIABLE):
@@ -295,8 +321,8 @@ def _overridden(config: Config, env: Mapping[str, str]) -> Config:
     for variable, (table, key, credential) in SECRETS.items():
         if secret := _secret_of(variable, credential, env):
             changes[table][key] = secret
-    tables = {table: replace(getattr(config, table), **keys) for table, keys in changes.items() if table and keys}
-    config = replace(config, **changes[""], **tables)
+    changed = {table: replace(getattr(config, table), **keys) for table, keys in changes.items() if table and keys}
+    config = replace(config, **changes[""], **changed)
     if config.run_dir == Path():
         runtime = env.get("RUNTIME_DIRECTORY", "").split(":")[0]  # systemd lists several with colons
         config = replace(config, run_dir=Path(runtime) if runtime else MEMORY_DIR / f"tickbay-{os.getuid()}")

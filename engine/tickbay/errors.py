@@ -45,6 +45,14 @@ class SinkDown(TickbayError):
     """The database is away or busy: retry the same batch."""
 
 
+class SinkSuspended(SinkDown):
+    """The database takes rows and does not show them, for a person to mend."""
+
+    def __init__(self, reason: str, *, tables: int) -> None:
+        super().__init__(reason)
+        self.tables = tables
+
+
 class SinkRefused(TickbayError):
     """The database refused a row of this batch: split the batch and quarantine the row."""
 

@@ -141,6 +141,21 @@ class Event(Enum):
     SINK_REWOUND = Meaning(Level.WARNING, "rows are sent again, to be sure", "why minutes")
     SINK_MAINTAINED = Meaning(Level.INFO, "partitions and retention", "done")
     CURSOR_MOVED = Meaning(Level.WARNING, "another writer uses our cursor: reading it again", "error")
+    # metrics
+    PORT_TAKEN = Meaning(Level.ERROR, "cannot listen: trying again", "error")
+
+    # healer
+    HOLE_HEALED = Meaning(Level.INFO, "trades that were missing have been fetched", "feed cause instrument trades")
+    HOLE_UNHEALED = Meaning(
+        Level.WARNING, "trades are missing that the venue does not give", "feed cause instrument trades"
+    )
+    HEAL_DOWN = Meaning(Level.WARNING, "the venue does not give past trades now: trying again", "error missing")
+    HEAL_REFUSED = Meaning(Level.WARNING, "the venue refuses a question for past trades", "error missing")
+    HEAL_UNSAVED = Meaning(Level.ERROR, "what the healer knows cannot be saved: a restart reads more", "error")
+    HEAL_FORGOT = Meaning(
+        Level.ERROR, "the journal let go of trades before the healer read them: what was missing then stays so", "holes"
+    )
+
     ROWS_QUARANTINED = Meaning(Level.ERROR, "the database refused rows: see its table quarantine", "rows reasons")
     WRITER_HOLE = Meaning(Level.ERROR, "the journal let go of records before they were written", "stream first last")
     WRITER_UNREADABLE = Meaning(Level.ERROR, "a stream of the journal cannot be read by this version", "stream error")

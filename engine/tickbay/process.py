@@ -39,8 +39,10 @@ ROLES = {
     "journal": "tickbay.journal.journal",
     "feed": "tickbay.feed.feed",
     "writer": "tickbay.writer.writer",
+    "healer": "tickbay.healer.healer",
+    "metrics": "tickbay.metrics.metrics",
 }
-NAME = re.compile(r"universe|journal|feed-[1-9][0-9]{0,2}|writer-[a-z][a-z0-9]{0,15}")
+NAME = re.compile(r"universe|journal|healer|metrics|feed-[1-9][0-9]{0,2}|writer-[a-z][a-z0-9]{0,15}")
 RUN_FOLDERS = ("rings", "health", "pids", "sockets")
 DATA_FOLDERS = ("journal", "cursors", "quarantine", "universe")
 MEMORY_FILESYSTEMS = ("tmpfs", "ramfs")
@@ -108,7 +110,7 @@ class ProcessContext:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("name", help="universe, journal, feed-N or writer-<sink>")
+    parser.add_argument("name", help="universe, journal, healer, metrics, feed-N or writer-<sink>")
     add_argument(parser)
 
 
@@ -116,7 +118,7 @@ def main(arguments: Namespace) -> int:
     """Be process `arguments.name` until it is told to stop; returns the exit status."""
     name = arguments.name
     if not NAME.fullmatch(name):
-        raise ConfigError(f"no process is called {name!r}: expected universe, journal, feed-N or writer-<sink>")
+        raise ConfigError(f"no process is called {name!r}: expected universe, journal, healer, metrics, feed-N or writer-<sink>")
     config = load(find(arguments.config, os.environ), os.environ)
     with running(name, config) as context:
         return guarded(context, lambda: importlib.import_module(ROLES[context.role]).run(context))

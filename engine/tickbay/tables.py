@@ -115,6 +115,8 @@ def convert_text(text: str, hint: Any, key: str, origin: Origin) -> object:
             ]
         elif plain in (int, float):
             value = plain(text)
+        elif typing.get_origin(plain) is tuple:
+            value = [each.strip() for each in text.split(",") if each.strip()]
     except (ValueError, KeyError) as error:
         raise ConfigError(f"{origin.name}: {key} = {_shown(text)}: expected {_expected(plain)}") from error
     return convert(value, hint, key, origin)

@@ -46,6 +46,10 @@ backoff_max_s = 0.5
 count = {feeds}
 [journal]
 free_floor_gb = 0
+[metrics]
+enabled = false
+[health]
+enabled = false
 [timescale]
 {server}
 """

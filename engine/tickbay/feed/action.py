@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from tickbay.events import Event
 from tickbay.gap import Gap
+from tickbay.gap_count import GapCount
 from tickbay.record import Kind
 
 NS_PER_S = 1_000_000_000
@@ -74,7 +75,7 @@ class Outbox:
     """Actions in the order in which they are to be done."""
 
     def __init__(self) -> None:
-        self.gaps = 0  # holes reported, each counted once
+        self.gaps = GapCount()  # holes reported
         self._actions: list[Action] = []
 
     def put(self, action: Action) -> None:
@@ -85,7 +86,7 @@ class Outbox:
 
     def report(self, gap: Gap) -> None:
         """A hole was found, whether it lasts or not."""
-        self.gaps += 1
+        self.gaps.add(gap)
         self._actions.append(Report(gap))
 
     def finish(self, gap: Gap, to_ns: int) -> None:

@@ -371,7 +371,7 @@ class Feed:
             "books": counters["books"],
             "undecodable": counters["undecodable"],
             "overflows": counters["overflows"],
-            "gaps": self._session.outbox.gaps,
+            "gaps": self._session.outbox.gaps.total,
             "reconnects": self._session.reconnects,
         }
 
@@ -407,12 +407,13 @@ class Feed:
             "channels_troubled": len(troubled),
             "gaps_pending": pending,
             "conn": self._producer.conn,
-            "clock_offset_ms": session.clock_offset_ns / 1e6,
+            "silent_s": session.silent_s(now()),
             **{f"ring_fill.{kind.name.lower()}": fill for kind, fill in self._producer.fills().items()},
         }
         health.streams = {
             ring.path.stem: {"head": ring.head - 1, "durable": ring.durable, "slots": ring.capacity}
             for ring in self._producer.rings.values()
+            **session.outbox.gaps.counters(),
         }
         if health.state != "stopping":
             health.state, health.detail = self._judge(troubled)

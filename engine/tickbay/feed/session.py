@@ -334,6 +334,10 @@ class Session:
                 self.channels.without_login = True
                 self.channels.ask_again(request.subscriptions, at)
                 self.channels.assign(self.channels.asked, at)
+    def silent_s(self, at: Moment) -> float:
+        """Seconds since a message came, or since the connection was made."""
+        return (at.mono_ns - self._frames_ns) / NS_PER_S
+
             case _ if request.ask is Ask.HEARTBEAT:
                 self._happen(Event.FAULT, at, Why(Cause.DISCONNECT, detail))
             case _:

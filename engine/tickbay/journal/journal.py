@@ -18,6 +18,7 @@ from tickbay.config import Config
 from tickbay.events import Event, Events
 from tickbay.files import Files
 from tickbay.gap import Gap
+from tickbay.gap_count import GapCount
 from tickbay.health import Health
 from tickbay.identity import Identity
 from tickbay.journal.commit import GroupCommit
@@ -88,6 +89,7 @@ class Journal:
         own = Identity.own()
         self.rings.sources[OWN_GAPS].ring.produce(own.pid, own.start_time)
         self._gaps: deque[Gap] = deque()  # not yet in journal.gap
+        self._gap_count = GapCount()
         self._due = 0.0  # the next commit
         self._busy = False
         self._retry_at = 0.0  # 0: the disk takes what we write
@@ -155,12 +157,14 @@ class Journal:
 
     def add_gap(self, gap: Gap) -> None:
         """Record a gap in journal.gap; the next commit takes it along."""
+        self._gap_count.add(gap)
         self._gaps.append(gap)
         self._write_gaps()
 
     def _dropped(self, gaps: list[Gap]) -> None:
         for gap in gaps:
             self._lost["dropped_records"] += gap.count
+            self._gap_count.add(gap)
             self._events.emit(Event.JOURNAL_DROPPED, stream=gap.detail, records=gap.count, first=gap.first_missing)
             self._gaps.append(gap)
 
@@ -205,6 +209,7 @@ class Journal:
             "batches": done.batches,
             "syncs": done.syncs,
             "segments": done.segments,
+            **self._gap_count.counters(),
         }
         health.gauges |= {
             "sync_p50_ms": times[len(times) // 2],

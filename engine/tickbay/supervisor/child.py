@@ -53,6 +53,11 @@ class Child:
         return self._process is not None
 
     @property
+    def captures(self) -> bool:
+        """Does it take part in recording? One that only watches is never waited for."""
+        return self.role != "metrics"
+
+    @property
     def pid(self) -> int:
         return self._process.identity.pid if self._process is not None else 0
 
@@ -129,4 +134,7 @@ class Child:
 def process_names(config: Config) -> list[str]:
     """Every process that this configuration wants, in the order in which they are started."""
     writers = [f"writer-{sink}" for sink in config.sinks]
-    return ["journal", *writers, "universe", *(f"feed-{number}" for number in range(1, config.feeds.count + 1))]
+    feeds = [f"feed-{number}" for number in range(1, config.feeds.count + 1)]
+    watching = ["metrics"] if config.metrics.enabled or config.health.enabled else []
+    healing = ["healer"] if config.heal.enabled else []
+    return ["journal", *writers, "universe", *feeds, *healing, *watching]

@@ -41,6 +41,7 @@ RESTART_WAIT_S = 60.0  # for a process that `tickbay restart` replaces to beat a
 OPERATOR_STATUS = 2  # how a process exits where the operator must change something
 # When each stage of stopping is overdue, as a share of supervisor.stop_timeout_s.
 STOP_FEEDS, STOP_SYNC, STOP_WRITERS, STOP_JOURNAL = 0.35, 0.5, 0.8, 1.0
+STOP_METRICS_S = 1.0  # the last one, which has nothing to lose: until then it shows how the others end
 
 
 class Supervisor:
@@ -123,7 +124,8 @@ class Supervisor:
         for child in self._children.values():
             if not child.running and child.due_s is None:
                 self._start(child)
-        if await self._wait(lambda: all(child.beaten for child in self._children.values())):
+        capturing = [child for child in self._children.values() if child.captures]
+        if await self._wait(lambda: all(child.beaten for child in capturing)):
             self._ready = True
             self._notifier.send(f"READY=1\nSTATUS={len(self._children)} processes run")
             took_s = round(self._now_s() - began_s, 1)
@@ -251,7 +253,8 @@ class Supervisor:
         # A hang of a child is ours to end, and a database is nobody's business here: what systemd watches is that we
         # do. So the ping stops only when a child has been silent for longer than we let one be.
         limit_s = self._config.supervisor.heartbeat_timeout_s * 2
-        fresh = all(child.silent_s() < limit_s for child in self._children.values() if child.running)
+        capturing = [child for child in self._children.values() if child.captures and child.running]
+        fresh = all(child.silent_s() < limit_s for child in capturing)
         if self._notifier.watchdog_s and fresh and now_s - self._pinged_s >= self._notifier.watchdog_s:
             self._notifier.send("WATCHDOG=1")
             self._pinged_s = now_s
@@ -301,6 +304,7 @@ class Supervisor:
         await self._wait(self._is_synced, until_s=began_s + STOP_SYNC * timeout_s)
         await self._end([child for child in children if child.role == "writer"], began_s + STOP_WRITERS * timeout_s)
         await self._end([self._children["journal"]], began_s + STOP_JOURNAL * timeout_s)
+        await self._end([child for child in children if not child.captures], self._now_s() + STOP_METRICS_S)
 
     def _is_synced(self) -> bool:
         """Has the journal synced everything that was published?"""

@@ -14,7 +14,7 @@ from tickbay.histogram import Histogram
 from tickbay.journal.delays import TICKS, DurableTimes
 from tickbay.sinks.sink import Chunk
 
-DURABLE_TO_COMMIT, RECEIVE_TO_COMMIT = "durable_to_commit", "receive_to_commit"
+DURABLE_TO_COMMIT, RECEIVE_TO_COMMIT, COMMIT = "durable_to_commit", "receive_to_commit", "commit"
 
 
 class Delays:
@@ -24,7 +24,11 @@ class Delays:
         self._run_dir = run_dir
         self._sink = sink
         self._durable_times: DurableTimes | None = None
-        self._stages = {DURABLE_TO_COMMIT: Histogram(), RECEIVE_TO_COMMIT: Histogram()}
+        self._stages = {DURABLE_TO_COMMIT: Histogram(), RECEIVE_TO_COMMIT: Histogram(), COMMIT: Histogram()}
+
+    def took(self, commit_s: float) -> None:
+        """One commit by itself: how fast the database is, whatever waited for it."""
+        self._stages[COMMIT].add(np.array([round(commit_s * 1e9)]))
 
     def committed(self, chunks: Sequence[Chunk], now_ns: int) -> None:
         """The sink has these since `now_ns` (our clock)."""

@@ -14,13 +14,12 @@ the supervisor ends it.
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from tickbay.config import Config
 from tickbay.cursor import START, CursorFile
-from tickbay.errors import ConfigError, SinkDown, SinkParked
+from tickbay.errors import ConfigError, SinkDown, SinkParked, SinkSuspended
 from tickbay.events import Event, Events
 from tickbay.files import Files
 from tickbay.health import Health
@@ -34,6 +33,7 @@ from tickbay.sinks.questdb import QuestdbSink
 from tickbay.sinks.rewind import Marks
 from tickbay.sinks.sink import Committed, CursorMoved, Sink
 from tickbay.sinks.timescale import TimescaleSink
+from tickbay.writer.batch_sizes import BatchSizes
 from tickbay.writer.delays import Delays
 from tickbay.writer.intake import Batch, BatchSize, Intake
 
@@ -48,7 +48,6 @@ DISK_RETRY_S = 1.0
 RIVAL_RETRY_S = 0.1
 SETTLE_S = 5.0  # at the end, for what is committed to be settled; what is not is sent again by the next start
 DRAIN_SHARE = 0.6  # of the stop timeout, for what is durable but not committed
-COMMITS_KEPT = 1000  # for the percentiles
 # How long the work may be in one step before it counts as hung: several statements, each with its timeout.
 PATIENCE_S = 10.0 * STATEMENT_TIMEOUT_S
 DDL_PATIENCE_S = 2.0 * DDL_TIMEOUT_S
@@ -142,10 +141,11 @@ class Writer:
         self._open = False
         self._down_since = 0.0  # monotonic; 0: it is not
         self._backoff_s = BACKOFF_MIN_S
-        self._commits_ms: deque[float] = deque(maxlen=COMMITS_KEPT)
+        self._batch_sizes = BatchSizes()
         self._refreshed = self._measured = self._saved = float("-inf")
         for counter in ("rows", "batches", "retries", "quarantined", "holes", "bytes", "rivals"):
             self._health.counters[counter] = 0
+        self._health.counters |= self._batch_sizes.counters()
 
     @property
     def patient(self) -> bool:
@@ -221,7 +221,7 @@ class Writer:
         self._intake.committed(batch)
         commit_s = self._clock.now_s() - began
         self._delays.committed(batch.chunks, self._clock.unix_ns())
-        self._commits_ms.append(commit_s * 1000)
+        self._delays.took(commit_s)
         self._size.after(full=batch.full, commit_s=commit_s)
         self._count(batch, committed)
 
@@ -230,6 +230,8 @@ class Writer:
         counters["rows"] += committed.rows
         counters["batches"] += 1
         counters["bytes"] += committed.bytes
+        self._batch_sizes.add(batch.rows)
+        counters.update(self._batch_sizes.counters())
         if committed.quarantined:
             counters["quarantined"] += committed.quarantined
             reasons = "; ".join(committed.reasons)
@@ -250,6 +252,8 @@ class Writer:
         self._health.counters["retries"] += 1
         self._health.state = "degraded"
         self._health.detail = f"{error}"
+        suspended = error.tables if isinstance(error, SinkSuspended) else 0
+        self._health.gauges |= {"parked": isinstance(error, SinkParked), "suspended_tables": suspended}
         self._events.emit(event, error=error, retry_s=round(pause_s, 1))
         self._measure(self._clock.now_s())
         return pause_s
@@ -259,6 +263,7 @@ class Writer:
         if self._down_since:
             self._events.emit(Event.SINK_BACK, down_s=round(self._clock.now_s() - self._down_since, 1))
         self._down_since = 0.0
+        self._health.gauges |= {"parked": 0, "suspended_tables": 0}
         self._backoff_s = BACKOFF_MIN_S
 
     # ------------------------------------------------------------ what is told
@@ -282,10 +287,6 @@ class Writer:
         # Both at once: the main thread may beat between two assignments.
         gauges.update({"lag_rows": sum(lags.values()), "lag_s": self._lag_s()})
         gauges["batch_rows"] = self._size.rows
-        if self._commits_ms:
-            ordered = sorted(self._commits_ms)
-            gauges["commit_ms_p50"] = ordered[len(ordered) // 2]
-            gauges["commit_ms_p99"] = ordered[len(ordered) * 99 // 100]
         self._health.stages = self._delays.report(now)
         self._health.streams = {
             stream: {"committed": position.seq, "epoch": position.epoch, "lag": lags[stream]}

@@ -91,8 +91,8 @@ def reply(**fields: object) -> Reply:
 
 def test_a_result_is_the_accepted_channels_and_the_venues_clock() -> None:
     got = reply(id=7, result=["a", "b"], usIn=1_000_000, usOut=1_000_500, usDiff=500)
-    assert got == Reply(7, frozenset({"a", "b"}), None, 1_000_250_000)
-    assert reply(id=8, result="ok") == Reply(8, frozenset(), None, 0)
+    assert got == Reply(7, frozenset({"a", "b"}), None, 1_000_000_000, 1_000_500_000)
+    assert reply(id=8, result="ok") == Reply(8, frozenset(), None, 0, 0)
     assert reply(id=9, result={"version": "1"}).accepted == frozenset()
     assert reply(id="seven", result=[]).id is None, "we ask with numbers"
     assert reply(id=True, result=[]).id is None
@@ -137,7 +137,7 @@ def test_what_is_no_reply_is_a_fault(payload: bytes) -> None:
 def test_recorded_replies_are_read() -> None:
     partial = deribit.read_reply((CAPTURES / "subscribe_partial.json").read_bytes())
     assert (partial.id, partial.accepted) == (5, frozenset({"book.BTC-PERPETUAL.none.10.100ms"}))
-    assert partial.server_ns == 1789344931553587_000
+    assert (partial.came_ns, partial.went_ns) == (1789344931553548_000, 1789344931553627_000)
     error = deribit.read_reply((CAPTURES / "rpc_unauthorized.json").read_bytes())
     assert error.refusal == Refusal(Trouble.REFUSED, 13009, "unauthorized: invalid_token")
     assert deribit.read_reply((CAPTURES / "string_id_echo.json").read_bytes()).id is None

@@ -31,6 +31,8 @@ AnyPort = Annotated[int, Bounds(0, 65535)]  # 0: one that is free; the process's
 Slots = Annotated[int, Bounds(512, 1 << 24, power_of_two=True)]
 SHORT_S = Bounds(0.05, 3600)
 KINDS = ("option", "future", "spot", "option_combo", "future_combo")
+# Of feeds: the venue takes 32 from one address; the universe has one, and a few are needed for REST.
+CONNECTIONS_MAX = 28
 CHANNELS = ("ticker", "trades", "book")
 
 
@@ -51,6 +53,7 @@ class Venue:
     connect_timeout_s: Annotated[float, SHORT_S] = 10.0
     silent_s: Annotated[float, SHORT_S] = 15.0  # nothing at all on the connection: it is dead
     stale_s: Annotated[float, SHORT_S] = 10.0  # no ticker of a live option for this long: resubscribe it
+    clock_off_ms: Annotated[float, Bounds(1, 3_600_000)] = 100.0  # this machine's clock and the venue's: tell of more
     backoff_min_s: Annotated[float, SHORT_S] = 1.0
     backoff_max_s: Annotated[float, SHORT_S] = 60.0
 
@@ -70,7 +73,9 @@ class Select:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feeds:
-    count: Annotated[int, Bounds(1, 30)] = 4  # the venue takes 32 connections from one address
+    count: Annotated[int, Bounds(1, CONNECTIONS_MAX)] = 4
+    # 2: each share of the channels on two connections, of which one may fail: what either brings is stored once
+    redundancy: Annotated[int, Bounds(1, 2)] = 1
     channels_max: Annotated[int, Bounds(1, 100_000)] = 1000  # per connection
 
 
@@ -150,8 +155,22 @@ class Questdb:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Universe:
+    # The venue announces what is new; so often we compare with all that it lists, for what we did not hear.
     refresh_s: Annotated[float, Bounds(0.05, 86_400)] = 60.0
+    linger_s: Annotated[float, Bounds(0, 3600)] = 60.0  # an instrument's channels stay so long after its end
     timeout_s: Annotated[float, SHORT_S] = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heal:
+    enabled: bool = True
+    settle_s: Annotated[float, SHORT_S] = 2.0  # what is missing may still come by itself
+    requests_per_s: Annotated[int, Bounds(1, 1000)] = 10  # the venue lets 20 through, of all who share the address …
+    requests_burst: Annotated[int, Bounds(1, 10_000)] = 50  # … and 100 at once
+    timeout_s: Annotated[float, SHORT_S] = 10.0
+    recent_hours: Annotated[float, Bounds(0, 1000)] = 24.0  # how far back venue.rest_url has trades
+    history_url: str = ""  # who has older ones; empty: the venue's own where venue.rest_url is, else nobody
+    tries: Annotated[int, Bounds(1, 100)] = 6  # answers without a trade before it counts as lost for good
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +181,22 @@ class Supervisor:
     degraded_restarts: Annotated[int, Bounds(1, 1000)] = 10  # more than so many …
     degraded_window_s: Annotated[float, Bounds(1, 86_400)] = 300.0  # … in so long is DEGRADED
     stop_timeout_s: Annotated[float, Bounds(1, 3600)] = 25.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: AnyPort = 8001
+    hosts: tuple[str, ...] = ()  # names by which others ask for it; addresses and localhost always do
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthPort:
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: AnyPort = 8000
+    hosts: tuple[str, ...] = ()  # as of Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,25 +215,12 @@ class Config:
     ring: Ring = field(default_factory=Ring)
     journal: Journal = field(default_factory=Journal)
     timescale: Timescale = field(default_factory=Timescale)
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metrics:
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: AnyPort = 8001
-    hosts: tuple[str, ...] = ()  # names by which others ask for it; addresses and localhost always do
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthPort:
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: AnyPort = 8000
-    hosts: tuple[str, ...] = ()  # as of Metrics
-
-
     questdb: Questdb = field(default_factory=Questdb)
     universe: Universe = field(default_factory=Universe)
+    heal: Heal = field(default_factory=Heal)
     supervisor: Supervisor = field(default_factory=Supervisor)
+    metrics: Metrics = field(default_factory=Metrics)
+    health: HealthPort = field(default_factory=HealthPort)
     log: Log = field(default_factory=Log)
 
     @property
@@ -207,6 +229,11 @@ class HealthPort:
         enabled = {"timescale": self.timescale.enabled, "questdb": self.questdb.enabled}
         return tuple(sink for sink, wanted in enabled.items() if wanted)
 
+    @property
+    def history_url(self) -> str:
+        """Who has the trades of more than a day ago; empty: nobody."""
+        return self.heal.history_url or (HISTORY_URL if self.venue.rest_url == Venue().rest_url else "")
+
     def fingerprint(self) -> str:
         """Of everything but the secrets, and of the version: a child with another one does not run what is
         configured.
@@ -214,10 +241,9 @@ class HealthPort:
         return hashlib.sha256(f"{__version__} {self!r}".encode()).hexdigest()[:16]
 
 
+HISTORY_URL = "https://history.deribit.com/api/v2"
 TESTNET = {"ws_url": "wss://test.deribit.com/ws/api/v2", "rest_url": "https://test.deribit.com/api/v2"}
 # Environment variable → table ("" is the top) and key. The text is read as the key's type.
-    metrics: Metrics = field(default_factory=Metrics)
-    health: HealthPort = field(default_factory=HealthPort)
 ENVIRONMENT = {
     "TICKBAY_DATA_DIR": ("", "data_dir"),
     "TICKBAY_RUN_DIR": ("", "run_dir"),
@@ -231,6 +257,12 @@ ENVIRONMENT = {
     "QUESTDB_DATABASE": ("questdb", "database"),
     "DERIBIT_WS_URL": ("venue", "ws_url"),
     "DERIBIT_REST_URL": ("venue", "rest_url"),
+    "TICKBAY_METRICS_HOST": ("metrics", "host"),
+    "TICKBAY_METRICS_PORT": ("metrics", "port"),
+    "TICKBAY_METRICS_HOSTS": ("metrics", "hosts"),
+    "TICKBAY_HEALTH_HOST": ("health", "host"),
+    "TICKBAY_HEALTH_PORT": ("health", "port"),
+    "TICKBAY_HEALTH_HOSTS": ("health", "hosts"),
     "LOG_LEVEL": ("log", "level"),
 }
 CONNECT_VARIABLE = "QDB_CLIENT_CONF"  # as QuestDB's own clients read it; child.py takes the secrets out
@@ -254,12 +286,6 @@ def find(path: Path | None, env: Mapping[str, str]) -> Path | None:
         return Path(named)
     here = Path("tickbay.toml")
     return here if here.exists() else None
-    "TICKBAY_METRICS_HOST": ("metrics", "host"),
-    "TICKBAY_METRICS_PORT": ("metrics", "port"),
-    "TICKBAY_METRICS_HOSTS": ("metrics", "hosts"),
-    "TICKBAY_HEALTH_HOST": ("health", "host"),
-    "TICKBAY_HEALTH_PORT": ("health", "port"),
-    "TICKBAY_HEALTH_HOSTS": ("health", "hosts"),
 
 
 def add_argument(parser: ArgumentParser) -> None:
@@ -368,6 +394,7 @@ def _check(config: Config) -> None:
     for key, url, secure, plain in (
         ("venue.ws_url", config.venue.ws_url, "wss", "ws"),
         ("venue.rest_url", config.venue.rest_url, "https", "http"),
+        ("heal.history_url", config.heal.history_url or HISTORY_URL, "https", "http"),
     ):
         parts = urlsplit(url)
         if parts.scheme not in (secure, plain) or not parts.hostname:
@@ -391,6 +418,11 @@ def _check(config: Config) -> None:
     ):
         if low > high:
             raise ConfigError(f"{key} = {low:g} is greater than the matching backoff_max_s = {high:g}")
+    if config.feeds.count * config.feeds.redundancy > CONNECTIONS_MAX:
+        raise ConfigError(
+            f"feeds.count = {config.feeds.count} with feeds.redundancy = {config.feeds.redundancy} needs "
+            f"{config.feeds.count * config.feeds.redundancy} connections: the venue takes {CONNECTIONS_MAX} and a few others"
+        )
     if config.data_dir == Path():
         raise ConfigError('data_dir = "": expected a path')
     if not config.select:

@@ -88,6 +88,13 @@ class Event(Enum):
     MESSAGE_UNKNOWN = Meaning(Level.DEBUG, "a message of a kind that we do not record", "bytes")
     RING_OVERFLOW = Meaning(Level.ERROR, "the journal does not keep up: records are lost", "kind")
     RING_OVERFLOWED = Meaning(Level.WARNING, "the journal keeps up again", "kind lost")
+    CLOCK_OFF = Meaning(
+        Level.WARNING,
+        "this machine's clock is not the venue's: records keep the times that were read",
+        "offset_ms error_ms",
+    )
+    CLOCK_RIGHT = Meaning(Level.INFO, "this machine's clock is the venue's again", "offset_ms error_ms")
+    CLOCK_STEPPED = Meaning(Level.WARNING, "this machine's clock was set", "step_ms")
     GAPS_PENDING = Meaning(Level.ERROR, "gap records wait for space in their ring", "pending")
     ASSIGNMENT_CHANGED = Meaning(Level.INFO, "another assignment", "version channels")
     ASSIGNMENT_UNREADABLE = Meaning(Level.ERROR, "the assignment cannot be read: keeping the last", "error")
@@ -104,6 +111,9 @@ class Event(Enum):
     )
     UNIVERSE_EMPTY = Meaning(Level.ERROR, "the rules select no instrument", "rules")
     INSTRUMENT_REFUSED = Meaning(Level.ERROR, "an instrument cannot be recorded", "instrument reason")
+    ANNOUNCED = Meaning(Level.INFO, "the venue announces", "what instrument")
+    ANNOUNCEMENT_STRANGE = Meaning(Level.WARNING, "an announcement that we do not understand", "error")
+    STATE_UNKNOWN = Meaning(Level.WARNING, "a state that we do not know: recorded as it is", "instrument state")
     ASSIGNMENT_LOST = Meaning(Level.ERROR, "the last assignment cannot be read: making a new one", "error")
     ASSIGNMENT_REFUSED = Meaning(Level.ERROR, "a feed refuses its assignment", "feed error")
     INSTRUMENT_RING_FULL = Meaning(
@@ -131,16 +141,6 @@ class Event(Enum):
     JOURNAL_RING_REMOVED = Meaning(Level.INFO, "removed the ring of a feed that is not configured any more", "stream")
     JOURNAL_LEFT_OPEN = Meaning(Level.INFO, "the journal stops: the rings keep what still comes", "reason")
 
-    # writer
-    SCHEMA_STEP = Meaning(Level.INFO, "applied a step of the schema", "step")
-    SINK_OPENED = Meaning(Level.INFO, "the database is ready", "server edition schema")
-    SINK_NOTE = Meaning(Level.WARNING, "the database cannot do everything", "note")
-    SINK_DOWN = Meaning(Level.ERROR, "the database is away: the journal keeps what comes", "error retry_s")
-    SINK_PARKED = Meaning(Level.ERROR, "the database needs you: the journal keeps what comes", "error retry_s")
-    SINK_BACK = Meaning(Level.INFO, "rows flow into the database again", "down_s")
-    SINK_REWOUND = Meaning(Level.WARNING, "rows are sent again, to be sure", "why minutes")
-    SINK_MAINTAINED = Meaning(Level.INFO, "partitions and retention", "done")
-    CURSOR_MOVED = Meaning(Level.WARNING, "another writer uses our cursor: reading it again", "error")
     # metrics
     PORT_TAKEN = Meaning(Level.ERROR, "cannot listen: trying again", "error")
 
@@ -156,6 +156,16 @@ class Event(Enum):
         Level.ERROR, "the journal let go of trades before the healer read them: what was missing then stays so", "holes"
     )
 
+    # writer
+    SCHEMA_STEP = Meaning(Level.INFO, "applied a step of the schema", "step")
+    SINK_OPENED = Meaning(Level.INFO, "the database is ready", "server edition schema")
+    SINK_NOTE = Meaning(Level.WARNING, "the database cannot do everything", "note")
+    SINK_DOWN = Meaning(Level.ERROR, "the database is away: the journal keeps what comes", "error retry_s")
+    SINK_PARKED = Meaning(Level.ERROR, "the database needs you: the journal keeps what comes", "error retry_s")
+    SINK_BACK = Meaning(Level.INFO, "rows flow into the database again", "down_s")
+    SINK_REWOUND = Meaning(Level.WARNING, "rows are sent again, to be sure", "why minutes")
+    SINK_MAINTAINED = Meaning(Level.INFO, "partitions and retention", "done")
+    CURSOR_MOVED = Meaning(Level.WARNING, "another writer uses our cursor: reading it again", "error")
     ROWS_QUARANTINED = Meaning(Level.ERROR, "the database refused rows: see its table quarantine", "rows reasons")
     WRITER_HOLE = Meaning(Level.ERROR, "the journal let go of records before they were written", "stream first last")
     WRITER_UNREADABLE = Meaning(Level.ERROR, "a stream of the journal cannot be read by this version", "stream error")

@@ -34,6 +34,7 @@ from tickbay.control import Server
 from tickbay.errors import ConfigError, JournalFault, VenueDown, VenueFault
 from tickbay.events import Event
 from tickbay.feed.action import NS_PER_S, Action, Close, Connect, Moment, Report, Send, Tell
+from tickbay.feed.clock import StepWatch
 from tickbay.feed.heard import ListenerHeard
 from tickbay.feed.link import Link, TooOften
 from tickbay.feed.past import Past
@@ -41,6 +42,7 @@ from tickbay.feed.producer import Producer
 from tickbay.feed.quarantine import Quarantine
 from tickbay.feed.session import Session
 from tickbay.gap import Cause, Gap
+from tickbay.health import heartbeat_ns
 from tickbay.process import ProcessContext
 from tickbay.record import FeedState, Kind
 from tickbay.universe.assignment import assignment_path, read_assignment
@@ -102,7 +104,7 @@ class Feed:
         self._session = Session(
             VENUES[config.venue.name],
             config.venue,
-            feeds=config.feeds.count,
+            feeds=config.feeds.count * config.feeds.redundancy + 1,  # the universe's connection takes its share of the credits
             heard=self._heard,
             random=random.random,
             at=now(),
@@ -112,6 +114,8 @@ class Feed:
         self._assignment_path = assignment_path(config.data_dir)
         self._assignment_stamp: tuple[int, int] | None = None  # modification time and inode of what was read last
         self._server = Server(config.run_dir / "sockets" / f"{context.name}.sock", self._control)
+        self._steps = StepWatch()
+        self._told_state: FeedState | None = None  # in the last heartbeat
         self._overflows: dict[Kind, Gap] = {}  # that last
         self._undecodable: Gap | None = None  # frames counted and not yet reported
         self._undecodable_ns = 0  # mono: when some were reported last
@@ -168,6 +172,8 @@ class Feed:
     # ---------------------------------------------------------------- time
 
     def _tick(self) -> None:
+        if step_ns := self._steps.step_ns(time.time_ns(), heartbeat_ns()):
+            self._do(self._session.clock_stepped(step_ns, now()))
         self._do(self._session.tick(now()))
         if self._is_due(SETTLE_S):
             self._listener.settle()
@@ -175,7 +181,7 @@ class Feed:
             self._producer.check()
             self._producer.flush()
             self._read_assignment()
-        if self._is_due(STATUS_S):
+        if self._is_due(STATUS_S) or self._session.state is not self._told_state:
             self._write_status()
         if self._is_due(BEAT_S):
             self._publish_health()
@@ -333,6 +339,7 @@ class Feed:
         if asked != self._session.channels.asked:
             self._context.events.emit(Event.ASSIGNMENT_CHANGED, version=assignment.version, channels=len(asked))
             self._do(self._session.assign(asked, now()))
+        self._do(self._session.announced(frozenset(assignment.paused_ns), assignment.maintenance_ns, now()))
         return True
 
     async def _control(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -376,11 +383,17 @@ class Feed:
         }
 
     def _write_status(self) -> None:
+        """A heartbeat: every STATUS_S, and with each change of the state, so that no time live is unproven."""
+        self._told_state = self._session.state
         channels = {
             "channels_asked": len(self._session.channels.asked),
             "channels_live": self._session.channels.live(),
         }
-        self._producer.write_status(time.time_ns(), self._session.state, self._figures() | channels)
+        offset = self._session.clock.offset(time.monotonic_ns())
+        clock = {}
+        if offset is not None:  # 0 says that it is not known
+            clock = {"clock_offset_ns": offset.offset_ns or 1, "clock_error_ns": offset.error_ns}
+        self._producer.write_status(time.time_ns(), self._session.state, self._figures() | channels | clock)
 
     def _publish_health(self) -> None:
         session, channels, counters = self._session, self._session.channels, self._listener.counters()
@@ -400,6 +413,7 @@ class Feed:
             "quarantine_unkept": self._quarantine.unkept,
             "lost_gaps": self._producer.lost_gaps,
             "missed_status": self._producer.missed_status,
+            **session.outbox.gaps.counters(),
         }
         health.gauges = {
             "channels_asked": len(channels.asked),
@@ -410,10 +424,11 @@ class Feed:
             "silent_s": session.silent_s(now()),
             **{f"ring_fill.{kind.name.lower()}": fill for kind, fill in self._producer.fills().items()},
         }
+        if (offset := session.clock.offset(time.monotonic_ns())) is not None:
+            health.gauges |= {"clock_offset_ms": offset.offset_ns / 1e6, "clock_error_ms": offset.error_ns / 1e6}
         health.streams = {
             ring.path.stem: {"head": ring.head - 1, "durable": ring.durable, "slots": ring.capacity}
             for ring in self._producer.rings.values()
-            **session.outbox.gaps.counters(),
         }
         if health.state != "stopping":
             health.state, health.detail = self._judge(troubled)

@@ -19,6 +19,7 @@ from tickbay.events import Event as LogEvent
 from tickbay.feed.action import NS_PER_S, Action, Close, Connect, Heard, Moment, Outbox
 from tickbay.feed.backoff import Backoff
 from tickbay.feed.channels import Channels
+from tickbay.feed.clock import VenueClock
 from tickbay.feed.credits import Credits
 from tickbay.feed.request import Ask, Request, Requests
 from tickbay.feed.subscription import Place
@@ -27,6 +28,7 @@ from tickbay.record import FeedState, Kind
 from tickbay.venues.venue import Refusal, Trouble, Venue
 
 STALL_NS = NS_PER_S  # a tick this late: it was we who stood still, and what came meanwhile is not read yet
+CUT_NS = 10 * NS_PER_S  # a connection that was cut so little before we heard of maintenance was cut for it
 FORGIVE = 4  # a connection that was live so many times longer than the wait before it was a good one
 
 
@@ -119,7 +121,8 @@ class Session:
         self.outbox = Outbox()
         self.reconnects = 0
         self.strays = 0  # answers to no request
-        self.clock_offset_ns = 0  # the venue's clock less ours, as of the last answer
+        self.clock = VenueClock()
+        self._clock_is_off = False
         self._venue = venue
         self._limits = limits
         self._heard = heard
@@ -146,6 +149,9 @@ class Session:
         self._frames = 0
         self._frames_ns = at.mono_ns  # when their number last grew
         self._connected_ns = self._live_ns = 0  # 0: never, not
+        self._maintenance_ns = 0  # our clock: announced then, and not over yet; 0: none
+        self._told_maintenance_ns = 0  # as it was said last
+        self._greet_ns = 0  # mono: ask for heartbeats then, again; 0: no need
         self._losses = 0  # in a row
         self._waited_ns = 0
         known_ns = known_ns or min((gap.from_ns for gap in orphans), default=0)
@@ -162,13 +168,28 @@ class Session:
         self.channels.assign(asked, at)
         return self._done(at)
 
+    def announced(self, paused: frozenset[str], maintenance_ns: int, at: Moment) -> list[Action]:
+        """What the venue has announced: channels that will be silent, and since when (our clock) it is under
+        maintenance, 0: it is not."""
+        self.channels.pause(paused, at)
+        if maintenance_ns != self._told_maintenance_ns:
+            self._told_maintenance_ns = self._maintenance_ns = maintenance_ns
+            if maintenance_ns:
+                self._explain_hole(at)
+            elif self.state is FeedState.WAITING:
+                self._perform(Step.HURRY, at, _OF_ITSELF)
+        return self._done(at)
+
     def connected(self, at: Moment) -> list[Action]:
         self._happen(Event.CONNECTED, at, _OF_ITSELF)
         return self._done(at)
 
     def lost(self, detail: str, at: Moment, *, slow: bool = False) -> list[Action]:
         """The connection could not be made, or ended. `slow`: the venue says that we come too often."""
-        self._happen(Event.LOST, at, Why(Cause.DISCONNECT, detail, slow=slow))
+        why = Why(Cause.DISCONNECT, detail, slow=slow)
+        if self._maintenance_ns:
+            why = Why(Cause.MAINTENANCE, detail, expected=True, slow=True)
+        self._happen(Event.LOST, at, why)
         return self._done(at)
 
     def reconnect(self, at: Moment) -> list[Action]:
@@ -195,8 +216,8 @@ class Session:
         if request is None:
             self._stray(f"{reply.refusal.code} {reply.refusal.reason}" if reply.refusal else f"id {reply.id}")
             return self._done(at)
-        if reply.server_ns:
-            self.clock_offset_ns = reply.server_ns - (request.sent.wall_ns + at.wall_ns) // 2
+        self.clock.answered(request.sent, at, reply.came_ns, reply.went_ns)
+        self._judge_clock(at)
         if reply.refusal is None:
             self.channels.answered(request, reply.accepted, "not acknowledged", at)
         else:
@@ -228,6 +249,12 @@ class Session:
         self.channels.resync(instrument, at)
         return self._done(at)
 
+    def clock_stepped(self, step_ns: int, at: Moment) -> list[Action]:
+        """This machine's clock was set, by so much forward."""
+        self.clock.forget()
+        self.outbox.tell(LogEvent.CLOCK_STEPPED, step_ms=step_ns / 1e6)
+        return self._done(at)
+
     def tick(self, at: Moment) -> list[Action]:
         """To be called some ten times a second."""
         if at.mono_ns - self._tick_ns >= STALL_NS:
@@ -235,6 +262,8 @@ class Session:
         self._tick_ns = at.mono_ns
         if self.state is FeedState.WAITING and at.mono_ns >= self._due_ns and self.channels.subscriptions:
             self._happen(Event.DUE, at, _OF_ITSELF)
+        if self._is_connected() and 0 < self._greet_ns <= at.mono_ns:
+            self._ask_heartbeat(at)
         if self._is_connected():
             self._watch_silence(at)
         if self._is_connected():
@@ -276,10 +305,15 @@ class Session:
             self.reconnects += 1
         self._connected_ns = self._frames_ns = at.mono_ns
         self._frames = self._heard.frames()
+        self._ask_heartbeat(at)
+
+    def _ask_heartbeat(self, at: Moment) -> None:
+        self._greet_ns = 0
         self._requests.send(Ask.HEARTBEAT, lambda id: self._venue.ask_heartbeat(id, self._limits.heartbeat_s), at)
 
     def _rejoice(self, at: Moment) -> None:
         self._live_ns = at.mono_ns
+        self._maintenance_ns = 0
         took_s = round((at.mono_ns - self._connected_ns) / NS_PER_S, 3)
         self.outbox.tell(
             LogEvent.SESSION_LIVE, channels=len(self.channels.asked), live=self.channels.live(), took_s=took_s
@@ -299,6 +333,10 @@ class Session:
         return self.state in (FeedState.SUBSCRIBING, FeedState.LIVE)
 
     # ---------------------------------------------------------------- watching, answers
+
+    def silent_s(self, at: Moment) -> float:
+        """Seconds since a message came, or since the connection was made."""
+        return (at.mono_ns - self._frames_ns) / NS_PER_S
 
     def _watch_silence(self, at: Moment) -> None:
         frames = self._heard.frames()
@@ -329,19 +367,29 @@ class Session:
                 self._quiet_ns = at.mono_ns + self._credits.full_in_ns(at.mono_ns)
                 self.outbox.tell(LogEvent.SESSION_HASTY, reason=detail)
                 self.channels.answered(request, frozenset(), detail, at)
+            case Trouble.PAUSE:
+                wait_ns = self._backoff.wait_ns(0)
+                if request.ask is Ask.HEARTBEAT:
+                    self._greet_ns = at.mono_ns + wait_ns
+                self.channels.ask_again(request.subscriptions, at, wait_ns=wait_ns)
             case Trouble.RAW if not self.channels.without_login:
                 self.outbox.tell(LogEvent.RAW_REFUSED, reason=detail)
                 self.channels.without_login = True
                 self.channels.ask_again(request.subscriptions, at)
                 self.channels.assign(self.channels.asked, at)
-    def silent_s(self, at: Moment) -> float:
-        """Seconds since a message came, or since the connection was made."""
-        return (at.mono_ns - self._frames_ns) / NS_PER_S
-
             case _ if request.ask is Ask.HEARTBEAT:
                 self._happen(Event.FAULT, at, Why(Cause.DISCONNECT, detail))
             case _:
                 self.channels.refused(request, detail, at)
+
+    def _judge_clock(self, at: Moment) -> None:
+        """Told once when it goes wrong and once when it is right again."""
+        offset = self.clock.offset(at.mono_ns)
+        is_off = offset is not None and offset.exceeds(self._limits.clock_off_ms * 1e6)
+        if offset is not None and is_off != self._clock_is_off:
+            self._clock_is_off = is_off
+            event = LogEvent.CLOCK_OFF if is_off else LogEvent.CLOCK_RIGHT
+            self.outbox.tell(event, offset_ms=offset.offset_ns / 1e6, error_ms=offset.error_ns / 1e6)
 
     def _stray(self, reason: str) -> None:
         self.strays += 1
@@ -357,6 +405,18 @@ class Session:
             self._known_ns = at.wall_ns
         if self._hole is None and self.channels.subscriptions:
             self._open_hole(why)
+
+    def _explain_hole(self, at: Moment) -> None:
+        """We hear of maintenance: a connection that was cut just now was cut for it. The hole is written once more from
+        its beginning, with the cause that the venue gives; of the other cause nothing is left."""
+        hole = self._hole
+        if hole is None or hole.cause is not Cause.DISCONNECT or hole.from_ns < self._maintenance_ns - CUT_NS:
+            return
+        self.outbox.finish(hole, hole.from_ns)
+        self._known_ns = hole.from_ns
+        self._open_hole(Why(Cause.MAINTENANCE, hole.detail, expected=True))
+        if self.state is FeedState.WAITING:
+            self._due_ns = max(self._due_ns, at.mono_ns + self._backoff.longest_ns())
 
     def _open_hole(self, why: Why) -> None:
         self._hole = Gap(cause=why.cause, from_ns=self._known_ns, expected=why.expected, detail=why.detail)

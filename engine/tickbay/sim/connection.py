@@ -6,6 +6,7 @@ goes to the Player.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,8 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from tickbay.sim.link import Link
 from tickbay.sim.player import Player
-from tickbay.sim.rpc import Methods, Params, RpcError, envelope, invalid
+from tickbay.sim.refusal import RpcError, invalid
+from tickbay.sim.rpc import Methods, Params, envelope
 from tickbay.sim.strip import websocket_frame
 from tickbay.sim.venue import Venue
 
@@ -111,11 +113,18 @@ class Connection(WSListener):
             if self._venue.maintenance:
                 raise RpcError(11051, "system_maintenance")
             result = self._answer(method, request.get("params", {}))
-            self._send_json(envelope(request_id, {"result": result}, received_us))
+            self._reply(request_id, {"result": result}, received_us)
         except RpcError as error:
-            self._send_json(envelope(request_id, {"error": error.body()}, received_us))
+            self._reply(request_id, {"error": error.body()}, received_us)
             if error.code == 10028:
                 self.close(CLOSE_CODE_REQUESTS, "too_many_requests")
+
+    def _reply(self, request_id: object, content: dict[str, object], received_us: int) -> None:
+        message = envelope(request_id, content, received_us, ahead_us=self._venue.clock_ahead_us)
+        if self._venue.reply_delay_s:
+            asyncio.get_running_loop().call_later(self._venue.reply_delay_s, self._send_json, message)
+        else:
+            self._send_json(message)
 
     def _pay(self, method: str) -> None:
         pool = "subscribe" if method in ("public/subscribe", "private/subscribe") else "other"
@@ -125,6 +134,8 @@ class Connection(WSListener):
     def _answer(self, method: str, params: Params) -> object:
         match method:
             case "public/subscribe" | "private/subscribe":
+                if self._venue.settling:
+                    raise RpcError(10041, "settlement_in_progress")
                 return self._subscribe(_channels(params))
             case "public/unsubscribe" | "private/unsubscribe":
                 return self.player.remove(_channels(params))

@@ -33,9 +33,15 @@ CONNECTION_ACTIONS = {
 }
 VENUE_ACTIONS = {
     "refuse": "subscriptions to `channel` are left out of the reply, `count` times",
-    "list": "instrument `name` is listed",
-    "expire": "instrument `name` is delivered: it ends on every channel and in REST",
+    "list": "instrument `name` is listed, and announced",
+    "expire": "instruments like `name` are delivered: they end on every channel and in REST",
+    "settle": "as at 08:00 UTC: for `seconds` nothing of their index is sent, then instruments like `name` are delivered",
+    "state": "instruments like `name` enter `state`",
+    "lock": "index `name` (eth_usd) is locked with `state=on`, and no more with `state=off`: its data wait",
     "maintenance": "`state=on`: announced, all connections closed, requests answered 11051; `state=off`: over",
+    "clock": "the venue's clock is `seconds` ahead in its replies, and the line back is `delay` seconds longer",
+    "forget": "REST has only the trades of the last `seconds`; the history host has them all",
+    "gone": "trades of instruments like `name` are nowhere in REST any more",
     "rest": "the next `count` REST requests are answered with `status` (429, 500 …), or not at all with status=timeout",
 }
 ACTIONS = FRAME_ACTIONS | CONNECTION_ACTIONS | VENUE_ACTIONS
@@ -53,11 +59,13 @@ class Fault:
     at: float = 0.0  # not before so many seconds since the data began
     after: int = 0  # not before so many data frames on that connection
     seconds: float = 5.0
+    delay: float = 0.0
     bytes: int = 9 << 20  # above the 8 MiB that a client should take
     code: int = 1000
     reason: str = ""
     name: str = ""
     state: str = "on"
+    announced: int = 1  # 0: list, expire, settle, state, lock, maintenance happen without a word
     status: str = "500"
 
     @property
@@ -102,7 +110,7 @@ def build(values: dict[str, object]) -> Fault:
             raise ConfigError(f"fault {action}: {key}={value} is not a number") from error
     if not 0 <= fault.count <= COUNT_MAX:
         raise ConfigError(f"fault {action}: count is 0 to {COUNT_MAX}")
-    if action in ("list", "expire") and not fault.name:
+    if action in ("list", "expire", "settle", "state", "lock", "gone") and not fault.name:
         raise ConfigError(f"fault {action}: name=INSTRUMENT is missing")
     if fault.status != "timeout" and not fault.status.isdigit():
         raise ConfigError(f"fault {action}: status is an HTTP status or timeout")

@@ -14,38 +14,26 @@ import orjson
 from tickbay.sim import frames, rows
 from tickbay.sim.instruments import Instrument
 from tickbay.sim.ledger import moved_one
+from tickbay.sim.past_trades import PastTrades, integer
+from tickbay.sim.refusal import RpcError, invalid
 from tickbay.sim.venue import Venue
 
 Params = Mapping[str, Any]
 KINDS = ("option", "future", "spot", "option_combo", "future_combo", "any", "combo")
-TRADES_COUNT_MAX = 1000
 BOOK_DEPTHS = (1, 5, 10, 20, 50, 100, 1000, 10000)
 
 
-class RpcError(Exception):
-    """What the venue refuses, with its own code."""
-
-    def __init__(self, code: int, message: str, data: object = None) -> None:
-        super().__init__(message)
-        self.code, self.data = code, data
-
-    def body(self) -> dict[str, object]:
-        return {"code": self.code, "message": str(self)} | ({"data": self.data} if self.data else {})
-
-
-def invalid(param: str, reason: str) -> RpcError:
-    return RpcError(-32602, "Invalid params", {"reason": reason, "param": param})
-
-
-def envelope(request_id: object, content: dict[str, object], received_us: int) -> dict[str, object]:
-    """A whole reply, with the server's times."""
+def envelope(
+    request_id: object, content: dict[str, object], received_us: int, *, ahead_us: int = 0
+) -> dict[str, object]:
+    """A whole reply, with the server's times; its clock is `ahead_us` ahead of ours."""
     sent_us = time.time_ns() // 1000
     return {
         "jsonrpc": "2.0",
         **({} if request_id is None else {"id": request_id}),
         **content,
-        "usIn": received_us,
-        "usOut": sent_us,
+        "usIn": received_us + ahead_us,
+        "usOut": sent_us + ahead_us,
         "usDiff": sent_us - received_us,
         "testnet": True,
     }
@@ -58,13 +46,15 @@ class Methods:
         self._venue = venue
         self._methods: dict[str, Callable[[Params], object]] = {
             "public/get_time": lambda _params: time.time_ns() // 1_000_000,
-            "public/status": lambda _params: {"locked": "false", "locked_indices": []},
+            "public/status": self.status,
+            "public/get_currencies": self.get_currencies,
+            "public/get_combos": self.get_combos,
             "public/test": lambda _params: {"version": "1.2.26"},
             "public/hello": lambda _params: {"version": "1.2.26"},
             "public/get_instruments": self.get_instruments,
-            "public/get_instrument": lambda params: self._instrument(params).record(),
+            "public/get_instrument": lambda params: venue.record(self._instrument(params)),
             "public/get_book_summary_by_currency": self.get_book_summary_by_currency,
-            "public/get_last_trades_by_instrument": self.get_last_trades_by_instrument,
+            **PastTrades(venue).methods(),
             "public/get_order_book": self.get_order_book,
             "public/ticker": self.ticker,
         }
@@ -84,9 +74,28 @@ class Methods:
         currency, kind = params.get("currency", "any"), params.get("kind", "any")
         if kind not in KINDS:
             raise invalid("kind", "wrong format")
-        if str(params.get("expired", "false")).lower() == "true":
-            return []
-        return [item.record() for item in self._chosen(currency, kind)]
+        expired = str(params.get("expired", "false")).lower() == "true"
+        return [self._venue.record(item) for item in self._chosen(currency, kind, expired=expired)]
+
+    def get_combos(self, params: Params) -> object:
+        return [
+            {
+                "id": item.name,
+                "instrument_id": 400_000 + item.number,
+                "state": "active",
+                "legs": [{"instrument_name": leg, "amount": amount} for leg, amount in item.legs],
+                "creation_timestamp": item.creation_ms,
+                "state_timestamp": item.creation_ms,
+            }
+            for item in self._chosen(params.get("currency", "any"), "combo")
+        ]
+
+    def get_currencies(self, _params: Params) -> object:
+        return [{"currency": name} for name in sorted({item.currency for item in self._venue.instruments.values()})]
+
+    def status(self, _params: Params) -> object:
+        locked = sorted(self._venue.locked)
+        return {"locked": "partial" if locked else "false", "locked_indices": locked}
 
     def get_book_summary_by_currency(self, params: Params) -> object:
         currency, kind = params.get("currency"), params.get("kind", "any")
@@ -94,34 +103,9 @@ class Methods:
             raise invalid("currency", "must be one currency")
         return [self._summary(item) for item in self._chosen(currency, kind)]
 
-    def get_last_trades_by_instrument(self, params: Params) -> object:
-        """By sequence numbers, or the newest. Trades of the moment and before, however old."""
-        item = self._instrument(params)
-        trades = self._venue.script(item).trades
-        count = _integer(params, "count", 10)
-        if not 1 <= count <= TRADES_COUNT_MAX:
-            raise invalid("count", f"must be between 1 and {TRADES_COUNT_MAX}")
-        if not len(trades):
-            return {"trades": [], "has_more": False}
-        base = int(trades["trade_seq"][0])
-        newest = base + self._venue.trades_so_far(item) - 1
-        first = max(base, _integer(params, "start_seq", base))
-        last = min(newest, _integer(params, "end_seq", newest))
-        ascending = params.get("sorting", "desc") == "asc"
-        has_more = last - first + 1 > count
-        if has_more and ascending:
-            last = first + count - 1
-        elif has_more:
-            first = last - count + 1
-        found = [self._trade(item, sequence - base) for sequence in range(first, last + 1)]
-        return {
-            "trades": [orjson.Fragment(text) for text in (found if ascending else reversed(found))],
-            "has_more": has_more,
-        }
-
     def get_order_book(self, params: Params) -> object:
         item = self._instrument(params)
-        depth = _integer(params, "depth", 20)
+        depth = integer(params, "depth", 20)
         if depth not in BOOK_DEPTHS:
             raise invalid("depth", "wrong depth")
         script = self._venue.script(item)
@@ -149,18 +133,10 @@ class Methods:
             frames.ticker(item, script.quotes[place]).replace(frames.STAMP, str(time.time_ns() // 1_000_000))
         )
 
-    def _trade(self, item: Instrument, number: int) -> str:
-        script = self._venue.script(item)
-        loop, place = divmod(number, len(script.trades))
-        message = next(message for message, first in enumerate(script.trade_first[1:]) if place < first)
-        clock_ms = self._venue.sent_clock_ms(loop, script.trade_at_us[message])
-        row = moved_one(rows.TRADE, script.trades[place : place + 1], loop, clock_ms, self._venue.cycle_ms)[0]
-        return frames.trade(row, stamp=str(row["offset_ms"]))
-
-    def _chosen(self, currency: str, kind: str) -> list[Instrument]:
+    def _chosen(self, currency: str, kind: str, *, expired: bool = False) -> list[Instrument]:
         return [
             item
-            for item in self._venue.instruments.values()
+            for item in (self._venue.expired if expired else self._venue.instruments).values()
             if currency in ("any", item.currency)
             and (kind in ("any", item.kind) or (kind == "combo" and item.kind.endswith("_combo")))
         ]
@@ -204,10 +180,3 @@ class Methods:
                 "underlying_index": quote["underlying_index"].decode(),
             }
         return summary
-
-
-def _integer(params: Params, name: str, default: int) -> int:
-    try:
-        return int(params.get(name, default))
-    except (TypeError, ValueError) as error:
-        raise invalid(name, "must be an integer") from error

@@ -18,6 +18,8 @@ from pathlib import Path
 from picows import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, ws_create_server
 
 from tickbay.errors import ConfigError
+from tickbay.sim import changes
+from tickbay.sim.changes import Changes
 from tickbay.sim.connection import Connection
 from tickbay.sim.faults import CONNECTION_ACTIONS, Fault
 from tickbay.sim.rest import Rest
@@ -39,6 +41,10 @@ class Listen:
     tls: tuple[Path, Path] | None = None  # certificate, key
 
 
+# Faults that change the venue itself.
+CHANGES = ("list", "expire", "maintenance", "clock", "forget", "gone")
+
+
 class Server:
     """start(), run() until stop()."""
 
@@ -48,6 +54,7 @@ class Server:
         self._methods = Methods(self.venue)
         self._rest = Rest(self.venue, self._methods, self.status, self.fault)
         self._connections: dict[int, Connection] = {}
+        self._changes = Changes(self.venue, lambda: list(self._connections.values()))
         self._accepted = 0
         self._stopping = asyncio.Event()
         self.ws_url = self.rest_url = ""
@@ -146,6 +153,7 @@ class Server:
         for connection in list(self._connections.values()):
             connection.check(now_s)
             connection.player.pump()
+        self._changes.tick(now_s)
         if self.venue.faults:
             self._misbehave()
 
@@ -167,36 +175,24 @@ class Server:
                 ]
                 if due:
                     due[0].player.misbehave(fault)
-            elif fault.action in ("list", "expire", "maintenance") and self.venue.seconds() >= fault.at:
+            elif fault.action in CHANGES and self.venue.seconds() >= fault.at:
                 self.venue.used(fault)
                 self._change(fault)
 
     def _change(self, fault: Fault) -> None:
+        if fault.action in changes.ACTIONS:
+            self._changes.make(fault)
+            return
         self.venue.ledger.event(fault.action, **({"instrument": fault.name} if fault.name else {"state": fault.state}))
-        everyone = list(self._connections.values())
-        if fault.action == "maintenance":
-            self.venue.maintenance = fault.state == "on"
-            for connection in everyone:
-                connection.notify("platform_state", {"maintenance": self.venue.maintenance})
-                if self.venue.maintenance:
-                    connection.close(1001, "maintenance")
+        if fault.action == "forget":
+            self.venue.recent_s = fault.seconds
             return
-        if fault.action == "expire":
-            for connection in everyone:
-                connection.player.send_last_ticker(fault.name)
-        item = self.venue.list_instrument(fault.name) if fault.action == "list" else self.venue.expire(fault.name)
-        if item is None:
+        if fault.action == "gone":
+            self.venue.gone.append(fault.name)
             return
-        state = {
-            "timestamp": time.time_ns() // 1_000_000,
-            "state": "open" if fault.action == "list" else "closed",
-            "instrument_name": item.name,
-        }
-        for connection in everyone:
-            for kind in (item.kind, "any"):
-                for currency in (item.currency, "any"):
-                    connection.notify(f"instrument.state.{kind}.{currency}", state)
-            connection.player.relist()
+        if fault.action == "clock":
+            self.venue.clock_ahead_us, self.venue.reply_delay_s = round(fault.seconds * 1e6), fault.delay
+            return
 
 
 def _tls(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:

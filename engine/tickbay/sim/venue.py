@@ -22,8 +22,9 @@ from tickbay.sim.capture import Capture
 from tickbay.sim.faults import Fault
 from tickbay.sim.instruments import DAY_MS, Instrument, listing, named
 from tickbay.sim.ledger import Ledger, moved_one
-from tickbay.sim.market import Pace, Script, index_path, script
+from tickbay.sim.market import Pace, Script, index_path, pair_of, script
 from tickbay.sim.strip import Strip
+from tickbay.sim.tape import Tape
 
 INTERVALS = ("raw", "100ms", "agg2")
 OPTION_LIKE_KINDS = ("option", "future", "spot", "option_combo", "future_combo")
@@ -31,6 +32,7 @@ VIRTUAL_ORIGIN_MS = 1_795_219_200_000  # 2026-11-21 00:00 UTC: where a virtual c
 RECORDED_RATE = 100.0  # frames a second of a capture where no rate is given
 NO_LIMIT = 1 << 62
 RECORDED_BURST = 1000.0  # frames
+PRINTED_MAX = 1_000_000  # trade messages whose times are remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +102,13 @@ class Venue:
         )
         self.faults = list(settings.faults)
         self.maintenance = False
+        self.settling = False  # subscriptions are answered 10041
+        self.locked: set[str] = set()  # price indices, as platform_state has them
+        self.still: set[str] = set()  # price indices of which nothing is sent now: locked, or being settled
+        self.states: dict[str, str] = {}  # instrument → its state, where that is not open
+        self.expired: dict[str, Instrument] = {}
+        self.clock_ahead_us = 0  # in replies; frames keep this machine's time
+        self.reply_delay_s = 0.0
         self.running = not settings.hold and not settings.wait_channels
         self.stopped = False
         self.started_s = time.monotonic()
@@ -115,6 +124,10 @@ class Venue:
         self._strips: dict[str, Strip] = {}
         self._snapshot_rows: dict[str, int] = {}
         self._reached: dict[str, tuple[int, int]] = {}
+        self.recent_s = 0.0  # how far back the host of recent trades goes; 0: to the beginning
+        self.gone: list[str] = []  # patterns of instruments whose trades nobody has any more
+        # (cycle, place in it, number of its instrument) → clock of a trade message
+        self._printed: dict[tuple[int, int, int], int] = {}
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -175,12 +188,32 @@ class Venue:
         loops, message = divmod(messages, max(1, len(found.trade_at_us)))
         return loops * len(found.trades) + found.trade_first[message]
 
-    def sent_clock_ms(self, loop: int, at_us: int) -> int:
-        """What clock_ms() was when an event of the past was sent; flat out, now."""
+    def printed_ms(self, item: Instrument, loop: int, at_us: int) -> int:
+        """What clock_ms() was when a trade message of the past was sent, or would have been; the same at each call."""
         if self.settings.virtual_clock or self.settings.flat_out:
             return self.clock_ms()
+        for number in self._printers(item):
+            if (printed := self._printed.get((loop, at_us, number))) is not None:
+                return printed
         age_us = self._progress_us - loop * self.pace.cycle_us - at_us
-        return self.clock_ms() - int(age_us / 1000 / self.speed)
+        return self._printed.setdefault((loop, at_us, item.number), self.clock_ms() - int(age_us / 1000 / self.speed))
+
+    def _printers(self, item: Instrument) -> Sequence[int]:
+        """In whose name a trade of this instrument may have been sent: its own, or that of the other of its pair."""
+        pair = pair_of(item.name)
+        others = (self.instruments.get(f"{pair}{side}") for side in ("-C", "-P"))
+        return [item.number, *(other.number for other in others if other is not None)]
+
+    def print_trades(self, tape: Tape, first: int, end: int, cycle: int, clock_ms: int) -> None:
+        """Frames of a tape were sent, or left out, at a time: what REST will say of the trades among them."""
+        if self.settings.virtual_clock or self.settings.flat_out:
+            return
+        begin, finish = np.searchsorted(tape.trades, (first, end))
+        for frame in tape.trades[begin:finish].tolist():
+            key, loop = int(tape.key[frame]), cycle + int(tape.frames["ahead"][frame])
+            self._printed.setdefault((loop, key >> 24, key >> 4 & 0xFFFFF), clock_ms)
+        while len(self._printed) > PRINTED_MAX:
+            del self._printed[next(iter(self._printed))]
 
     def used(self, fault: Fault) -> None:
         """A fault has happened once."""
@@ -293,8 +326,20 @@ class Venue:
     def expire(self, name: str) -> Instrument | None:
         """Deliver an instrument; None where there is none of that name."""
         item = self.instruments.pop(name, None)
+        if item is not None:
+            self.expired[name] = item
+            self.states[name] = "delivered"
         self._forget_wildcards()
         return item
+
+    def record(self, item: Instrument) -> dict[str, object]:
+        """As REST has it now."""
+        state = self.states.get(item.name, "open")
+        return item.record() | {"state": state, "is_active": item.name in self.instruments and state != "inactive"}
+
+    def stands_still(self, channel: Channel) -> bool:
+        """Is nothing sent of it now? A channel of several indices goes on while one of them does."""
+        return bool(channel.instruments) and all(item.index_name in self.still for item in channel.instruments)
 
     def last_ticker(self, item: Instrument, channel: str, loop: int, clock_ms: int) -> Message:
         """What is sent of an instrument when it is delivered: state closed, with a delivery price."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tickbay.cursor import START, Position
 from tickbay.errors import RingFault
+from tickbay.legs import merger_of
 from tickbay.record import Kind, parse_stream
 from tickbay.ring import Lapped, Ring
 
@@ -64,6 +65,8 @@ def sink_lag(run_dir: Path, cursor: Mapping[str, Position], now_ns: int) -> Sink
     rows, oldest_ns = 0, now_ns
     for stream, ring in _rings(run_dir):
         with closing(ring):
+            if merger_of(stream):
+                continue
             committed, last = cursor.get(stream, START).seq, ring.head - 1
             if last <= committed:
                 continue

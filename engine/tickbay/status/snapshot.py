@@ -20,6 +20,7 @@ from tickbay.files import Files
 from tickbay.health import Report, read_reports
 from tickbay.record import parse_stream
 from tickbay.status.positions import RingPosition, SinkLag, ring_positions, sink_lag
+from tickbay.status.times import ClockStatus, StageStatus, clock_of, stages_of
 from tickbay.supervisor.child import process_names
 
 FRESH_S = 2.0  # a report that is older, twice the longest pause between two, does not tell of now
@@ -83,6 +84,8 @@ class Status:
     supervised: bool  # is there a supervisor that replaces what dies?
     processes: tuple[ProcessStatus, ...]
     streams: tuple[StreamStatus, ...]
+    stages: tuple[StageStatus, ...]
+    clock: ClockStatus | None  # null: no venue has answered yet
     totals: Totals = field()
 
 
@@ -100,7 +103,9 @@ def collect(config: Config) -> Status:
         _process(name, reports.get(name), children.get(name, {}), rings, config, now_ns, cursors)
         for name in [*wanted, *extra]
     )
-    verdict, reasons = judge(processes)
+    living = {name: report for name, report in reports.items() if report.identity.alive()}
+    clock = clock_of(living)
+    verdict, reasons = judge(processes, clock.complaint(config.venue.clock_off_ms) if clock else "")
     return Status(
         time=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         verdict=verdict,
@@ -117,6 +122,8 @@ def collect(config: Config) -> Status:
             )
             for stream, position in rings.items()
         ),
+        stages=stages_of(living),
+        clock=clock,
         totals=_totals(processes, reports, rings),
     )
 
@@ -218,8 +225,9 @@ def _integer(value: object) -> int | None:
     return int(value) if isinstance(value, int | float) else None
 
 
-def judge(processes: tuple[ProcessStatus, ...]) -> tuple[str, tuple[str, ...]]:
-    """(verdict, reasons). Recording is what feeds and journal do; without one of them nothing is recorded."""
+def judge(processes: tuple[ProcessStatus, ...], complaint: str = "") -> tuple[str, tuple[str, ...]]:
+    """(verdict, reasons), with the `complaint` among them. Recording is what feeds and journal do; without one of them
+    nothing is recorded."""
     down = [process for process in processes if process.pid is None]
     ill = [process for process in processes if process.pid is not None and process.state != "live"]
     living = {process.role for process in processes if process.pid is not None and process.state != "hung"}
@@ -232,6 +240,8 @@ def judge(processes: tuple[ProcessStatus, ...]) -> tuple[str, tuple[str, ...]]:
         )
     reasons += [f"{process.name} is down" for process in down if process.role != "supervisor"]
     reasons += [f"{process.name} is {process.state}{_because(process)}" for process in ill]
+    if complaint:
+        reasons.append(complaint)
     if not {"feed", "journal"} <= living:
         return "down", tuple(reasons)
     return ("degraded" if reasons else "healthy"), tuple(reasons)

@@ -17,6 +17,7 @@ import orjson
 
 from tickbay import config as configuration
 from tickbay.status.snapshot import ProcessStatus, Status, collect
+from tickbay.status.times import STAGES, StageStatus
 
 EXIT = {"healthy": 0, "degraded": 1, "down": 2}
 WATCH_S = 1.0
@@ -59,7 +60,7 @@ def render(status: Status, *, colours: bool) -> str:
         cells = [_cell(text(process), width) for _, width, text in COLUMNS]
         cells[1] = paint(cells[1], COLOURS.get(process.state, YELLOW))
         lines.append(" ".join(cells).rstrip())
-    lines += [_totals(status), "", *_journal(status)]
+    lines += [_totals(status), "", *_journal(status), *_times(status)]
     lines += [paint(line, DIM) for line in _errors(status)]
     return "\n".join(lines)
 
@@ -78,6 +79,21 @@ def _journal(status: Status) -> list[str]:
     if totals.hold_hours is not None:
         size, free = _bytes(totals.journal_bytes), _bytes(totals.journal_free_bytes)
         lines.append(f"journal {size}, {free} free: holds {_hours(totals.hold_hours)} of database outage at this rate")
+    return lines
+
+
+def _times(status: Status) -> list[str]:
+    """How long ticks take on their way, and what the clock is worth that says so."""
+    lines = [f"clock: {status.clock.sentence()}"] if status.clock is not None else []
+    slowest: dict[tuple[str, str], StageStatus] = {}  # of all feeds one line, of the sinks one each
+    for stage in sorted(status.stages, key=lambda stage: stage.p99_ms or 0.0):
+        if stage.p99_ms is not None:
+            slowest[stage.stage, "" if stage.subject.startswith("feed-") else stage.subject] = stage
+    if slowest:
+        lines += ["", f"{'last minute, in milliseconds':<44}{'P50':>10}{'P99':>12}{'RECORDS':>14}"]
+    for (name, _), stage in sorted(slowest.items(), key=lambda item: STAGES.index(item[0][0])):
+        shown = f"{name.replace('_to_', ' → ')}, {stage.subject}"
+        lines.append(f"  {shown:<42}{stage.p50_ms:>10,.1f}{stage.p99_ms:>12,.1f}{stage.records:>14,}")
     return lines
 
 

@@ -23,6 +23,7 @@ ENVELOPE_BYTES = 110  # a subscribe request around its channels, with an id of 2
 # The codes that need a branch; every other one means that the request was refused.
 TROUBLES = {
     10028: Trouble.HASTE,  # too_many_requests; the venue ends the session afterwards
+    10041: Trouble.PAUSE,  # settlement_in_progress
     10066: Trouble.HASTE,  # too_many_concurrent_requests
     11051: Trouble.MAINTENANCE,  # system_maintenance
     11056: Trouble.CLOSED,  # unauthenticated_public_requests_temporarily_disabled
@@ -44,6 +45,8 @@ def channel(name: str) -> Channel:
             return Channel(name, Kind.TRADE, "")
         case ["trades", instrument, interval] if interval in INTERVALS:
             return Channel(name, Kind.TRADE, _checked(instrument, name))
+        case ["platform_state", *_] | ["instrument", "creation" | "state", _, _]:
+            return Channel(name, Kind.INSTRUMENT, "")  # of the universe's connection: deribit_announcements.py
     raise VenueFault(f"no channel that we record: {name[:80]!r}")
 
 
@@ -81,7 +84,7 @@ def read_reply(payload: bytes) -> Reply:
     id = message.get("id")
     result = message.get("result")
     names = frozenset(name for name in result if isinstance(name, str)) if isinstance(result, list) else frozenset()
-    return Reply(id if type(id) is int else None, names, _refusal(message.get("error")), _server_ns(message))
+    return Reply(id if type(id) is int else None, names, _refusal(message.get("error")), *_server_times(message))
 
 
 def _request(id: int, method: str, params: dict[str, Any]) -> bytes:
@@ -107,8 +110,8 @@ def _refusal(error: Any) -> Refusal | None:
     return Refusal(TROUBLES.get(code, Trouble.REFUSED), code, reason[:120])
 
 
-def _server_ns(message: dict[str, Any]) -> int:
+def _server_times(message: dict[str, Any]) -> tuple[int, int]:
     came, went = message.get("usIn"), message.get("usOut")
     if type(came) is not int or type(went) is not int:
-        return 0
-    return (came + went) // 2 * 1000
+        return 0, 0
+    return came * 1000, went * 1000

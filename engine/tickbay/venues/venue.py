@@ -7,10 +7,10 @@ here: native/decode_*.c.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tickbay.record import Kind
 
@@ -22,6 +22,7 @@ class Trouble(Enum):
     RAW = "raw"  # unthrottled channels need a login: take the throttled ones
     HASTE = "haste"  # we asked too much: ask nothing for a while, and expect to be cut off
     MAINTENANCE = "maintenance"  # announced: come back slowly
+    PAUSE = "pause"  # a few seconds of settlement: the same again, a little later
     CLOSED = "closed"  # public data is not given without a login now: come back slowly
 
 
@@ -48,7 +49,8 @@ class Reply:
     id: int | None
     accepted: frozenset[str]  # names of channels, in a reply that lists them
     refusal: Refusal | None
-    server_ns: int  # the venue's clock, in the middle of its work on the request; 0 when it does not say
+    came_ns: int = 0  # the venue's clock when it had the request; 0 when it does not say
+    went_ns: int = 0  # and when it answered
 
 
 class Venue(Protocol):
@@ -72,3 +74,45 @@ class Venue(Protocol):
 
     def read_reply(self, payload: bytes) -> Reply:
         """VenueFault when it is no reply."""
+
+
+class Printed(NamedTuple):
+    """One trade that the venue's history told of."""
+
+    instrument: str
+    number: int  # grows by 1 with each trade of its instrument
+    exch_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A REST call."""
+
+    method: str
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Trades in ascending order. `frame` is what the venue's decoder (native/decode_*.c) makes the same records of, in the same
+    order."""
+
+    trades: Sequence[Printed]
+    more: bool  # there are others behind them
+    frame: bytes
+
+
+class History(Protocol):
+    """What the healer needs of a venue: to ask for trades of the past, by their sequence or by time."""
+
+    def market_of(self, channel: str) -> str:
+        """Whose trades a channel brings, in the venue's own words; empty: none."""
+
+    def ask_trades(self, instrument: str, first: int, last: int) -> Query:
+        """Those with these numbers, ascending, as many as the venue gives at once."""
+
+    def ask_window(self, market: str, from_ns: int, to_ns: int) -> Query:
+        """Those of a time, both ends included, ascending."""
+
+    def read_trades(self, result: Any) -> Page:
+        """VenueFault when it is none."""

@@ -445,4 +445,5 @@ cdef class Ring:
         }
 
 
+include "_merge.pxi"
 include "_listener.pxi"

@@ -323,3 +323,55 @@ cdef extern from "feed.h" nogil:
     unsigned feed_frame(feed *feed, const char *frame, size_t length, int64_t recv_ns, uint32_t waited_ms, feed_report *report)
     feed_finding feed_next(feed *feed, feed_found *found)
     unsigned feed_settle(feed *feed, record_kind kind, int closing, feed_report *report)
+
+cdef extern from "merge.h" nogil:
+    enum:
+        MERGE_LEGS
+        MERGE_CHAINS
+        MERGE_WINDOW
+        MERGE_LATE_BUCKETS
+    int64_t MERGE_SETTLE_NS
+    struct merge_chain:
+        char instrument[48]
+    struct merge_figures:
+        uint64_t records
+        uint64_t first
+        uint64_t second
+        uint64_t repeats
+        uint64_t only
+        uint64_t late[64]
+    struct merge:
+        merge_figures legs[2]
+        uint64_t chains_used
+        uint64_t unchained
+    struct merge_break:
+        char instrument[48]
+        uint64_t first_missing
+        uint64_t last_missing
+        int64_t from_ns
+        int64_t to_ns
+        uint32_t conn
+        uint8_t kind
+        uint8_t ends
+    struct merge_turn:
+        record_kind kind
+        int again
+        const void *records[2]
+        uint64_t counts[2]
+        int64_t release_ns[2]
+        void *out
+        void *held[2]
+        merge_break *breaks
+        uint64_t breaks_max
+        uint64_t consumed[2]
+        uint64_t out_count
+        uint64_t held_counts[2]
+        uint64_t breaks_count
+    void merge_run(merge *merge, merge_turn *turn)
+    void merge_connected(merge *merge, int leg, uint32_t conn)
+    void merge_lost(merge *merge, int leg)
+    void merge_published(merge *merge, record_kind kind, const void *records, uint64_t count)
+    void merge_judge(merge *merge, int64_t now_ns)
+    uint64_t merge_export(const merge *merge, merge_chain *out)
+    uint64_t merge_import(merge *merge, const merge_chain *chains, uint64_t count)
+    int64_t merge_late_ns(unsigned bucket)

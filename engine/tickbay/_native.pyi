@@ -291,3 +291,53 @@ class FeedListener(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None: ...
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None: ...
     def on_ws_disconnected(self, transport: WSTransport) -> None: ...
+
+MERGE_LEGS: int
+MERGE_WINDOW: int
+MERGE_SETTLE_NS: int
+MERGE_LATE_NS: tuple[int, ...]
+MERGE_CHAIN_SIZE: int
+MERGE_CHAINS: int
+
+class MergeBreak(NamedTuple):
+    kind: int
+    instrument: str
+    first_missing: int
+    last_missing: int
+    from_ns: int
+    to_ns: int
+    conn: int
+    ends: bool
+
+class MergeTurn(NamedTuple):
+    out: memoryview
+    held: tuple[memoryview, memoryview]
+    breaks: list[MergeBreak]
+    consumed: tuple[int, int]
+
+class MergeFigures(NamedTuple):
+    records: int
+    first: int
+    second: int
+    repeats: int
+    only: int
+    late: list[int]  # by bucket; MERGE_LATE_NS has their upper ends
+
+@final
+class Merge:
+    """struct merge, with its memory. Records are buffers of whole records of one kind."""
+
+    def run(
+        self, kind: int, legs: tuple[Memory, Memory], release_ns: tuple[int, int], again: bool = False
+    ) -> MergeTurn:
+        """merge_run(): what is not `consumed` is to be given once more."""
+
+    def connected(self, leg: int, conn: int) -> None: ...
+    def lost(self, leg: int) -> None: ...
+    def published(self, kind: int, records: Memory) -> None: ...
+    def judge(self, now_ns: int) -> None: ...
+    def chains(self) -> bytes: ...
+    def restore(self, chains: Memory) -> int: ...
+    @property
+    def unchained(self) -> int: ...
+    def figures(self, leg: int) -> MergeFigures: ...

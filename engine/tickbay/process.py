@@ -38,13 +38,14 @@ ROLES = {
     "universe": "tickbay.universe.universe",
     "journal": "tickbay.journal.journal",
     "feed": "tickbay.feed.feed",
+    "merger": "tickbay.merger.merger",
     "writer": "tickbay.writer.writer",
     "healer": "tickbay.healer.healer",
     "metrics": "tickbay.metrics.metrics",
 }
-NAME = re.compile(r"universe|journal|healer|metrics|feed-[1-9][0-9]{0,2}|writer-[a-z][a-z0-9]{0,15}")
+NAME = re.compile(r"universe|journal|healer|metrics|feed-[1-9][0-9]{0,2}[ab]?|merger-[1-9][0-9]{0,2}|writer-[a-z][a-z0-9]{0,15}")
 RUN_FOLDERS = ("rings", "health", "pids", "sockets")
-DATA_FOLDERS = ("journal", "cursors", "quarantine", "universe")
+DATA_FOLDERS = ("journal", "cursors", "quarantine", "universe", "healer", "merger")
 MEMORY_FILESYSTEMS = ("tmpfs", "ramfs")
 
 
@@ -110,7 +111,7 @@ class ProcessContext:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("name", help="universe, journal, healer, metrics, feed-N or writer-<sink>")
+    parser.add_argument("name", help="universe, journal, healer, metrics, feed-N, merger-N or writer-<sink>")
     add_argument(parser)
 
 

@@ -17,6 +17,7 @@ from tickbay.files import Files
 from tickbay.gap import Cause, Gap
 from tickbay.journal.segment_index import SegmentIndex
 from tickbay.journal.segments import Segments, untaken
+from tickbay.legs import mergers
 from tickbay.record import Kind, parse_stream
 
 RATE_WINDOW_S = 600.0  # what "the current rate" is measured over
@@ -26,8 +27,8 @@ Cursors = Mapping[str, Mapping[str, Position]]  # sink → stream → position
 
 
 def read_cursors(config: Config, files: Files) -> dict[str, dict[str, Position]]:
-    """How far every enabled sink is. One that has not begun, or whose file cannot be read, has taken nothing."""
-    cursors: dict[str, dict[str, Position]] = {sink: {} for sink in config.sinks}
+    """How far every enabled sink, and every merger, is. One that has not begun, or whose file cannot be read, has taken nothing."""
+    cursors: dict[str, dict[str, Position]] = {sink: {} for sink in (*config.sinks, *mergers(config))}
     for sink in cursors:
         with suppress(OSError):
             cursors[sink] = read_cursor(config.data_dir / "cursors" / f"{sink}.cursor", files)
@@ -38,7 +39,7 @@ def gaps_of(index: SegmentIndex, cursors: Cursors) -> list[Gap]:
     """What is lost when a segment goes now: for each stream, what the sink that is furthest behind has not taken."""
     lost: dict[str, tuple[int, int, str]] = {}
     for sink, cursor in cursors.items():
-        for stream, (first, last) in untaken(index, cursor).items():
+        for stream, (first, last) in untaken(index, sink, cursor).items():
             if stream not in lost or first < lost[stream][0]:
                 lost[stream] = (first, last, sink)
     return [

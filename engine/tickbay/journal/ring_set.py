@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tickbay import ring
+from tickbay import legs, ring
 from tickbay._native import ring_file_size
 from tickbay.config import Config
 from tickbay.cursor import Position
@@ -28,11 +28,13 @@ SUFFIX = ".ring"
 
 def wanted_streams(config: Config) -> dict[str, Kind]:
     """Every stream that some process of this configuration writes."""
-    streams = {
-        stream_name(f"feed-{number}", kind): kind for number in range(1, config.feeds.count + 1) for kind in FEED_KINDS
-    }
+    sources = [*legs.feeds(config), *legs.pairs(config)]
+    streams = {stream_name(source, kind): kind for source in sources for kind in FEED_KINDS}
     for kind in (Kind.INSTRUMENT, Kind.GAP):
         streams[stream_name("universe", kind)] = kind
+    if config.heal.enabled:
+        for kind in (Kind.TRADE, Kind.GAP):
+            streams[stream_name("healer", kind)] = kind
     streams[OWN_GAPS] = Kind.GAP
     return streams
 

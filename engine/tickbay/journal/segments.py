@@ -14,6 +14,7 @@ from pathlib import Path
 from tickbay import _native
 from tickbay.cursor import START, Position
 from tickbay.files import Files, write_all
+from tickbay.legs import merger_of
 from tickbay.journal.recovery import Recovered
 from tickbay.journal.segment import HEADER_SIZE, SegmentWriter, segment_name
 from tickbay.journal.segment_index import SegmentIndex, make_index, save_index
@@ -22,10 +23,14 @@ from tickbay.journal.spares import Spares
 SPARES_MAX = 2  # one to begin with, one while that is being replaced
 
 
-def untaken(index: SegmentIndex, cursor: Mapping[str, Position]) -> dict[str, tuple[int, int]]:
-    """What of a segment a sink has not committed yet: stream → (first, last) sequence. Nothing: JRNL-3 lets it go."""
+def untaken(index: SegmentIndex, sink: str, cursor: Mapping[str, Position]) -> dict[str, tuple[int, int]]:
+    """What of a segment a sink has not committed yet: stream → (first, last) sequence. Nothing: JRNL-3 lets it go. The
+    streams of a pair's legs are taken by its merger, all others by the sinks."""
     left = {}
     for stream, span in index.spans.items():
+        merger = merger_of(stream)
+        if sink != merger and (merger or sink.startswith("merger-")):
+            continue
         taken = cursor.get(stream, START)
         if taken < span.last:
             left[stream] = (taken.seq + 1 if taken >= span.first else span.first.seq, span.last.seq)
@@ -183,7 +188,7 @@ class Segments:
         """Bytes of segments that some sink still needs, the newest included."""
         needed = self.writer.end if self.writer else 0
         for index in self.sealed:
-            if any(untaken(index, cursor) for cursor in cursors.values()):
+            if any(untaken(index, sink, cursor) for sink, cursor in cursors.items()):
                 needed += self._sizes[index.segment]
         return needed
 

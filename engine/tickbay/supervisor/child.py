@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 
+from tickbay import legs
 from tickbay.config import Config
 from tickbay.supervisor.machine import Machine, Running
 from tickbay.supervisor.restart import HISTORY_MAX
@@ -134,7 +135,6 @@ class Child:
 def process_names(config: Config) -> list[str]:
     """Every process that this configuration wants, in the order in which they are started."""
     writers = [f"writer-{sink}" for sink in config.sinks]
-    feeds = [f"feed-{number}" for number in range(1, config.feeds.count + 1)]
     watching = ["metrics"] if config.metrics.enabled or config.health.enabled else []
     healing = ["healer"] if config.heal.enabled else []
-    return ["journal", *writers, "universe", *feeds, *healing, *watching]
+    return ["journal", *writers, "universe", *legs.mergers(config), *legs.feeds(config), *healing, *watching]

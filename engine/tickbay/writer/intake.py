@@ -12,6 +12,7 @@ from typing import Protocol
 
 from tickbay.cursor import START, Position
 from tickbay.errors import JournalFault
+from tickbay.legs import merger_of
 from tickbay.record import Kind
 from tickbay.sinks.sink import Chunk, Hole
 
@@ -76,8 +77,8 @@ class Intake:
         self._oldest: dict[str, tuple[Position, int]] = {}  # stream → (position, recv_ns of the record behind it)
 
     def new_streams(self) -> list[str]:
-        """Streams that the sink has not been asked about."""
-        return sorted(self._reader.streams().keys() - self.positions.keys())
+        """Streams that the sink has not been asked about. Those of a pair's legs come as the pair's, from its merger."""
+        return sorted(stream for stream in self._reader.streams().keys() - self.positions.keys() if not merger_of(stream))
 
     def restart(self, positions: Mapping[str, Position]) -> None:
         """Go on from what the sink has told."""

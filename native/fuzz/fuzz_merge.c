@@ -1,0 +1,199 @@
+/* fuzz_merge.c: a market of three instruments over two legs that lose, repeat, lag and reconnect. PAIR-1, GAP-1.
+ *
+ * Whatever a leg brought is published once; a chain that lost nothing on both legs is published in order and unbroken.
+ */
+#include "../merge.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAMES = 3, EVENTS = 512, STEP = 3, HELD = 4096 };
+
+static void require(int holds, const char *what)
+{
+    if (!holds) {
+        fprintf(stderr, "fuzz_merge: %s\n", what);
+        abort();
+    }
+}
+
+/* Event n of an instrument has the id STEP * n, as a book's change, or n as a trade. */
+struct course {
+    int happened;                                /* events so far */
+    int place[MERGE_LEGS];                       /* what each leg gets next */
+    unsigned char brought[EVENTS], published[EVENTS]; /* by event: bit of the leg; how often */
+    int lost_by[EVENTS];                         /* bit of each leg that will never bring it */
+    int newest;                                  /* published last, in order */
+    int begun;
+};
+
+static struct merge *merge;
+static struct course courses[NAMES];
+static struct merge_break breaks[HELD];
+static struct book held[MERGE_LEGS][HELD], again[HELD], out[HELD];
+static uint64_t held_count[MERGE_LEGS];
+static uint32_t conns[MERGE_LEGS];
+static int64_t clock_ns;
+static int disordered, broken, released; /* times */
+
+static void note_published(const struct merge_turn *turn)
+{
+    for (uint64_t i = 0; i < turn->out_count; i++) {
+        struct course *course = &courses[out[i].head.instrument[0] - 'a'];
+        int event = (int)(out[i].change_id / STEP);
+        if (out[i].head.flags & RECORD_SNAPSHOT) {
+            course->newest = event;
+            continue;
+        }
+        require(course->brought[event] != 0, "only what was brought is published");
+        require(++course->published[event] == 1, "nothing is published twice");
+        disordered += event < course->newest;
+        course->newest = event > course->newest ? event : course->newest;
+    }
+    broken += (int)turn->breaks_count;
+}
+
+static void run(int leg, const struct book *records, uint64_t count, int is_again, int64_t release_ns)
+{
+    struct merge_turn turn = {.kind = RECORD_BOOK, .again = is_again, .out = out, .breaks = breaks, .breaks_max = HELD};
+    turn.records[leg] = records;
+    turn.counts[leg] = count;
+    turn.release_ns[leg] = release_ns;
+    for (int each = 0; each < MERGE_LEGS; each++)
+        turn.held[each] = held[each] + held_count[each];
+    merge_run(merge, &turn);
+    require(turn.consumed[leg] == count && turn.held_counts[1 - leg] == 0, "a turn takes what it was given");
+    held_count[leg] += turn.held_counts[leg];
+    note_published(&turn);
+}
+
+/* Give what is held once more until nothing moves. */
+static void give_held(int64_t release_ns)
+{
+    uint64_t before;
+    do {
+        before = held_count[0] + held_count[1];
+        for (int leg = 0; leg < MERGE_LEGS; leg++) {
+            uint64_t count = held_count[leg];
+            memcpy(again, held[leg], count * sizeof *again);
+            held_count[leg] = 0;
+            run(leg, again, count, 1, release_ns);
+        }
+    } while (held_count[0] + held_count[1] < before);
+}
+
+static struct book record(int leg, int name, int event, int snapshot)
+{
+    struct book book = {.change_id = (uint64_t)event * STEP, .prev_change_id = snapshot ? 0 : (uint64_t)(event - 1) * STEP};
+    book.head.instrument[0] = (char)('a' + name);
+    book.head.flags = RECORD_LAST | (snapshot ? RECORD_SNAPSHOT : 0);
+    book.head.recv_ns = ++clock_ns;
+    book.head.conn = conns[leg];
+    return book;
+}
+
+/* The leg's next event of an instrument arrives, or is lost on the way. */
+static void bring(int leg, int name, int lose)
+{
+    struct course *course = &courses[name];
+    int event = course->place[leg];
+    if (event > course->happened)
+        return;
+    course->place[leg]++;
+    if (lose) {
+        course->lost_by[event] |= 1 << leg;
+        return;
+    }
+    struct book book = record(leg, name, event, 0);
+    course->brought[event] |= (unsigned char)(1 << leg);
+    run(leg, &book, 1, 0, 0);
+}
+
+/* A new connection: each book begins with a snapshot of now; what was under way is lost. */
+static void reconnect(int leg, int tell)
+{
+    if (tell)
+        merge_lost(merge, leg);
+    conns[leg]++;
+    for (int name = 0; name < NAMES; name++) {
+        struct course *course = &courses[name];
+        for (; course->place[leg] <= course->happened; course->place[leg]++)
+            course->lost_by[course->place[leg]] |= 1 << leg;
+        struct book book = record(leg, name, course->happened, 1);
+        run(leg, &book, 1, 0, 0);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct merge_chain chains[MERGE_CHAINS];
+    if (merge == NULL)
+        merge = malloc(sizeof *merge);
+    require(merge != NULL, "there is memory");
+    memset(merge, 0, offsetof(struct merge, seen));
+    held_count[0] = held_count[1] = 0;
+    disordered = broken = released = 0;
+    for (int name = 0; name < NAMES; name++)
+        courses[name] = (struct course){.happened = 1, .place = {2, 2}};
+    for (int leg = 0; leg < MERGE_LEGS; leg++) {
+        conns[leg] = 0;
+        reconnect(leg, 0);
+    }
+    for (size_t i = 0; i < size; i++) {
+        int leg = data[i] & 1, name = (data[i] >> 1) % NAMES;
+        switch (data[i] >> 3) {
+        case 0:
+            reconnect(leg, i % 2);
+            break;
+        case 1:
+        case 2:
+            bring(leg, name, 1);
+            break;
+        case 3:
+            released++;
+            give_held(clock_ns - 40);
+            break;
+        default:
+            if (data[i] >> 3 < 14 && courses[name].happened < EVENTS - 1)
+                courses[name].happened++;
+            else
+                bring(leg, name, 0);
+            give_held(0);
+        }
+    }
+    for (int i = 0; i < MERGE_LEGS * NAMES * EVENTS; i++) /* all that is under way arrives */
+        bring(i % MERGE_LEGS, i / MERGE_LEGS % NAMES, 0);
+    give_held(0);
+    require(released > 0 || broken > 0 || (held_count[0] == 0 && held_count[1] == 0), "only a hole keeps waiting");
+    give_held(clock_ns);
+    require(held_count[0] == 0 && held_count[1] == 0, "nothing is held for ever");
+    int lost = 0;
+    for (int name = 0; name < NAMES; name++)
+        for (int event = 0; event < EVENTS; event++) {
+            require(!courses[name].brought[event] == !courses[name].published[event], "what was brought is published");
+            lost += courses[name].lost_by[event] == 3;
+        }
+    require(lost > 0 || released > 0 || (broken == 0 && disordered == 0), "what one leg has lost is no hole");
+    require(merge_import(merge, chains, merge_export(merge, chains)) == NAMES, "the chains can be kept");
+    return 0;
+}
+
+#ifdef FUZZ_MAIN
+/* Courses with few losses, so that chains are long. */
+int main(int argc, char **argv)
+{
+    long count = argc > 1 ? atol(argv[1]) / 20 : 1000;
+    srand(argc > 2 ? (unsigned)atoi(argv[2]) : 1);
+    static uint8_t data[600];
+    for (long i = 0; i < count; i++) {
+        size_t size = (size_t)rand() % sizeof data;
+        int rare = 1 + rand() % 40;
+        for (size_t j = 0; j < size; j++)
+            data[j] = (uint8_t)(rand() % rare == 0 ? rand() : 32 + rand() % 224);
+        LLVMFuzzerTestOneInput(data, size);
+    }
+    printf("fuzz_merge: %ld courses\n", count);
+    return 0;
+}
+#endif

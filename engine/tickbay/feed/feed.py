@@ -418,6 +418,7 @@ class Feed:
         health.gauges = {
             "channels_asked": len(channels.asked),
             "channels_live": channels.live(),
+            "channels_whole": channels.whole(),
             "channels_troubled": len(troubled),
             "gaps_pending": pending,
             "conn": self._producer.conn,

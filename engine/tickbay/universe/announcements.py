@@ -53,7 +53,7 @@ class Announcements(WSListener):
         self._session = Session(
             deribit,
             context.config.venue,
-            feeds=context.config.feeds.count + 1,  # FEED-3: one more connection shares the credits
+            feeds=context.config.feeds.count * context.config.feeds.redundancy + 1,  # FEED-3: one more connection shares the credits
             heard=self,
             random=random.random,
             at=at,

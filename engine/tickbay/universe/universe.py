@@ -16,12 +16,12 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from tickbay import control
+from tickbay import control, legs
 from tickbay.errors import ControlDown, VenueDown, VenueFault
 from tickbay.events import Event
 from tickbay.feed.backoff import Backoff
@@ -73,7 +73,7 @@ class Universe:
         self._pending: list[Instrument] = []  # versions to be recorded
         self._put: dict[str, Instrument] = {}  # versions that are in the ring but not yet known to be on disk
         self._pending_gaps: list[Gap] = []
-        self._untold = set(self._assignment.feeds)  # feeds that may not have heard of the newest assignment
+        self._untold = self._feeds_of(self._assignment.feeds)  # feeds that may not have heard of the newest assignment
         self._troubles: dict[str, str] = {}  # why health is degraded
         self._standing = Standing()
         self._stir = asyncio.Event()  # something was announced
@@ -237,7 +237,7 @@ class Universe:
     def _apply(self, listing: Listing, *, fresh: bool) -> None:
         """Select, place, and assign; and find what is new in the reference data."""
         now_ns = time.time_ns()
-        rules, feeds = self._config.select, [f"feed-{number}" for number in range(1, self._config.feeds.count + 1)]
+        rules, feeds = self._config.select, legs.places(self._config)
         missing = {market for market in map(market_of, rules) if market not in listing.instruments}
         if missing:  # the listing on disk is of other rules, and the venue does not answer
             self._trouble("missing", f"not known yet: {', '.join(' '.join(market) for market in sorted(missing))}")
@@ -293,7 +293,8 @@ class Universe:
             return
         write_assignment(self._assignment_path, new)
         announced = (new.paused_ns, new.maintenance_ns) != (old.paused_ns, old.maintenance_ns)
-        self._untold |= {feed for feed in new.feeds if announced or new.channels_of(feed) != old.channels_of(feed)}
+        changed = [place for place in new.feeds if announced or new.channels_of(place) != old.channels_of(place)]
+        self._untold |= self._feeds_of(changed)
         self._events.emit(
             Event.UNIVERSE_CHANGED,
             version=new.version,
@@ -386,6 +387,10 @@ class Universe:
         for name in ended:
             del recorded[name]
         return bool(ended)
+
+    def _feeds_of(self, places: Iterable[str]) -> set[str]:
+        """The processes that record them."""
+        return {feed for place in places for feed in legs.feeds_of(self._config, place)}
 
     async def _tell(self) -> None:
         """Feeds that are not up read the file when they start; whoever is, is told until it has heard."""

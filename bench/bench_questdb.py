@@ -27,7 +27,7 @@ from tickbay.files import Files
 from tickbay.record import Kind, Records
 from tickbay.sinks.columns import TABLES
 from tickbay.sinks.orders import Orders
-from tickbay.sinks.questdb import BODY_BYTES, QuestdbSink
+from tickbay.sinks.questdb import QuestdbSink
 from tickbay.sinks.questdb_columns import SHAPES, plan
 from tickbay.sinks.questdb_server import QuestdbServer
 from tickbay.sinks.rewind import Marks
@@ -89,7 +89,7 @@ def numbered(records: Records, turn: int) -> Records:
 
 
 def encoded(records: Records, epoch: int) -> memoryview:
-    body = bytearray(max(BODY_BYTES, len(records) * 1100))
+    body = bytearray(len(records) * 1100)
     taken, _, end = plan(TABLE, STREAM, epoch).encode(records, body, 0, TABLE.mask, TABLE.value)
     assert taken == len(records)
     return memoryview(body)[:end]

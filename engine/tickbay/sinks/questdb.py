@@ -14,8 +14,7 @@ journal.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,17 +27,16 @@ from tickbay.record import LAYOUTS, parse_stream
 from tickbay.sinks import questdb_schema
 from tickbay.sinks.columns import KIND_WORDS, Table
 from tickbay.sinks.connection import one_line
+from tickbay.sinks.lines import bodies
 from tickbay.sinks.load import Load, Pieces, Poison, chosen, cut_out, sort
 from tickbay.sinks.orders import Orders
 from tickbay.sinks.poison import Breaker, copy_around
-from tickbay.sinks.questdb_columns import SHAPES, line, plan
+from tickbay.sinks.questdb_columns import SHAPES, line
 from tickbay.sinks.questdb_schema import Applied
 from tickbay.sinks.questdb_server import QuestdbServer
 from tickbay.sinks.rewind import Marks
 from tickbay.sinks.sink import Chunk, Committed, Hole
 
-# One request: about 10,000 quotes or 50,000 book changes; larger ones win little more (../../../bench/README.md).
-BODY_BYTES = 8 << 20
 LOOK_S = 0.2  # between looks at what is applied, while something is not
 IDLE_LOOK_S = 1.0  # and while nothing is outstanding: a table may be suspended all the same
 # Acknowledged and not applied: then wait, or the server's disk fills with what it cannot apply.
@@ -71,7 +69,6 @@ class QuestdbSink:
         name: str = "questdb",
         clock: Clock = MACHINE,
         server: QuestdbServer | None = None,
-        sender: Executor | None = None,
         on_schema: Callable[[Applied], None] | None = None,
         on_rewind: Callable[[str, float], None] | None = None,
     ) -> None:
@@ -85,8 +82,6 @@ class QuestdbSink:
         self._on_schema = on_schema
         self._on_rewind = on_rewind
         self._server = server or QuestdbServer(settings)
-        self._sender: Executor = sender or ThreadPoolExecutor(1, "send")
-        self._bodies = (bytearray(BODY_BYTES), bytearray(BODY_BYTES))
         self._ready = False
         self._settled: dict[str, Position] = dict(cursor.positions)
         self._gone_back: dict[str, Position] = {}  # how far the cursors were before they went back
@@ -153,7 +148,6 @@ class QuestdbSink:
 
     def close(self) -> None:
         """See Sink.close()."""
-        self._sender.shutdown()
         self._server.close()
 
     # ------------------------------------------------------------ commit
@@ -184,7 +178,7 @@ class QuestdbSink:
         if len(poison) > allowed:
             raise SinkParked(f"{len(poison)} of {load.records} records: {poison[-1].reason}: check the clock")
         try:
-            rows, sent = self._send_overlapping(load)
+            rows, sent = self._send_tables(load)
         except SinkRefused:
             # Once more from the beginning, around what is refused: what landed before lands again (SINK-2).
             rows = sent = 0
@@ -198,40 +192,13 @@ class QuestdbSink:
         reasons = tuple(f"{item.table}: {item.reason}" for item in poison[:REASONS_TOLD])
         return Committed(rows=rows, quarantined=len(poison), bytes=sent, reasons=reasons)
 
-    def _send_overlapping(self, load: Load) -> tuple[int, int]:
-        """All tables, a request each or several; the next body is encoded while the server works on the last one.
-        Returns rows and bytes."""
-        on_way: Future[None] | None = None
+    def _send_tables(self, load: Load) -> tuple[int, int]:
+        """All tables, a request each or several. Returns rows and bytes."""
         rows = sent = 0
-        try:
-            for body, count in self._encoded(load.tables):
-                if on_way is not None:
-                    on_way.result()
-                on_way = self._sender.submit(self._server.send, body)
-                rows, sent = rows + count, sent + len(body)
-        finally:
-            if on_way is not None:
-                on_way.result()
+        for body in bodies(load.tables):
+            self._server.send(body)
+            rows, sent = rows + body.rows, sent + body.bytes
         return rows, sent
-
-    def _encoded(self, tables: Sequence[tuple[Table, Pieces]]) -> Iterator[tuple[memoryview, int]]:
-        """Bodies of one table each, with their rows. A body is valid until the next but one is asked for."""
-        turn = 0
-        for table, pieces in tables:
-            end = rows = 0
-            for chunk, records in pieces:
-                encoder, left = plan(table, chunk.stream, chunk.epoch), records
-                while True:
-                    body = self._bodies[turn]
-                    taken, count, end = encoder.encode(left, body, end, table.mask, table.value)
-                    left, rows = left[taken:], rows + count
-                    if not len(left):
-                        break
-                    yield memoryview(body)[:end], rows
-                    turn, end, rows = 1 - turn, 0, 0
-            if end:
-                yield memoryview(self._bodies[turn])[:end], rows
-                turn = 1 - turn
 
     def _send_around(self, table: Table, pieces: Pieces, allowed: int) -> list[Poison]:
         """Send what the server takes of `pieces`; returns the rest."""
@@ -239,13 +206,13 @@ class QuestdbSink:
 
         def send(first: int, last: int) -> None:
             done = 0
-            for body, rows in self._encoded([(table, cut_out(ours, first, last))]):
+            for body in bodies([(table, cut_out(ours, first, last))]):
                 try:
                     self._server.send(body)
                 except SinkRefused as refusal:
                     line = None if refusal.line is None else done + refusal.line
                     raise SinkRefused(str(refusal), table=table.name, line=line) from None
-                done += rows
+                done += body.rows
 
         poison = []
         for index, refusal in copy_around(sum(len(records) for _, records in ours), send, allowed=allowed):

@@ -12,7 +12,8 @@ import json
 import re
 import ssl
 from base64 import b64encode
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from tickbay.config import Questdb
@@ -20,6 +21,8 @@ from tickbay.errors import SinkDown, SinkParked, SinkRefused
 from tickbay.sinks.connection import is_local, one_line
 
 TIMEOUT_S = 30.0
+Lines: TypeAlias = bytes | memoryview | Iterable[bytes | memoryview]
+_CHUNKED = {"Transfer-Encoding": "chunked"}
 ANSWER_BYTES_MAX = 64 << 20
 # An answer of 500 that is about a row all the same: what a symbol may not hold.
 _ROW_AT_FAULT = re.compile(r"invalid UTF-?8", re.IGNORECASE)
@@ -35,8 +38,9 @@ class QuestdbServer:
         self._headers = _authorization(settings)
         self._connection: http.client.HTTPConnection | None = None
 
-    def send(self, lines: bytes | memoryview) -> None:
-        """Write lines of one table, all or none of them. SinkDown (it may have happened), SinkRefused (with the line,
+    def send(self, lines: Lines) -> None:
+        """Write lines of one table, all or none of them. Pieces are of the chunked coding already, and may be asked for
+        twice. SinkDown (it may have happened), SinkRefused (with the line,
         if the server names it), SinkParked."""
         status, answer = self._ask("POST", "/write?precision=n", lines)
         if status == 204:
@@ -62,7 +66,7 @@ class QuestdbServer:
             raise SinkDown(message)
         raise SinkRefused(message)
 
-    def _ask(self, method: str, path: str, body: bytes | memoryview | None = None) -> tuple[int, bytes]:
+    def _ask(self, method: str, path: str, body: Lines | None = None) -> tuple[int, bytes]:
         used = self._connection is not None
         try:
             try:
@@ -85,17 +89,31 @@ class QuestdbServer:
             raise SinkParked(f"{where} is no QuestDB (HTTP {status}): check questdb.port")
         return status, answer
 
-    def _exchange(self, method: str, path: str, body: bytes | memoryview | None) -> tuple[int, bytes]:
+    def _exchange(self, method: str, path: str, body: Lines | None) -> tuple[int, bytes]:
         if self._connection is None:
             self._connection = self._connect()
-        self._connection.request(method, path, body=body, headers=self._headers)
-        answer = self._connection.getresponse()
+        pieces = body is not None and not isinstance(body, (bytes, memoryview))
+        try:
+            headers = self._headers | (_CHUNKED if pieces else {})
+            self._connection.request(method, path, body=body, headers=headers)
+        except (BrokenPipeError, ConnectionResetError):
+            # It has ended the connection before it had all of the body: its answer may lie there, and says why.
+            answer = self._early_answer()
+        else:
+            answer = self._connection.getresponse()
         data = answer.read(ANSWER_BYTES_MAX + 1)
         if len(data) > ANSWER_BYTES_MAX:
             raise http.client.HTTPException(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
         if answer.will_close:
             self.close()
         return answer.status, data
+
+    def _early_answer(self) -> http.client.HTTPResponse:
+        assert self._connection is not None
+        try:
+            return self._connection.getresponse()
+        except (http.client.HTTPException, ValueError) as error:
+            raise ConnectionResetError(str(error)) from None
 
     def _connect(self) -> http.client.HTTPConnection:
         settings = self._settings

@@ -172,7 +172,7 @@ class TimescaleSink:
                 poison += bad
                 rows += sum(int(chosen(table, records).sum()) for _, records in pieces) - len(bad)
             else:
-                table_rows, table_bytes = _copy(connection, table, pieces)
+                table_rows, table_bytes = copy_rows(connection, table, pieces)
                 rows, sent = rows + table_rows, sent + table_bytes
         if poison or holes:
             with connection.cursor() as cursor:
@@ -210,7 +210,7 @@ class TimescaleSink:
 
         def copy(first: int, last: int) -> None:
             with translated(table.name), connection.transaction():
-                _copy(connection, table, cut_out(ours, first, last))
+                copy_rows(connection, table, cut_out(ours, first, last))
 
         found = copy_around(sum(len(records) for _, records in ours), copy, allowed=allowed)
         poison = []
@@ -281,7 +281,7 @@ def _read_cursors(connection: psycopg.Connection, sink: str, streams: Sequence[s
     return {stream: Position(epoch, seq) for stream, epoch, seq in rows}
 
 
-def _copy(connection: psycopg.Connection, table: Table, pieces: Pieces) -> tuple[int, int]:
+def copy_rows(connection: psycopg.Connection, table: Table, pieces: Pieces) -> tuple[int, int]:
     """COPY the records of `pieces` that belong in `table`; returns rows and bytes."""
     rows = sent = 0
     with connection.cursor() as cursor:

@@ -35,7 +35,7 @@ VENUE_ACTIONS = {
     "refuse": "subscriptions to `channel` are left out of the reply, `count` times",
     "list": "instrument `name` is listed, and announced",
     "expire": "instruments like `name` are delivered: they end on every channel and in REST",
-    "settle": "as at 08:00 UTC: for `seconds` nothing of their index is sent, then instruments like `name` are delivered",
+    "settle": "as at 08:00 UTC: for `seconds` nothing of an index is sent, then instruments like `name` are delivered",
     "state": "instruments like `name` enter `state`",
     "lock": "index `name` (eth_usd) is locked with `state=on`, and no more with `state=off`: its data wait",
     "maintenance": "`state=on`: announced, all connections closed, requests answered 11051; `state=off`: over",

@@ -39,6 +39,7 @@ class Instrument:
     strike: float = 0.0
     call: bool = False
     settlement_period: str = ""
+    legs: tuple[tuple[str, int], ...] = ()  # of a combo: instrument and amount
 
     @property
     def perpetual(self) -> bool:
@@ -82,6 +83,9 @@ class Instrument:
             "tick_size": self.tick_size,
             "min_trade_amount": 0.1 if self.kind == "option" else 10,
             "block_trade_commission": 0.0003,
+            "block_trade_min_trade_amount": 25,
+            "block_trade_tick_size": self.tick_size,
+            "rfq": False,
             "settlement_currency": "USDC" if self.linear else self.base,
             "base_currency": self.base,
             "quote_currency": "USDC" if self.linear else ("USD" if self.kind == "future" else self.base),
@@ -90,6 +94,8 @@ class Instrument:
         }
         if self.settlement_period:
             record["settlement_period"] = self.settlement_period
+        if self.kind == "future":
+            record |= {"max_leverage": 50, "max_liquidation_commission": 0.0075}
         if self.kind == "option":
             record |= {
                 "strike": self.strike,
@@ -150,7 +156,19 @@ def named(name: str, number: int, now_ms: int) -> Instrument:
         expiration_ms=expiration_ms,
         strike=float(match["strike"].replace("d", ".")) if match and match["strike"] else 0.0,
         call=bool(match and match["side"] == "C"),
+        legs=tuple(_legs(name)) if kind.endswith("_combo") else (),
     )
+
+
+def _legs(name: str) -> Iterator[tuple[str, int]]:
+    """Of a combo's name: `ETH-FS-25DEC26_PERP` buys the one and sells the other, the rest buys and sells calls."""
+    family, code, *rest = name.split("-")
+    if code == "FS":
+        for place, leg in enumerate(rest[0].split("_")):
+            yield f"{family}-{'PERPETUAL' if leg == 'PERP' else leg}", 1 - 2 * place
+    else:
+        for place, strike in enumerate(rest[-1].split("_")):
+            yield f"{family}-{rest[0]}-{strike.lstrip('0')}-C", 1 - 2 * (place % 2)
 
 
 def _family(family: str, options: int, day_ms: int) -> Iterator[Instrument]:

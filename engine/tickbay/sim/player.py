@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tickbay.sim import ledger, rows
@@ -29,6 +30,7 @@ class Live:
 
     channel: Channel
     ahead: int  # cycles
+    still_from: tuple[int, int] | None = None  # the position from which on it stands still
 
 
 class Player:
@@ -160,14 +162,42 @@ class Player:
 
     def _make_tape(self) -> None:
         self._release_held()
+        self._catch_up()
+        self._tape = self._tape_of(live for live in self._live.values() if live.still_from is None)
+        self.pump()
+
+    def _tape_of(self, channels: Iterable[Live]) -> Tape:
         strips = [
             (self._venue.strip(live.channel), live.ahead)
-            for live in self._live.values()
+            for live in channels
             if live.channel.kind and not self._venue.capture
         ]
-        self._tape = Tape(self._venue.next_tape(), strips, self._venue.cycle_ms)
-        self._venue.ledger.add_tape(self._tape)
-        self.pump()
+        tape = Tape(self._venue.next_tape(), strips, self._venue.cycle_ms)
+        self._venue.ledger.add_tape(tape)
+        return tape
+
+    def _catch_up(self) -> None:
+        """Channels whose index stands still from now on wait. Those that may go on are sent what they waited with, all
+        at once; nothing of them is lost. Paced data only."""
+        here = (self._cycle, self._key)
+        waited: dict[tuple[int, int], list[Live]] = {}
+        for live in self._live.values():
+            still = not self._venue.settings.flat_out and self._venue.stands_still(live.channel)
+            if still and live.still_from is None:
+                live.still_from = here
+            elif not still and live.still_from is not None:
+                waited.setdefault(live.still_from, []).append(live)
+                live.still_from = None
+        for (cycle, key), channels in sorted(waited.items(), key=lambda each: each[0]):
+            self._tape = self._tape_of(channels)
+            for self._cycle in range(cycle, here[0] + 1):
+                end = self._tape.position(here[1]) if self._cycle == here[0] else len(self._tape)
+                first = self._tape.position(key) if self._cycle == cycle else 0
+                while first < end:
+                    until = min(end, self._tape.end_of_slice(first, SLICE_BYTES))
+                    self._send_frames(first, until)
+                    first = until
+        self._cycle, self._key = here
 
     # --- playing ------------------------------------------------------------------------------------------------------
 
@@ -238,6 +268,7 @@ class Player:
         clock_ms = clock_ms or self._venue.clock_ms()
         self._link.write(self._tape.render(first, end, self._cycle, clock_ms))
         self._log(ledger.RUN, self._tape.number, first, end - first, self._cycle, clock_ms)
+        self._venue.print_trades(self._tape, first, end, self._cycle, clock_ms)
         self._count(end - first)
 
     def _send_message(self, message: Message) -> None:
@@ -313,6 +344,7 @@ class Player:
         what = ledger.DROPPED if action == "drop" else ledger.MALFORMED
         cycle = self._cycle + int(entry["ahead"])
         self._log(what, int(entry["kind"]), int(entry["first_row"]), int(entry["row_count"]), cycle, clock_ms)
+        self._venue.print_trades(self._tape, frame, frame + 1, self._cycle, clock_ms)
 
     def _release_held(self, end: int = 1 << 62) -> None:
         """Send what was to follow a frame before `end`."""

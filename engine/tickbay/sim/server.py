@@ -42,7 +42,7 @@ class Listen:
 
 
 # Faults that change the venue itself.
-CHANGES = ("list", "expire", "maintenance", "clock", "forget", "gone")
+CHANGES = (*changes.ACTIONS, "clock", "forget", "gone")
 
 
 class Server:

@@ -8,8 +8,11 @@ same sequence.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from tickbay.clock import MACHINE, Clock
 from tickbay.cursor import Position
@@ -18,7 +21,7 @@ from tickbay.files import Files
 from tickbay.identity import boot_id
 from tickbay.journal.journal_reader import JournalReader
 from tickbay.journal.ring_set import OWN_GAPS, SUFFIX
-from tickbay.record import Kind, parse_stream
+from tickbay.record import DTYPES, Kind, Records, parse_stream
 from tickbay.ring import Lapped, Ring
 from tickbay.sinks.sink import Chunk, Hole
 
@@ -146,6 +149,18 @@ class StreamReader:
         if oldest > expected:
             return Hole(stream, ring.kind, until.epoch, expected, min(oldest - 1, until.seq), self._clock.unix_ns())
         return self._from_ring(stream, ring, Position(until.epoch, oldest - 1), until.seq, rows_max)
+
+    def published(self, stream: str, after: Position) -> Records:
+        """All that the ring has behind `after`, durable or not: what is not may yet be lost with the power, so nothing may be
+        built on it. Empty where there is no ring."""
+        attached = self._rings.get(stream)
+        if attached is None:
+            return np.empty(0, DTYPES[parse_stream(stream)[1]])
+        ring = attached.ring
+        first = after.seq + 1 if after.epoch == ring.epoch()[0] else ring.oldest
+        with suppress(Lapped):  # then most of it is durable, and is read as such
+            return ring.read(max(first, ring.oldest))
+        return np.empty(0, ring.dtype)
 
     def lag(self, stream: str, after: Position) -> int:
         """About how many durable records lie behind `after`."""

@@ -2,6 +2,7 @@
 runs.
 
 GET  /api/v2/public/METHOD?…     a JSON-RPC reply; an error is HTTP 400 with a JSON-RPC error in it
+GET  /history/api/v2/public/…    the same of the host that keeps old trades
 GET  /sim/status                 what was sent so far; the ledger is flushed
 POST /sim/start                  let the data flow (after --hold)
 POST /sim/stop                   no more data; connections stay
@@ -22,7 +23,8 @@ from aiohttp import web
 from tickbay.errors import ConfigError
 from tickbay.sim import faults
 from tickbay.sim.connection import Credits
-from tickbay.sim.rpc import Methods, RpcError, envelope
+from tickbay.sim.refusal import RpcError
+from tickbay.sim.rpc import Methods, envelope
 from tickbay.sim.venue import Venue
 
 TIMEOUT_S = 3600.0  # an answer that never comes
@@ -46,6 +48,7 @@ class Rest:
         self._credits = {True: Credits(*INSTRUMENTS_CREDITS, now_s), False: Credits(*OTHER_CREDITS, now_s)}
         application = web.Application(client_max_size=REQUEST_BYTES_MAX)
         application.router.add_get("/api/v2/{method:.+}", self._call)
+        application.router.add_get("/history/api/v2/{method:.+}", self._call_history)
         application.router.add_get("/sim/status", self._status)
         application.router.add_post("/sim/start", self._start)
         application.router.add_post("/sim/stop", self._stop)
@@ -79,6 +82,10 @@ class Rest:
             return _json(envelope(None, {"result": self._methods.call(method, request.query)}, received_us))
         except RpcError as error:
             return _json(envelope(None, {"error": error.body()}, received_us), 429 if error.code == 10028 else 400)
+
+    async def _call_history(self, request: web.Request) -> web.Response:
+        """The host that has every trade."""
+        return await self._call(request.clone(rel_url=request.rel_url.update_query(historical="true")))
 
     async def _misbehave(self, fault: faults.Fault) -> web.Response:
         self._venue.ledger.event("rest", status=fault.status)

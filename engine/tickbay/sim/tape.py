@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tickbay.sim import rows
 from tickbay.sim.strip import NARROW, WIDE, Integers, Patches, Strip
 
 # What the ledger keeps of a frame of a tape.
@@ -32,6 +33,7 @@ class Tape:
         self.key = key[order]
         self.channel = np.repeat(np.arange(len(strips)), [len(strip) for strip, _ in strips])[order]
         self.frames = self._frame_table(strips)[order]
+        self.trades = np.flatnonzero(self.frames["kind"] == rows.TRADE)
         size = _joined([np.diff(strip.start) for strip, _ in strips])[order]
         self.start = np.concatenate(([0], np.cumsum(size)))
         pieces = [

@@ -299,7 +299,7 @@ class Supervisor:
         self._notifier.send("STOPPING=1")
         began_s, timeout_s = self._now_s(), self._config.supervisor.stop_timeout_s
         children = self._children.values()
-        producers = [child for child in children if child.role in ("feed", "universe")]
+        producers = [child for child in children if child.role in ("feed", "universe", "healer")]
         await self._end([*producers, *self._unwanted], began_s + STOP_FEEDS * timeout_s)
         await self._wait(self._is_synced, until_s=began_s + STOP_SYNC * timeout_s)
         await self._end([child for child in children if child.role == "writer"], began_s + STOP_WRITERS * timeout_s)

@@ -1,0 +1,1 @@
+"""HEALER: asks the venue for the trades that were not captured (`healer.py` is the process)."""

@@ -1,0 +1,84 @@
+"""One hole to be healed: a gap record, what of it is still to be found out, and which trades it is about. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from tickbay.gap import Cause, Gap
+from tickbay.healer.spans import Range, Spans
+from tickbay.record import Kind
+
+Key = tuple[object, ...]
+
+
+class Host(Enum):
+    """Where the venue keeps trades."""
+
+    RECENT = "recent"
+    HISTORY = "history"
+
+
+@dataclass(slots=True)
+class Window:
+    """A time in which it is not known who traded. It becomes shorter with each page that was listed."""
+
+    market: str  # in the venue's words
+    from_ns: int
+    to_ns: int
+    host: Host = Host.RECENT
+    asked: bool = False  # and not answered yet
+
+
+@dataclass(slots=True)
+class Case:
+    gap: Gap  # with its feed
+    windows: list[Window] = field(default_factory=list)
+    wanted: dict[str, Spans] = field(default_factory=dict)  # instrument → trades that were missing in it
+    due_ns: int = 0  # mono: not to be asked about before
+    tries: int = 0  # lists in a row that the venue refused
+    why: str = ""  # … and why
+
+    @property
+    def key(self) -> Key:
+        return key_of(self.gap)
+
+    def want(self, instrument: str, ranges: list[Range]) -> None:
+        for first, last in ranges:
+            self.wanted.setdefault(instrument, Spans()).add(first, last)
+
+    def unwanted(self, instrument: str, ranges: list[Range]) -> list[Range]:
+        """What of these is not of this hole."""
+        spans = self.wanted.get(instrument, Spans())
+        return [part for first, last in ranges for part in spans.missing(first, last)]
+
+    def closing(self, rows: int, lost: int, why: str) -> Gap:
+        """The record that ends it. A gap of all kinds is healed as far as its trades go."""
+        if self.why:
+            return replace(self.gap, kind=Kind.TRADE, detail=f"not healed: {self.why}")
+        if lost:
+            detail = f"{rows} of {rows + lost} fetched: {why or 'the venue does not have the rest'}"
+            return replace(self.gap, kind=Kind.TRADE, count=lost, detail=detail)
+        return replace(self.gap, kind=Kind.TRADE, count=rows, healed=True, detail=f"{rows} trades fetched")
+
+    def said(self) -> dict[str, Any]:
+        """For the file."""
+        return {
+            "gap": {name: getattr(self.gap, name) for name in Gap.__slots__},
+            "windows": [[each.market, each.from_ns, each.to_ns, each.host.value] for each in self.windows],
+            "wanted": {name: list(spans) for name, spans in self.wanted.items()},
+        }
+
+    @classmethod
+    def of(cls, said: dict[str, Any]) -> Case:
+        fields = dict(said["gap"])
+        fields["cause"] = Cause(fields["cause"])
+        fields["kind"] = Kind(fields["kind"]) if fields["kind"] else None
+        windows = [Window(market, from_ns, to_ns, Host(host)) for market, from_ns, to_ns, host in said["windows"]]
+        return cls(Gap(**fields), windows, {name: Spans(ranges) for name, ranges in said["wanted"].items()})
+
+
+def key_of(gap: Gap) -> Key:
+    """What a hole and the record that ends it have in common: of a gap of all kinds only the trades are healed."""
+    return gap.feed, gap.cause, gap.instrument, gap.from_ns, gap.first_missing

@@ -1,0 +1,311 @@
+"""HEALER: asks the venue for the trades that were not captured, and publishes them as if a feed had. One process.
+
+In: every feed's trades and every gap, like a sink (rings up to durable, else journal); the venue's REST, recent and history;
+`data/universe/assignment.json`. Out: streams `healer.trade` (flagged HEALED) and `healer.gap` (the end of each gap in which trades
+were missing); `data/healer/memory.json`.
+
+What is missing and what to ask is decided in plan.py, which is pure; here it is done.
+
+HEAL-1: a trade is published at most once, and never when it was captured. Before each answer is used, all that was captured or
+published meanwhile is read, also what is not durable yet; a new life first reads back its own streams.
+FEED-3: requests never cost more than our share of the venue's credits (feed/credits.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+
+import numpy as np
+
+from tickbay._native import DECODE_OK, MESSAGE_TRADE, decode_deribit
+from tickbay.errors import VenueDown, VenueFault
+from tickbay.events import Event
+from tickbay.feed.backoff import Backoff
+from tickbay.feed.credits import Credits
+from tickbay.gap import Gap
+from tickbay.healer import memory
+from tickbay.healer.case import Host
+from tickbay.healer.intake import Intake, by_instrument
+from tickbay.healer.plan import Ask, AskRange, AskWindow, Patience, Plan
+from tickbay.journal.stream_reader import StreamReader
+from tickbay.process import ProcessContext
+from tickbay.record import DTYPES, Flag, Kind, Records
+from tickbay.universe.assignment import Assignment, assignment_path, read_assignment
+from tickbay.universe.outlet import Outlet
+from tickbay.universe.rest import Rest
+from tickbay.venues import deribit_history
+from tickbay.venues.venue import History, Page, Query
+
+VENUES: Mapping[str, History] = {"deribit": deribit_history}
+
+TICK_S = 0.1
+BEAT_S = 0.5
+REFRESH_S = 1.0  # how soon a new feed's streams are seen
+SAVE_S = 30.0  # how much of the journal a restart reads again, at most
+AT_ONCE = 4  # questions under way: they hide the round trip
+RECORDS_PER_PUT = 256  # half of the smallest ring that can be configured
+BACKOFF_MIN_S, BACKOFF_MAX_S = 1.0, 60.0
+STOP_S = 2.0  # at the end, for what we published to become durable
+NS_PER_S = 1_000_000_000
+
+
+def run(context: ProcessContext) -> None:
+    """Until told to stop."""
+    asyncio.run(Healer(context).run())
+
+
+class Healer:
+    def __init__(self, context: ProcessContext) -> None:
+        self._context, self._config, self._health = context, context.config, context.health
+        heal = self._config.heal
+        self._history = VENUES[self._config.venue.name]
+        self._backoff = Backoff(min_s=BACKOFF_MIN_S, max_s=BACKOFF_MAX_S, random=random.random)
+        self._plan = Plan(
+            Patience(
+                settle_ns=int(heal.settle_s * NS_PER_S),
+                recent_ns=int(heal.recent_hours * 3600 * NS_PER_S),
+                tries_max=heal.tries,
+                history=bool(self._config.history_url),
+                wait_ns=self._backoff.wait_ns,
+            )
+        )
+        self._credits = Credits(
+            pool=heal.requests_burst, cost=1, refill_per_s=heal.requests_per_s, mono_ns=self._mono_ns()
+        )
+        self._reader = StreamReader(
+            self._config.run_dir, self._config.data_dir, files=context.files, clock=context.clock
+        )
+        self._intake = Intake(self._reader, self._plan, self._markets_of)
+        self._trades = Outlet(context, Kind.TRADE)
+        self._gaps = Outlet(context, Kind.GAP)
+        self._reports: list[Gap] = []  # that wait for space in their ring
+        self._hosts: dict[Host, Rest] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._assignment_path = assignment_path(self._config.data_dir)
+        self._memory_path = memory.memory_path(self._config.data_dir)
+        self._due_s = {BEAT_S: 0.0, REFRESH_S: 0.0, SAVE_S: 0.0}  # period → when again
+        self._trouble = ""  # why the venue gives nothing
+        self._failure: BaseException | None = None
+        for counter in ("requests", "failures", "rows", "healed", "unhealed", "holes"):
+            self._health.counters[counter] = 0
+
+    def _mono_ns(self) -> int:
+        return int(self._context.clock.now_s() * NS_PER_S)
+
+    def _is_due(self, period_s: float) -> bool:
+        now_s = self._context.clock.now_s()
+        if now_s < self._due_s[period_s]:
+            return False
+        self._due_s[period_s] = now_s + period_s
+        return True
+
+    async def run(self) -> None:
+        """RingFault, ConfigError: as the other processes. What a question's task raises ends the process."""
+        stopping = self._context.stopping
+        if not await self._begin():
+            return
+        async with AsyncExitStack() as stack:
+            timeout_s, venue = self._config.heal.timeout_s, self._config.venue
+            urls = {Host.RECENT: "", Host.HISTORY: self._config.history_url}
+            for host, url in urls.items():
+                if host is Host.RECENT or url:
+                    self._hosts[host] = await stack.enter_async_context(Rest(venue, timeout_s=timeout_s, url=url))
+            while not stopping.is_set():
+                self._step()
+                await asyncio.sleep(TICK_S)
+            for task in self._under_way:
+                task.cancel()
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._end()
+
+    async def _begin(self) -> bool:
+        """HEAL-1: nothing is asked before we know all that an earlier life published. False: told to stop meanwhile."""
+        self._health.state, self._health.detail = "waiting", "for the journal to make the rings"
+        while not (self._trades.attach() and self._gaps.attach() and self._is_durable()):
+            self._health.beat()
+            if self._context.stopping.is_set():
+                return False
+            await asyncio.sleep(TICK_S)
+        self._reader.refresh()
+        known = memory.load(self._context.files, self._memory_path)
+        if known is not None:
+            positions, said = known
+            self._intake.restart(positions)
+            self._plan.remember(said, self._mono_ns())
+        self._intake.read_own(self._mono_ns())
+        self._health.state, self._health.detail = "live", ""
+        return True
+
+    async def _end(self) -> None:
+        self._write_reports()
+        ends_s = self._context.clock.now_s() + STOP_S
+        while not self._is_durable() and self._context.clock.now_s() < ends_s:
+            await asyncio.sleep(TICK_S)
+        self._save()
+        self._reader.close()
+
+    def _is_durable(self) -> bool:
+        return self._trades.is_durable() and self._gaps.is_durable()
+
+    # ---------------------------------------------------------------- one turn
+
+    def _step(self) -> None:
+        if self._failure is not None:
+            raise self._failure  # our mistake: end here, and be restarted
+        if self._is_due(REFRESH_S):
+            self._reader.refresh()
+        holes = self._intake.holes
+        self._intake.read(self._mono_ns())
+        if self._intake.holes > holes:
+            self._context.events.emit(Event.HEAL_FORGOT, holes=self._intake.holes - holes)
+        self._write_reports()
+        while len(self._under_way) < AT_ONCE and (ask := self._next()) is not None:
+            task = asyncio.get_running_loop().create_task(self._ask(ask))
+            self._under_way.add(task)
+            task.add_done_callback(self._done)
+        if self._is_due(BEAT_S):
+            self._beat()
+        if self._is_due(SAVE_S):
+            self._save()
+
+    def _next(self) -> Ask | None:
+        ask = self._plan.ask(self._mono_ns())
+        if ask is not None and not self._credits.take(self._mono_ns()):  # FEED-3
+            self._plan.later(ask)
+            return None
+        return ask
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            self._failure = self._failure or task.exception()
+
+    async def _ask(self, ask: Ask) -> None:
+        if isinstance(ask, AskRange):
+            query, host = self._history.ask_trades(ask.instrument, ask.first, ask.last), ask.host
+        else:
+            window = ask.window
+            query, host = self._history.ask_window(window.market, window.from_ns, window.to_ns), window.host
+        self._health.counters["requests"] += 1
+        try:
+            page = await self._call(query, host)
+            self._take(ask, page)
+            self._trouble = ""
+        except VenueDown as error:
+            self._fail(Event.HEAL_DOWN, error)
+            self._plan.down(ask, self._mono_ns())
+        except VenueFault as error:
+            self._fail(Event.HEAL_REFUSED, error)
+            self._plan.refused(ask, str(error), self._mono_ns())
+
+    async def _call(self, query: Query, host: Host) -> Page:
+        return self._history.read_trades(await self._hosts[host].call(query.method, query.parameters))
+
+    def _fail(self, event: Event, error: VenueDown | VenueFault) -> None:
+        self._health.counters["failures"] += 1
+        self._trouble = str(error)
+        self._context.events.emit(event, error=error, missing=self._plan.missing)
+
+    # ---------------------------------------------------------------- answers
+
+    def _take(self, ask: Ask, page: Page) -> None:
+        """From here to the publishing nothing else runs, so what is looked at does not change."""
+        self._intake.read(self._mono_ns())
+        if isinstance(ask, AskWindow):
+            self._plan.listed(ask, page.trades, page.more, self._mono_ns())
+            return
+        records = self._decode(page)
+        if any(each.instrument != ask.instrument for each in page.trades):
+            raise VenueFault(f"trades of another instrument than {ask.instrument}")
+        if not self._publish(records):
+            self._plan.later(ask)  # the ring is full: the journal is behind
+            return
+        self._plan.answered(ask, [each.number for each in page.trades], page.more, self._mono_ns())
+
+    def _decode(self, page: Page) -> Records:
+        now_ns = self._context.clock.unix_ns()
+        room = max(1, len(page.trades))
+        result, message, data, _ = decode_deribit(page.frame, now_ns, self._trades.conn, room)
+        if result != DECODE_OK or message != MESSAGE_TRADE:
+            raise VenueFault("trades that cannot be decoded")
+        records: Records = np.frombuffer(bytearray(data), DTYPES[Kind.TRADE])
+        if [int(number) for number in records["trade_seq"]] != [each.number for each in page.trades]:
+            raise VenueFault("trades that are decoded to others")
+        # Where its message ended, and with which other trades it came, is not known any more.
+        records["flags"] = (records["flags"] & ~np.uint32(Flag.LAST)) | np.uint32(Flag.HEALED)
+        return records
+
+    def _publish(self, records: Records) -> bool:
+        """HEAL-1. False where the ring is full; what went into it is known."""
+        unsettled = self._intake.unsettled()
+        _, first = np.unique(records["trade_seq"], return_index=True)
+        for instrument, _, mine in by_instrument(records[np.sort(first)]):
+            lacking = [
+                self._plan.lacking(instrument, number) and number not in unsettled.get(instrument, ())
+                for number in mine["trade_seq"].tolist()
+            ]
+            wanted = mine[np.array(lacking, bool)]
+            for begin in range(0, len(wanted), RECORDS_PER_PUT):
+                piece = wanted[begin : begin + RECORDS_PER_PUT]
+                if not self._trades.put(piece):
+                    return False
+                self._plan.fetched(instrument, [(number, number) for number in piece["trade_seq"].tolist()])
+                self._health.counters["rows"] += len(piece)
+        return True
+
+    # ---------------------------------------------------------------- gaps, memory, figures
+
+    def _write_reports(self) -> None:
+        self._intake.mark_own()
+        for gap in self._plan.reports():
+            self._reports.append(gap)
+            if gap.to_ns:
+                event = Event.HOLE_HEALED if gap.healed else Event.HOLE_UNHEALED
+                cause, instrument = gap.cause.name.lower(), gap.instrument or None
+                fields = {"feed": gap.feed, "cause": cause, "instrument": instrument, "trades": gap.count}
+                self._context.events.emit(event, **fields)
+        while self._reports:
+            now_ns = self._context.clock.unix_ns()
+            record = self._reports[0].record(recv_ns=now_ns, conn=self._gaps.conn, writer=self._context.name)
+            if not self._gaps.put(record):
+                return
+            self._reports.pop(0)
+
+    def _save(self) -> None:
+        """JRNL-2: knowledge of what may yet be lost is not saved; the next time, then."""
+        if self._reports or not self._is_durable():
+            self._due_s[SAVE_S] = 0.0
+            return
+        self._intake.mark_own()
+        try:
+            memory.save(self._context.files, self._memory_path, self._intake.positions, self._plan.said())
+        except OSError as error:
+            self._context.events.emit(Event.HEAL_UNSAVED, error=error)
+
+    def _beat(self) -> None:
+        health, plan = self._health, self._plan
+        health.counters |= {"healed": plan.healed, "unhealed": plan.unhealed, "holes": self._intake.holes}
+        health.gauges = {
+            "instruments": len(plan.courses),
+            "cases": len(plan.cases),
+            "missing": plan.missing,
+            "under_way": len(self._under_way),
+        }
+        if self._trouble and plan.cases:
+            health.state, health.detail = "degraded", f"{len(plan.cases)} holes wait: {self._trouble}"
+        else:
+            health.state, health.detail = "live", ""
+        health.beat()
+
+    def _markets_of(self, feed: str) -> Sequence[str]:
+        """Whose trades a feed brings, as it is assigned now; of one that is not assigned any, all."""
+        try:
+            assignment = read_assignment(self._assignment_path) or Assignment()
+        except VenueFault:
+            assignment = Assignment()  # the universe says so
+        feeds = [feed] if feed in assignment.feeds else list(assignment.feeds)
+        markets = [self._history.market_of(channel) for each in feeds for channel in assignment.feeds[each]]
+        return sorted({market for market in markets if market})

@@ -1,0 +1,353 @@
+"""What the healer knows and what it asks next: a state machine over trades, gaps, answers and the time. Pure.
+
+In: which trades were captured, which gaps were recorded, what our own earlier life fetched and closed, what the venue
+answered. Out: what to ask, which rows are lacking, which gap records to write.
+
+Each instrument's trades have a sequence that grows by 1 (course.py), so what is between two that are known, and is not
+known itself, is missing, whoever lost it. What nobody has seen because it was the last is found by listing who
+traded in the time of a gap (case.py). What is missing may still come by itself: nothing is asked before it settled.
+
+HEAL-1: a trade is published at most once, and never when it was captured: only what is lacking is (lacking()).
+HEAL-2: every gap in which trades are missing is ended by one record: healed, or why it cannot be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tickbay.gap import Cause, Gap
+from tickbay.healer.case import Case, Host, Key, Window, key_of
+from tickbay.healer.course import Course
+from tickbay.healer.spans import Range, total
+from tickbay.record import Kind
+from tickbay.venues.venue import Printed
+
+NS_PER_S = 1_000_000_000
+SLACK_NS = 5 * NS_PER_S  # between our clock and the venue's, and between a trade and its message
+CLOSED_MAX = 10_000  # ends of cases remembered: a journal is read again from at most half a minute ago
+NOT_OURS = frozenset({Cause.EXPIRED, Cause.JOURNAL_QUOTA})  # nothing is missing; we had it, but a database has not
+
+
+@dataclass(frozen=True, slots=True)
+class AskRange:
+    """The first page of trades `first` to `last` of an instrument, ascending."""
+
+    instrument: str
+    first: int
+    last: int
+    host: Host
+
+
+@dataclass(frozen=True, slots=True)
+class AskWindow:
+    """The first page of the trades of a market in a time, ascending."""
+
+    key: Key
+    window: Window
+
+
+Ask = AskRange | AskWindow
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """`wait_ns` says how long to wait after so many failures in a row."""
+
+    settle_ns: int
+    recent_ns: int  # how far back the venue's own host goes
+    tries_max: int  # answers without what is missing, before it counts as lost
+    history: bool  # whether there is a second host
+    wait_ns: Callable[[int], int]
+
+
+class Plan:
+    def __init__(self, patience: Patience) -> None:
+        self.courses: dict[str, Course] = {}
+        self.cases: dict[Key, Case] = {}
+        self.healed = self.unhealed = 0  # cases ended
+        self._patience = patience
+        self._closed: dict[Key, None] = {}
+        self._due_ns: dict[str, int] = {}  # instrument with something missing → when to ask
+        self._asked: set[str] = set()  # instruments in a question that has no answer yet
+        self._reports: list[Gap] = []
+        self._failures = 0  # in a row
+        self._pause_ns = 0  # mono: the venue is left alone until then
+
+    # ---------------------------------------------------------------- what is known
+
+    def captured(self, instrument: str, ranges: Sequence[Range], *, from_ns: int, to_ns: int, mono_ns: int) -> None:
+        """Trades that some feed recorded, all between these times of our clock."""
+        course = self.courses.get(instrument)
+        if course is None:
+            course = self.courses[instrument] = Course(floor=ranges[0][0], top=0)
+        for first, last in ranges:
+            course.capture(first, last)
+        if course.missing() and instrument not in self._due_ns:
+            course.doubt_ns = (course.heard_ns or from_ns, to_ns)
+        course.heard_ns = max(course.heard_ns, to_ns)
+        self._look(instrument, mono_ns)
+
+    def fetched(self, instrument: str, ranges: Iterable[Range]) -> None:
+        """Trades that we published, now or in an earlier life."""
+        for first, last in ranges:
+            course = self.courses.get(instrument)
+            if course is None:
+                course = self.courses[instrument] = Course(floor=first, top=0)
+            course.fetch(first, last)
+
+    def forget(self) -> None:
+        """Captured records were deleted before we read them: what they were is not known, so nothing before now may be
+        called missing (HEAL-1)."""
+        self.courses.clear()
+        self._due_ns.clear()
+        self.cases = {key: case for key, case in self.cases.items() if case.windows and not case.wanted}
+
+    def gap(self, gap: Gap, markets: Sequence[str], mono_ns: int) -> None:
+        """A gap that somebody recorded. `markets`: whose trades its feed brought."""
+        if gap.to_ns == 0 or gap.healed or gap.kind not in (None, Kind.TRADE) or gap.cause in NOT_OURS:
+            return  # one that lasts is told again when it ends
+        key = key_of(gap)
+        if key in self.cases or key in self._closed:
+            return
+        case = Case(gap, due_ns=mono_ns + self._patience.settle_ns)
+        if gap.instrument and gap.first_missing:
+            case.want(gap.instrument, [(gap.first_missing, gap.last_missing)])
+            course = self.courses.setdefault(gap.instrument, Course(gap.first_missing, gap.last_missing))
+            course.widen(gap.first_missing, gap.last_missing)
+            self._look(gap.instrument, mono_ns)
+        else:
+            case.windows = self._windows(gap, markets)
+        if case.windows or case.wanted:
+            self.cases[key] = case
+
+    def _windows(self, gap: Gap, markets: Sequence[str]) -> list[Window]:
+        if gap.from_ns == 0:
+            return []  # nobody knows since when
+        from_ns, to_ns = gap.from_ns - SLACK_NS, gap.to_ns + SLACK_NS
+        hosts = [Host.RECENT]
+        if self._patience.history and gap.to_ns - from_ns > self._patience.recent_ns:
+            hosts.append(Host.HISTORY)
+        return [Window(market, from_ns, to_ns, host) for market in markets for host in hosts]
+
+    def closed(self, gap: Gap) -> None:
+        """We ended this case in an earlier life."""
+        key = key_of(gap)
+        self._closed[key] = None
+        self.cases.pop(key, None)
+        while len(self._closed) > CLOSED_MAX:
+            del self._closed[next(iter(self._closed))]
+
+    def reopened(self, gap: Gap, told_ns: int) -> None:
+        """In an earlier life we told, at `told_ns`, of a hole that nobody else had."""
+        if key_of(gap) not in self._closed and key_of(gap) not in self.cases:
+            self._open(replace(gap, to_ns=told_ns))
+
+    def _open(self, gap: Gap) -> None:
+        self.cases[key_of(gap)] = case = Case(gap)
+        case.want(gap.instrument, [(gap.first_missing, gap.last_missing)])
+
+    def lacking(self, instrument: str, number: int) -> bool:
+        """HEAL-1: may this trade be published?"""
+        course = self.courses.get(instrument)
+        return course is not None and bool(course.seen.missing(number, number)) and course.floor <= number
+
+    # ---------------------------------------------------------------- what to ask
+
+    def ask(self, mono_ns: int) -> Ask | None:
+        """The next question, if there is one that may be asked now; then say answered…() or failed()."""
+        if mono_ns < self._pause_ns:
+            return None
+        for key, case in self.cases.items():
+            if case.due_ns <= mono_ns:
+                for window in case.windows:
+                    if not window.asked:
+                        window.asked = True
+                        return AskWindow(key, window)
+        for instrument, due_ns in self._due_ns.items():
+            if due_ns <= mono_ns and instrument not in self._asked:
+                return self._ask_range(instrument)
+        return None
+
+    def _ask_range(self, instrument: str) -> AskRange:
+        course = self.courses[instrument]
+        missing = course.missing()
+        self._explain(instrument, course, missing)
+        self._asked.add(instrument)
+        # Every second try elsewhere: what is not on one host may be on the other.
+        host = Host.HISTORY if course.tries % 2 and self._patience.history else Host.RECENT
+        return AskRange(instrument, missing[0][0], missing[-1][1], host)
+
+    def _explain(self, instrument: str, course: Course, missing: list[Range]) -> None:
+        """FEED-1: what no gap tells of becomes one."""
+        if any(case.windows for case in self.cases.values()):
+            return  # it may be of that one
+        for case in self.cases.values():
+            missing = case.unwanted(instrument, missing)
+        for first, last in missing:
+            from_ns, to_ns = course.doubt_ns
+            gap = Gap(
+                cause=Cause.SEQUENCE,
+                kind=Kind.TRADE,
+                instrument=instrument,
+                from_ns=from_ns,
+                to_ns=to_ns,
+                first_missing=first,
+                last_missing=last,
+                count=last - first + 1,
+                feed="healer",
+                detail="found between trades that were captured",
+            )
+            self._reports.append(replace(gap, to_ns=0))  # it lasts until it is healed
+            self._open(gap)
+
+    def _look(self, instrument: str, mono_ns: int) -> None:
+        """Whether something of it is missing now."""
+        course = self.courses[instrument]
+        if not course.missing():
+            self._due_ns.pop(instrument, None)
+            course.tries = 0
+        else:
+            self._due_ns.setdefault(instrument, mono_ns + self._patience.settle_ns)
+
+    # ---------------------------------------------------------------- answers
+
+    def listed(self, ask: AskWindow, found: Sequence[Printed], more: bool, mono_ns: int) -> None:
+        """Who traded in a window: a page, ascending by time; `more`: it is not the last one."""
+        self._failures = 0
+        case, window = self.cases.get(ask.key), ask.window
+        window.asked = False
+        if case is None:
+            return
+        case.tries = 0
+        numbers: dict[str, list[int]] = {}
+        for each in found:
+            # An instrument that nobody captured before: what is older than the hole is none of ours.
+            if each.instrument in self.courses or each.exch_ns >= case.gap.from_ns - NS_PER_S:
+                numbers.setdefault(each.instrument, []).append(each.number)
+        for instrument, printed in numbers.items():
+            first, last = min(printed), max(printed)
+            course = self.courses.setdefault(instrument, Course(first, last))
+            course.top = max(course.top, last)
+            lacking = [part for part in course.missing() if part[0] <= last]
+            case.want(instrument, [*lacking, *course.fetched.within(first, last)])
+            self._look(instrument, mono_ns)
+        if not more or not found:
+            case.windows.remove(window)
+        else:  # from the last millisecond on, of which there may be more; one that fills a page is left behind
+            window.from_ns = max(found[-1].exch_ns, window.from_ns + 1_000_000)
+
+    def answered(self, ask: AskRange, numbers: Sequence[int], more: bool, mono_ns: int) -> None:
+        """What was lacking of the answer has been published, and is known by fetched(). `numbers` is all of it."""
+        self._failures = 0
+        self._asked.discard(ask.instrument)
+        course = self.courses.get(ask.instrument)
+        if course is None:
+            return
+        judged = max(numbers) if more and numbers else ask.last
+        self._judge(ask.instrument, course, [r for r in course.missing() if r[0] <= judged], judged, mono_ns)
+
+    def _judge(self, instrument: str, course: Course, missing: list[Range], judged: int, mono_ns: int) -> None:
+        """`missing` has still not come, of what the venue was asked about, up to `judged`."""
+        wait_ns = 0
+        if missing:
+            course.tries += 1
+            wait_ns = self._patience.wait_ns(course.tries)
+            if course.tries >= self._patience.tries_max:
+                for first, last in missing:
+                    course.absent.add(first, min(last, judged))
+                course.tries, wait_ns = 0, 0
+        else:
+            course.tries, course.why = 0, ""
+        self._due_ns.pop(instrument, None)
+        if course.missing():
+            self._due_ns[instrument] = mono_ns + wait_ns
+
+    def down(self, ask: Ask, mono_ns: int) -> None:
+        """The venue did not answer, or asked us to wait: everything waits."""
+        self._give_back(ask)
+        self._pause_ns = mono_ns + self._patience.wait_ns(self._failures)
+        self._failures += 1
+
+    def refused(self, ask: Ask, why: str, mono_ns: int) -> None:
+        """The venue does not answer this question."""
+        self._give_back(ask)
+        if isinstance(ask, AskRange):
+            course = self.courses.get(ask.instrument)
+            if course is not None:
+                course.why = why
+                missing = [part for part in course.missing() if part[0] <= ask.last]
+                self._judge(ask.instrument, course, missing, ask.last, mono_ns)
+            return
+        case = self.cases.get(ask.key)
+        if case is not None:
+            case.tries += 1
+            case.due_ns = mono_ns + self._patience.wait_ns(case.tries)
+            if case.tries >= self._patience.tries_max:
+                case.why = why
+                case.windows.clear()
+
+    def later(self, ask: Ask) -> None:
+        """It could not be asked, or its answer not used, for a reason of our own."""
+        self._give_back(ask)
+
+    def _give_back(self, ask: Ask) -> None:
+        if isinstance(ask, AskRange):
+            self._asked.discard(ask.instrument)
+        else:
+            ask.window.asked = False
+
+    # ---------------------------------------------------------------- ends
+
+    def reports(self) -> list[Gap]:
+        """Gap records to be written now: holes that nobody had told of, and the ends of cases (HEAL-2)."""
+        for case in [case for case in self.cases.values() if not case.windows]:
+            gap = self._end(case)
+            if gap is not None:
+                self._reports.append(gap)
+                self.closed(gap)
+                self.healed += gap.healed
+                self.unhealed += not gap.healed
+        reports, self._reports = self._reports, []
+        return reports
+
+    def _end(self, case: Case) -> Gap | None:
+        """None while something is still being asked for."""
+        rows = lost = 0
+        why = ""
+        for instrument, spans in case.wanted.items():
+            course = self.courses.get(instrument)
+            if course is None:  # forgotten: what became of it is not known
+                lost += total(spans)
+                continue
+            for first, last in spans:
+                absent = [part for low, high in course.absent.within(first, last)
+                          for part in course.seen.missing(low, high)]  # fmt: skip
+                if total(course.seen.missing(first, last)) > total(absent):
+                    return None
+                rows += total(course.fetched.within(first, last))
+                lost += total(absent)
+                why = course.why or why
+        return case.closing(rows, lost, why)
+
+    @property
+    def missing(self) -> int:
+        """Trades that are known to be missing and not given up."""
+        return sum(total(self.courses[instrument].missing()) for instrument in self._due_ns)
+
+    # ---------------------------------------------------------------- the file
+
+    def said(self) -> dict[str, Any]:
+        return {
+            "courses": {name: course.said() for name, course in self.courses.items()},
+            "cases": [case.said() for case in self.cases.values()],
+        }
+
+    def remember(self, said: dict[str, Any], mono_ns: int) -> None:
+        """What said() gave in an earlier life. KeyError, ValueError, TypeError: it is none of ours."""
+        self.courses = {str(name): Course.of(course) for name, course in said["courses"].items()}
+        cases = [Case.of(case) for case in said["cases"]]
+        self.cases = {case.key: case for case in cases}
+        for instrument in self.courses:
+            self._look(instrument, mono_ns)

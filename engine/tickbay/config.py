@@ -62,7 +62,7 @@ class Venue:
 class Select:
     """A rule: which instruments to record, and which channels of each. Rules are united."""
 
-    currency: str = "ETH"
+    currency: str = "ETH"  # as the venue lists it: what is linear is under USDC; any: all
     kind: Annotated[str, Words(KINDS)] = "option"  # future has the perpetuals too
     top: Annotated[int, Bounds(0, 1_000_000)] = 0  # only the N with the highest open interest; 0: all
     days_max: Annotated[float, Bounds(0, 100_000)] = 0.0  # only those that expire within so many days; 0: all
@@ -410,8 +410,9 @@ def _check(config: Config) -> None:
     if not (config.questdb.token.isascii() and config.questdb.token.isprintable()):
         raise ConfigError("questdb's token is not printable ASCII on one line, so no HTTP header can carry it")
     for number, rule in enumerate(config.select):
-        if not (rule.currency.isascii() and rule.currency.isalnum() and rule.currency.isupper()):
-            raise ConfigError(f"select[{number}].currency = {rule.currency!r}: expected capitals, such as ETH")
+        capitals = rule.currency.isascii() and rule.currency.isalnum() and rule.currency.isupper()
+        if not capitals and rule.currency != "any":
+            raise ConfigError(f"select[{number}].currency = {rule.currency!r}: expected capitals, such as ETH, or any")
     for key, low, high in (
         ("venue.backoff_min_s", config.venue.backoff_min_s, config.venue.backoff_max_s),
         ("supervisor.backoff_min_s", config.supervisor.backoff_min_s, config.supervisor.backoff_max_s),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from faults import r01_kill, r02_database_crash, r03_zombie, r16_upgrade
+from faults import r01_kill, r02_database_crash, r03_zombie, r14_soak, r16_upgrade
 from faults.figure import Figure, Outcome, Result, table
 
 pytestmark = pytest.mark.slow
@@ -39,6 +39,15 @@ def test_a_process_that_wakes_up_after_others_took_over_does_no_harm() -> None:
 def test_every_process_can_be_replaced_under_load() -> None:
     """SUP-1: the supervisor too."""
     check(r16_upgrade.run(1, SEED))
+
+
+def test_a_leak_has_a_slope_and_a_single_step_has_none() -> None:
+    times_s = [float(second) for second in range(120)]
+    stepped = r14_soak.Watched(times_s, [42_000 + (532 if second > 60 else 0) for second in range(120)])
+    leaking = r14_soak.Watched(times_s, [42_000 + 4 * (second // 2) for second in range(120)])
+    assert abs(stepped.slope_kib()) < 1
+    assert stepped.most_kib() == 532
+    assert 110 < leaking.slope_kib() < 130
 
 
 def test_what_was_not_reached_is_said_in_the_table() -> None:

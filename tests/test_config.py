@@ -74,7 +74,7 @@ def test_a_whole_number_is_fine_where_a_fraction_may_be(tmp_path: Path) -> None:
         ("[feeds]\ncount = true", "feeds.count = True: expected a whole number"),
         ("[feeds]\ncount = 1.0", "feeds.count = 1.0: expected a whole number"),
         ("[feeds]\ncount = '4'", "feeds.count = '4': expected a whole number"),
-        ("[feeds]\ncount = 0", "feeds.count = 0: expected 1 to 30"),
+        ("[feeds]\ncount = 0", "feeds.count = 0: expected 1 to 28"),
         ("[ring]\nquote = 1000", "ring.quote = 1000: expected a power of two"),
         ("[venue]\nsilent_s = 'long'", "venue.silent_s = 'long': expected a number"),
         ("[venue]\nsilent_s = nan", "venue.silent_s = nan: expected 0.05 to 3600"),

@@ -237,7 +237,7 @@ def test_listing_and_expiry_reach_the_feeds_without_a_reconnect(
 ) -> None:
     with (
         simulating(tmp_path, *SMALL, "--rate", "1500") as simulator,
-        whole_engine(tmp_path, shm_dir, postgres_server, simulator, more="[universe]\nrefresh_s = 0.5\n") as rig,
+        whole_engine(tmp_path, shm_dir, postgres_server, simulator, more="[universe]\nrefresh_s = 0.5\nlinger_s = 0.5\n") as rig,
     ):
         rig.up()
         rig.wait_flowing()

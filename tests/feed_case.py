@@ -21,16 +21,17 @@ import uvloop
 
 from simulator import Simulator
 from tickbay import ring
+from tickbay.config import Config
 from tickbay.control import ask
 from tickbay.errors import ControlDown
-from tickbay.feed.producer import KINDS
 from tickbay.gap import Cause
 from tickbay.health import Report, read_report
 from tickbay.identity import boot_id
-from tickbay.record import Kind, Records, stream_name
+from tickbay.record import Kind, Records, feed_kinds, stream_name
 from tickbay.universe.assignment import Assignment, assignment_path, write_assignment
 
 SLOTS = 1 << 14
+KINDS = feed_kinds(Config().tick_kinds)
 TRADES = "trades.option.ETH.100ms"
 INSTRUMENT = "ETH-1JAN27-3000-C"
 TICKER = f"ticker.{INSTRUMENT}.100ms"

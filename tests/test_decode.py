@@ -79,8 +79,8 @@ def check(frame: bytes) -> None:
 
 
 def check_shortest(frame: str) -> None:
-    """The shortest representation of every double stored is a number of the text: equal as decimals, not as doubles. Two are
-    something else: the group that a channel's name has, and the volatility that is sent as a fraction."""
+    """The shortest representation of every double stored is a number of the text: equal as decimals, not as doubles.
+    Two are something else: the group that a channel's name has, and the volatility that is sent as a fraction."""
     spelled: set[Decimal] = set()
 
     def note(text: str) -> None:

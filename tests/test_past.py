@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from journal_case import JournalCase
+from tickbay.config import Config
 from tickbay.feed.past import Past
 from tickbay.gap import Cause, Gap
-from tickbay.record import FeedState, Kind, Records, blank, stream_name
+from tickbay.record import FeedState, Kind, Records, blank, feed_kinds, stream_name
 
 S = 1_000_000_000
 LONG_AGO_NS = 1_700_000_000 * S
@@ -79,9 +80,7 @@ def test_the_past_is_the_same_from_the_rings_and_after_reboots_from_the_journal(
             journal.close()
         case.lose_power()
         journal = case.open()
-    rings = {
-        kind: journal.rings.sources[stream_name("feed-1", kind)].ring for kind in Kind if kind.name != "INSTRUMENT"
-    }
+    rings = {kind: journal.rings.sources[stream_name("feed-1", kind)].ring for kind in feed_kinds(Config().tick_kinds)}
     check(Past(rings, case.directory))
     journal.close()
 

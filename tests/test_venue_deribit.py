@@ -13,25 +13,48 @@ from hypothesis import strategies as st
 from tickbay.errors import VenueFault
 from tickbay.record import Kind
 from tickbay.venues import deribit
-from tickbay.venues.venue import Channel, Refusal, Reply, Trouble
+from tickbay.venues.venue import Cadence, Channel, Refusal, Reply, Trouble
 
 CAPTURES = Path(__file__).parents[2] / "shared" / "captures" / "deribit" / "2026"
 
 
+STEADY, CHANGES, EVENTS = Cadence.STEADY, Cadence.CHANGES, Cadence.EVENTS
+
+
 @pytest.mark.parametrize(
-    ("name", "kind", "instrument"),
+    ("name", "kind", "instrument", "cadence"),
     [
-        ("ticker.ETH-27NOV26-3000-C.100ms", Kind.QUOTE, "ETH-27NOV26-3000-C"),
-        ("ticker.ETH-PERPETUAL.raw", Kind.QUOTE, "ETH-PERPETUAL"),
-        ("book.MATIC_USDC-9MAR24-1d02-C.100ms", Kind.BOOK, "MATIC_USDC-9MAR24-1d02-C"),
-        ("book.BTC-CS-25DEC26-70000_75000.agg2", Kind.BOOK, "BTC-CS-25DEC26-70000_75000"),
-        ("trades.option.ETH.100ms", Kind.TRADE, ""),
-        ("trades.option_combo.any.raw", Kind.TRADE, ""),
-        ("trades.BTC_USDC.100ms", Kind.TRADE, "BTC_USDC"),
+        ("ticker.ETH-27NOV26-3000-C.100ms", Kind.QUOTE, "ETH-27NOV26-3000-C", STEADY),
+        ("ticker.ETH-PERPETUAL.raw", Kind.QUOTE, "ETH-PERPETUAL", STEADY),
+        ("book.MATIC_USDC-9MAR24-1d02-C.100ms", Kind.BOOK, "MATIC_USDC-9MAR24-1d02-C", CHANGES),
+        ("book.BTC-CS-25DEC26-70000_75000.agg2", Kind.BOOK, "BTC-CS-25DEC26-70000_75000", CHANGES),
+        ("trades.option.ETH.100ms", Kind.TRADE, "", EVENTS),
+        ("trades.option_combo.any.raw", Kind.TRADE, "", EVENTS),
+        ("trades.BTC_USDC.100ms", Kind.TRADE, "BTC_USDC", EVENTS),
+        ("quote.ETH-27NOV26-3000-C", Kind.BBO, "ETH-27NOV26-3000-C", CHANGES),
+        ("book.ETH-PERPETUAL.none.10.100ms", Kind.DEPTH, "ETH-PERPETUAL", CHANGES),
+        ("book.BTC-PERPETUAL.25.1.agg2", Kind.DEPTH, "BTC-PERPETUAL", CHANGES),
+        ("markprice.options.eth_usd", Kind.MARK, "eth_usd", STEADY),
+        ("perpetual.ETH-PERPETUAL.100ms", Kind.FUNDING, "ETH-PERPETUAL", CHANGES),
     ],
 )
-def test_a_channel_says_which_records_of_which_instrument_it_brings(name: str, kind: Kind, instrument: str) -> None:
-    assert deribit.channel(name) == Channel(name, kind, instrument)
+def test_a_channel_says_which_records_of_which_instrument_it_brings(
+    name: str, kind: Kind, instrument: str, cadence: Cadence
+) -> None:
+    assert deribit.channel(name) == Channel(name, kind, instrument, cadence, instrument)
+
+
+@pytest.mark.parametrize(
+    ("name", "cadence", "heard_as"),
+    [
+        ("deribit_price_index.eth_usd", STEADY, "price.eth_usd"),
+        ("deribit_volatility_index.eth_usd", STEADY, "volatility.eth_usd"),
+        ("estimated_expiration_price.eth_usd", EVENTS, "delivery.eth_usd"),
+    ],
+)
+def test_what_an_index_says_over_several_channels_is_heard_apart(name: str, cadence: Cadence, heard_as: str) -> None:
+    """Else the price, which comes each second, would hide that the volatility has gone silent."""
+    assert deribit.channel(name) == Channel(name, Kind.INDEX, "eth_usd", cadence, heard_as)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +65,12 @@ def test_a_channel_says_which_records_of_which_instrument_it_brings(name: str, k
         "ticker..100ms",
         "ticker.ETH-PERPETUAL.10ms",
         "ticker.ETH-PERPETUAL.100ms.x",
-        "book.ETH-PERPETUAL.none.10.100ms",
+        "book.ETH-PERPETUAL.none.50.100ms",
+        "book.ETH-PERPETUAL.0.10.100ms",
+        "book.ETH-PERPETUAL.none.10",
+        "quote.",
+        "quote.ETH-PERPETUAL.100ms",
+        "markprice.options." + "x" * 33,
         "trades.option..100ms",
         "trades.bond.ETH.100ms",
         "chart.trades.ETH-PERPETUAL.1",

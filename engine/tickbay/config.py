@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from tickbay import __version__, connect_string
 from tickbay.errors import ConfigError
-from tickbay.tables import Bounds, Origin, Words, build, convert_text
+from tickbay.tables import Bounds, OneOf, Origin, Words, build, convert_text
 
 FILE_BYTES_MAX = 1 << 20
 MEMORY_DIR = Path("/dev/shm")  # noqa: S108 - our folder in it is checked: ours, 0700, no link
@@ -33,7 +33,20 @@ SHORT_S = Bounds(0.05, 3600)
 KINDS = ("option", "future", "spot", "option_combo", "future_combo")
 # Of feeds: the venue takes 32 from one address; the universe has one, and a few are needed for REST.
 CONNECTIONS_MAX = 28
-CHANNELS = ("ticker", "trades", "book")
+# What a rule can ask for → the kind of records that it brings.
+CHANNELS = {
+    "ticker": "quote",
+    "trades": "trade",
+    "book": "book",
+    "quote": "bbo",
+    "depth": "depth",
+    "mark": "mark",
+    "funding": "funding",
+    "index": "index",
+    "volatility": "index",
+    "delivery": "index",
+}
+USUAL_CHANNELS = ("ticker", "trades", "book")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +80,9 @@ class Select:
     top: Annotated[int, Bounds(0, 1_000_000)] = 0  # only the N with the highest open interest; 0: all
     days_max: Annotated[float, Bounds(0, 100_000)] = 0.0  # only those that expire within so many days; 0: all
     names: tuple[str, ...] = ()  # only these
-    channels: Annotated[tuple[str, ...], Words(CHANNELS)] = CHANNELS
+    channels: Annotated[tuple[str, ...], Words(tuple(CHANNELS))] = USUAL_CHANNELS
+    depth: Annotated[int, OneOf(1, 10, 20)] = 10  # of channel depth: levels a side …
+    group: str = "none"  # … and how they are gathered: none, or one of the venue's numbers
     interval: Annotated[str, Words(("100ms", "agg2", "raw"))] = "100ms"
 
 
@@ -228,6 +243,12 @@ class Config:
         """The sinks that are enabled. Each has a writer process and a cursor file."""
         enabled = {"timescale": self.timescale.enabled, "questdb": self.questdb.enabled}
         return tuple(sink for sink, wanted in enabled.items() if wanted)
+
+    @property
+    def tick_kinds(self) -> tuple[str, ...]:
+        """The kinds of records that a feed writes of what the venue sends: the usual three, and what rules have."""
+        asked = {*USUAL_CHANNELS, *(channel for rule in self.select for channel in rule.channels)}
+        return tuple(dict.fromkeys(kind for channel, kind in CHANNELS.items() if channel in asked))
 
     @property
     def history_url(self) -> str:
@@ -413,6 +434,10 @@ def _check(config: Config) -> None:
         capitals = rule.currency.isascii() and rule.currency.isalnum() and rule.currency.isupper()
         if not capitals and rule.currency != "any":
             raise ConfigError(f"select[{number}].currency = {rule.currency!r}: expected capitals, such as ETH, or any")
+        if rule.group != "none" and not (rule.group.isascii() and rule.group.isdigit() and 0 < int(rule.group) < 10**9):
+            raise ConfigError(
+                f'select[{number}].group = {rule.group!r}: expected "none" or a whole number, such as "5"'
+            )
     for key, low, high in (
         ("venue.backoff_min_s", config.venue.backoff_min_s, config.venue.backoff_max_s),
         ("supervisor.backoff_min_s", config.supervisor.backoff_min_s, config.supervisor.backoff_max_s),

@@ -6,6 +6,7 @@ at import, so that a process with a wrong layout never starts. Used by every pro
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum, IntFlag
 from typing import Final, TypeAlias
 
@@ -31,6 +32,7 @@ class Kind(IntEnum):
     DEPTH = 11
 
 
+USUAL_TICKS: Final = ("quote", "trade", "book")  # every feed has rings for these
 # What a venue sends, each to a ring of its own; the rest is what we say about it.
 TICKS: Final = (Kind.QUOTE, Kind.TRADE, Kind.BOOK, Kind.BBO, Kind.INDEX, Kind.MARK, Kind.FUNDING, Kind.DEPTH)
 
@@ -76,6 +78,11 @@ CONTINUITY: Final = _dtype(_native.continuity_table())  # the entries of FeedLis
 assert set(DTYPES) == set(Kind) and all(_TABLES[kind].name == kind.name.lower() for kind in Kind)
 _HEAD: Final = ("seq", "exch_ns", "recv_ns", "conn", "flags", "instrument")
 assert all((dtype.names or ())[: len(_HEAD)] == _HEAD for dtype in DTYPES.values())
+
+
+def feed_kinds(ticks: Iterable[str]) -> tuple[Kind, ...]:
+    """Every kind that a feed writes which has these kinds of ticks (config.tick_kinds)."""
+    return (*(Kind[name.upper()] for name in ticks), Kind.GAP, Kind.STATUS)
 
 
 def stream_name(feed: str, kind: Kind) -> str:

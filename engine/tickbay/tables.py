@@ -39,6 +39,17 @@ class Bounds:
         return ""
 
 
+class OneOf:
+    """The numbers that a number may be."""
+
+    def __init__(self, *numbers: int) -> None:
+        self._numbers = numbers
+
+    def refusal(self, value: int) -> str:
+        """What `value` should have been, or an empty string."""
+        return "" if value in self._numbers else "one of " + ", ".join(map(str, self._numbers))
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """The words that a text, or each text of a list, may be."""

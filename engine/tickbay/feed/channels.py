@@ -23,15 +23,12 @@ from tickbay.feed.request import Ask, Request, Requests
 from tickbay.feed.subscription import Place, Subscription, Turn
 from tickbay.gap import Cause, Gap
 from tickbay.record import Kind
-from tickbay.venues.venue import Venue
+from tickbay.venues.venue import Cadence, Venue
 
 REQUESTS_MAX = 4  # unanswered at a time: enough to hide the round trip, few enough to gather what breaks together
 REFUSALS_MAX = 3  # then the refusal is a gap, and we go on asking slowly
 LOOK_NS = NS_PER_S // 2  # how often live channels are looked at; an idle option's ticker speaks each second
 WELL_NS = 60 * NS_PER_S  # a channel that was well for so long has no history of trouble
-
-
-SELDOM = (Kind.TRADE, Kind.INSTRUMENT)  # what may be silent for hours is live once it is accepted
 
 
 class Channels:
@@ -167,7 +164,7 @@ class Channels:
             subscription.turn(Turn.SENT, at.mono_ns)
             if ask is Ask.SUBSCRIBE:  # its data may come before the answer
                 channel = subscription.channel
-                subscription.before_ns = self._heard.of(channel.kind, channel.instrument)
+                subscription.before_ns = self._heard.of(channel.kind, channel.heard_as)
         build = self._venue.ask_subscribe if ask is Ask.SUBSCRIBE else self._venue.ask_unsubscribe
         self._requests.send(ask, lambda id: build(id, names), at, tuple(batch))
 
@@ -180,7 +177,7 @@ class Channels:
                 subscription.turn(Turn.ACCEPTED, at.mono_ns)
             elif subscription.channel.name in accepted:
                 subscription.turn(Turn.ACCEPTED, at.mono_ns)
-                if subscription.channel.kind in SELDOM:
+                if subscription.channel.cadence is Cadence.EVENTS:  # may be silent for hours
                     self._make_live(subscription, at.wall_ns, at)
             else:
                 self._refuse(subscription, otherwise, request.sent, at)
@@ -242,7 +239,7 @@ class Channels:
 
     def _listen(self, subscription: Subscription, at: Moment) -> None:
         """Whether its data comes is told by what changed since the last look, never by comparing clocks."""
-        heard_ns = self._heard.of(subscription.channel.kind, subscription.channel.instrument)
+        heard_ns = self._heard.of(subscription.channel.kind, subscription.channel.heard_as)
         if heard_ns and heard_ns != subscription.heard_ns:
             subscription.heard_ns = heard_ns
             subscription.heard_mono_ns = at.mono_ns
@@ -255,7 +252,7 @@ class Channels:
         if subscription.place is Place.LIVE and at.mono_ns - subscription.since_ns >= WELL_NS:
             subscription.troubles = 0
         # A ticker speaks each second, and a book that was asked for has a snapshot. Later a book may be silent.
-        must_speak = subscription.channel.kind is Kind.QUOTE or subscription.place is Place.AWAITED
+        must_speak = subscription.channel.cadence is Cadence.STEADY or subscription.place is Place.AWAITED
         quiet_ns = at.mono_ns - max(subscription.heard_mono_ns, subscription.since_ns, excused_ns)
         if must_speak and quiet_ns >= self._limits.stale_s * NS_PER_S and not subscription.ended(at.wall_ns):
             if subscription.channel.name in self.paused:  # asking again would not help

@@ -44,12 +44,14 @@ from tickbay.feed.session import Session
 from tickbay.gap import Cause, Gap
 from tickbay.health import heartbeat_ns
 from tickbay.process import ProcessContext
-from tickbay.record import FeedState, Kind
+from tickbay.record import TICKS, FeedState, Kind, feed_kinds
 from tickbay.universe.assignment import assignment_path, read_assignment
 from tickbay.venues import deribit
 from tickbay.venues.venue import Venue
 
 VENUES: Mapping[str, Venue] = {"deribit": deribit}
+
+OTHER_TICKS = set(TICKS) - {Kind.QUOTE, Kind.TRADE, Kind.BOOK}
 
 TICK_S = 0.1
 BEAT_S = 0.5
@@ -70,7 +72,8 @@ def run(context: ProcessContext) -> None:
         context.health.beat()
         return context.stopping.wait(seconds)
 
-    producer = Producer.attach(context.config.run_dir, context.name, wait=wait)
+    kinds = feed_kinds(context.config.tick_kinds)
+    producer = Producer.attach(context.config.run_dir, context.name, wait=wait, kinds=kinds)
     if producer is None:
         return
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -94,6 +97,7 @@ class Feed:
             producer.rings[Kind.QUOTE].native,
             producer.rings[Kind.TRADE].native,
             producer.rings[Kind.BOOK].native,
+            others=tuple(ring.native for kind, ring in producer.rings.items() if kind in OTHER_TICKS),
             full_wait_ms=config.ring.full_wait_ms,
             frame_bytes_max=config.venue.frame_bytes_max,
             instruments_max=1 << max(14, (4 * config.feeds.channels_max).bit_length()),
@@ -104,7 +108,8 @@ class Feed:
         self._session = Session(
             VENUES[config.venue.name],
             config.venue,
-            feeds=config.feeds.count * config.feeds.redundancy + 1,  # the universe's connection takes its share of the credits
+            feeds=config.feeds.count * config.feeds.redundancy
+            + 1,  # the universe's connection takes its share of the credits
             heard=self._heard,
             random=random.random,
             at=now(),
@@ -376,6 +381,11 @@ class Feed:
             "quotes": counters["quotes"],
             "trades": counters["trades"],
             "books": counters["books"],
+            "bbos": counters["bbos"],
+            "indices": counters["indices"],
+            "marks": counters["marks"],
+            "fundings": counters["fundings"],
+            "depths": counters["depths"],
             "undecodable": counters["undecodable"],
             "overflows": counters["overflows"],
             "gaps": self._session.outbox.gaps.total,

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tickbay._native import BOOK_CHAINED, FeedListener
-from tickbay.record import CONTINUITY, Kind
+from tickbay.record import CONTINUITY, TICKS, Kind
 
-COLUMNS = {Kind.QUOTE: "quote_ns", Kind.TRADE: "trade_ns", Kind.BOOK: "book_ns"}
+COLUMNS = {kind: f"{kind.name.lower()}_ns" for kind in TICKS}
 
 
 class ListenerHeard:

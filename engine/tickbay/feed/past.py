@@ -15,7 +15,7 @@ from tickbay.cursor import Position
 from tickbay.files import Files
 from tickbay.gap import Gap
 from tickbay.journal.journal_reader import JournalReader
-from tickbay.record import FeedState, Kind, Records
+from tickbay.record import TICKS, FeedState, Kind, Records
 from tickbay.ring import SEQ_MAX, Ring
 from tickbay.sinks.sink import Chunk
 
@@ -35,7 +35,7 @@ class Past:
     def newest_ns(self) -> int:
         """recv_ns of the last proof that the feed was capturing; 0 where there is none."""
         newest_ns = 0
-        for kind in (Kind.QUOTE, Kind.TRADE, Kind.BOOK):
+        for kind in self._rings.keys() & TICKS:
             newest_ns = max(newest_ns, int(self._last(kind, 1)["recv_ns"].max(initial=0)))
         return max(newest_ns, _newest_proof_ns(self._last(Kind.STATUS, STATUS_COUNT)))
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from tickbay.errors import RingFault
 from tickbay.gap import Gap
 from tickbay.identity import Identity, boot_id
-from tickbay.record import FeedState, Kind, Records, blank, set_text, stream_name
+from tickbay.record import USUAL_TICKS, FeedState, Kind, Records, blank, feed_kinds, set_text, stream_name
 from tickbay.ring import Ring, RingFull, RingMissing
 
-KINDS = (Kind.QUOTE, Kind.TRADE, Kind.BOOK, Kind.GAP, Kind.STATUS)
+USUAL_KINDS = feed_kinds(USUAL_TICKS)
 ATTACH_S = 30.0  # the journal makes its rings within a second, unless it first recovers a long journal
 ATTACH_AGAIN_S = 0.1
 # Gaps that wait while the journal stands still. More cannot come of one outage: each channel has one hole at a time.
@@ -27,7 +27,7 @@ PENDING_MAX = 100_000
 
 class Producer:
     def __init__(self, feed: str, rings: dict[Kind, Ring]) -> None:
-        """`rings` has one of each of KINDS, and nobody else writes them."""
+        """`rings` has one of each kind that this feed writes (feed_kinds()), and nobody else writes them."""
         self.feed = feed
         self.rings = rings
         self.lost_gaps = 0  # beyond PENDING_MAX: counted, and in the log
@@ -38,14 +38,16 @@ class Producer:
         self._pending: deque[Records] = deque()
 
     @classmethod
-    def attach(cls, run_dir: Path, feed: str, *, wait: Callable[[float], bool]) -> Producer | None:
-        """Wait for the rings. `wait` sleeps so many seconds and says whether we are to stop: then None. RingFault where
+    def attach(
+        cls, run_dir: Path, feed: str, *, wait: Callable[[float], bool], kinds: Collection[Kind] = USUAL_KINDS
+    ) -> Producer | None:
+        """Wait for the rings of `kinds`. `wait` sleeps so many seconds and says whether we are to stop: then None. RingFault where
         they do not appear in time, or are wrong."""
         rings: dict[Kind, Ring] = {}
         ends = time.monotonic() + ATTACH_S
         while True:
             try:
-                for kind in KINDS:
+                for kind in kinds:
                     if kind not in rings:
                         rings[kind] = _attach(run_dir / "rings" / f"{stream_name(feed, kind)}.ring", kind)
                 return cls(feed, rings)

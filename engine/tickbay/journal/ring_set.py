@@ -19,17 +19,17 @@ from tickbay.cursor import Position
 from tickbay.errors import ConfigError, RingFault
 from tickbay.identity import Identity
 from tickbay.journal.recovery import Missing, Recovered
-from tickbay.record import DTYPES, LAYOUTS, Kind, parse_stream, stream_name
+from tickbay.record import DTYPES, LAYOUTS, Kind, feed_kinds, parse_stream, stream_name
 
-FEED_KINDS = (Kind.QUOTE, Kind.TRADE, Kind.BOOK, Kind.GAP, Kind.STATUS)
 OWN_GAPS = stream_name("journal", Kind.GAP)  # what the journal itself lost
 SUFFIX = ".ring"
 
 
 def wanted_streams(config: Config) -> dict[str, Kind]:
     """Every stream that some process of this configuration writes."""
-    sources = [*legs.feeds(config), *legs.pairs(config)]
-    streams = {stream_name(source, kind): kind for source in sources for kind in FEED_KINDS}
+    kinds = feed_kinds(config.tick_kinds)
+    streams = {stream_name(feed, kind): kind for feed in legs.feeds(config) for kind in kinds}
+    streams |= {stream_name(pair, kind): kind for pair in legs.pairs(config) for kind in feed_kinds(legs.MERGED)}
     for kind in (Kind.INSTRUMENT, Kind.GAP):
         streams[stream_name("universe", kind)] = kind
     if config.heal.enabled:

@@ -1,7 +1,7 @@
 """Which instruments and channels the rules want. Pure.
 
-In: the rules, what is listed, open interest. Out: units, each a set of channels that belong on one feed: the ticker
-and book of an instrument, or the trades of a currency and kind.
+In: the rules, what is listed, open interest. Out: units, each a set of channels that belong on one feed: those of an
+instrument, or one of an index, or the trades of a currency and kind.
 
 Trades always come by the venue's wildcard channel, once per currency and kind: it includes instruments that are
 listed later, from their first trade on. So a rule that is narrowed by top, days_max or names still records every
@@ -10,14 +10,15 @@ trade of its currency and kind.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tickbay.config import Select
-from tickbay.universe.instrument import Instrument
+from tickbay.universe.instrument import Instrument, InstrumentKind
 
 DAY_NS = 86_400 * 10**9
+VOLATILITY_INDICES = ("btc_usd", "eth_usd")  # the only ones that the venue has; no field of an instrument says so
 ANY = "any"  # the venue's word for every currency
 
 
@@ -80,14 +81,44 @@ def select(
         ]
         for item in (*chosen, *ended):
             instruments.add(item.name)
-            for word in rule.channels:
-                if word != "trades":
-                    unit = units.setdefault(item.name, Unit(expires_ns=item.end_ns))
-                    unit.add(f"{word}.{item.name}.{rule.interval}")
+            for channel in _own_channels(rule, item):
+                units.setdefault(item.name, Unit(expires_ns=item.end_ns)).add(channel)
+            for channel in _index_channels(rule, item):
+                units.setdefault(channel, Unit()).add(channel)
         if "trades" in rule.channels and (rule.currency == ANY or rule.kind not in all_trades):
             channel = f"trades.{rule.kind}.{rule.currency}.{rule.interval}"
             units.setdefault(channel, Unit()).add(channel)
     return Selection(units, frozenset(instruments), tuple(sorted(unlisted)))
+
+
+def _own_channels(rule: Select, item: Instrument) -> Iterator[str]:
+    """The channels of one instrument, as Deribit spells them."""
+    for word in rule.channels:
+        match word:
+            case "ticker" | "book":
+                yield f"{word}.{item.name}.{rule.interval}"
+            case "quote":
+                yield f"quote.{item.name}"
+            case "depth":  # there is no unthrottled one
+                interval = "100ms" if rule.interval == "raw" else rule.interval
+                yield f"book.{item.name}.{rule.group}.{rule.depth}.{interval}"
+            case "funding" if item.kind is InstrumentKind.PERPETUAL:
+                yield f"perpetual.{item.name}.{rule.interval}"
+
+
+def _index_channels(rule: Select, item: Instrument) -> Iterator[str]:
+    """The channels of the index that an instrument settles in: it names it itself."""
+    index = item.price_index
+    for word in rule.channels if index else ():
+        match word:
+            case "index":
+                yield f"deribit_price_index.{index}"
+            case "volatility" if index in VOLATILITY_INDICES:
+                yield f"deribit_volatility_index.{index}"
+            case "delivery" if item.end_ns:
+                yield f"estimated_expiration_price.{index}"
+            case "mark" if item.kind is InstrumentKind.OPTION:
+                yield f"markprice.options.{index}"
 
 
 def market_of(rule: Select) -> Market:

@@ -13,9 +13,11 @@ import orjson
 
 from tickbay.errors import VenueFault
 from tickbay.record import Kind
-from tickbay.venues.venue import Channel, Refusal, Reply, Trouble
+from tickbay.venues.venue import Cadence, Channel, Refusal, Reply, Trouble
 
 NAME_BYTES_MAX = 48  # RECORD_INSTRUMENT_MAX: a longer name could not be recorded
+INDEX_BYTES_MAX = 32  # DERIBIT_INDEX_MAX
+DEPTHS = frozenset({"1", "10", "20"})  # of a window onto a book
 INTERVALS = frozenset({"raw", "100ms", "agg2"})
 KINDS = frozenset({"future", "option", "spot", "future_combo", "option_combo"})
 ENVELOPE_BYTES = 110  # a subscribe request around its channels, with an id of 20 digits
@@ -38,16 +40,42 @@ def channel(name: str) -> Channel:
         raise VenueFault(f"no channel of Deribit: {name[:80]!r}")
     match name.split("."):
         case ["ticker", instrument, interval] if interval in INTERVALS:
-            return Channel(name, Kind.QUOTE, _checked(instrument, name))
+            return _channel(name, Kind.QUOTE, instrument, Cadence.STEADY)
         case ["book", instrument, interval] if interval in INTERVALS:
-            return Channel(name, Kind.BOOK, _checked(instrument, name))
+            return _channel(name, Kind.BOOK, instrument, Cadence.CHANGES)
         case ["trades", kind, currency, interval] if kind in KINDS and currency and interval in INTERVALS:
-            return Channel(name, Kind.TRADE, "")
+            return Channel(name, Kind.TRADE, "", Cadence.EVENTS, "")
         case ["trades", instrument, interval] if interval in INTERVALS:
-            return Channel(name, Kind.TRADE, _checked(instrument, name))
+            return _channel(name, Kind.TRADE, instrument, Cadence.EVENTS)
+        case ["quote", instrument]:
+            return _channel(name, Kind.BBO, instrument, Cadence.CHANGES)
+        case ["book", instrument, group, depth, interval] if _is_window(group, depth) and interval in INTERVALS:
+            return _channel(name, Kind.DEPTH, instrument, Cadence.CHANGES)
+        case ["markprice", "options", index]:
+            return _channel(name, Kind.MARK, index, Cadence.STEADY)
+        case ["perpetual", instrument, interval] if interval in INTERVALS:
+            return _channel(name, Kind.FUNDING, instrument, Cadence.CHANGES)
+        case ["deribit_price_index", index]:
+            return _channel(name, Kind.INDEX, index, Cadence.STEADY, "price.")
+        case ["deribit_volatility_index", index]:
+            return _channel(name, Kind.INDEX, index, Cadence.STEADY, "volatility.")
+        case ["estimated_expiration_price", index]:
+            return _channel(name, Kind.INDEX, index, Cadence.EVENTS, "delivery.")
         case ["platform_state", *_] | ["instrument", "creation" | "state", _, _]:
-            return Channel(name, Kind.INSTRUMENT, "")  # of the universe's connection: deribit_announcements.py
+            # Of the universe's connection: deribit_announcements.py.
+            return Channel(name, Kind.INSTRUMENT, "", Cadence.EVENTS, "")
     raise VenueFault(f"no channel that we record: {name[:80]!r}")
+
+
+def _channel(name: str, kind: Kind, subject: str, cadence: Cadence, measure: str = "") -> Channel:
+    limit = INDEX_BYTES_MAX if kind in (Kind.INDEX, Kind.MARK) else NAME_BYTES_MAX
+    if not 0 < len(subject) <= limit:
+        raise VenueFault(f"a name of {len(subject)} bytes in {name[:80]!r}")
+    return Channel(name, kind, subject, cadence, measure + subject)
+
+
+def _is_window(group: str, depth: str) -> bool:
+    return depth in DEPTHS and (group == "none" or (group.isdigit() and int(group) > 0))
 
 
 def without_login(name: str) -> str:
@@ -89,12 +117,6 @@ def read_reply(payload: bytes) -> Reply:
 
 def _request(id: int, method: str, params: dict[str, Any]) -> bytes:
     return orjson.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
-
-
-def _checked(instrument: str, name: str) -> str:
-    if not 0 < len(instrument) <= NAME_BYTES_MAX:
-        raise VenueFault(f"an instrument's name of {len(instrument)} bytes in {name[:80]!r}")
-    return instrument
 
 
 def _refusal(error: Any) -> Refusal | None:

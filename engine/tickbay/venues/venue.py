@@ -26,13 +26,23 @@ class Trouble(Enum):
     CLOSED = "closed"  # public data is not given without a login now: come back slowly
 
 
+class Cadence(Enum):
+    """When a channel that is well speaks."""
+
+    STEADY = "steady"  # each second or so: silence is a fault
+    CHANGES = "changes"  # at once when it is asked for, then on changes
+    EVENTS = "events"  # when something happens, perhaps for hours not
+
+
 @dataclass(frozen=True, slots=True)
 class Channel:
     """One subscription. `instrument` is empty where it covers many (all trades of a currency)."""
 
     name: str
     kind: Kind
-    instrument: str
+    instrument: str  # or index
+    cadence: Cadence
+    heard_as: str  # under which name the listener hears it (native/continuity.h)
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,6 +256,12 @@ static void advance(struct merge_chain *chain, const struct message *message)
     chain->last_exch_ns = message->head->exch_ns;
 }
 
+/* A snapshot of a book whose ids the venue counts anew. */
+static bool counts_anew(const struct merge_chain *chain, const struct message *message)
+{
+    return message->snapshot && message->id < chain->last && message->head->exch_ns > chain->last_exch_ns + RESET_BOOK_NS;
+}
+
 static void tell(struct merge_turn *turn, const struct merge_chain *chain, const struct message *message, uint64_t first,
                  uint64_t last, bool lasts, bool ends)
 {
@@ -295,15 +301,15 @@ static void begin(struct merge_chain *chain, const struct message *message)
 static enum verdict judge_snapshot(const struct merge *merge, struct merge_turn *turn, struct merge_chain *chain,
                                    const struct message *message)
 {
-    bool counts_anew = message->id < chain->last && message->head->exch_ns > chain->last_exch_ns + RESET_BOOK_NS;
+    bool anew = counts_anew(chain, message);
     if (chain->state == MERGE_WHOLE) {
-        if (message->id <= chain->last && !counts_anew)
+        if (message->id <= chain->last && !anew)
             return DROP; /* this leg begins behind what is published, and will come up to it */
         if (!message->released && other_supplies(merge, chain, message))
             return HOLD;
-        tell(turn, chain, message, chain->last, message->id, false, false);
+        tell(turn, chain, message, anew ? 0 : chain->last, anew ? 0 : message->id, false, false);
     } else if (chain->state == MERGE_BROKEN) {
-        if (message->id < chain->last && !counts_anew)
+        if (message->id < chain->last && !anew)
             return DROP;
         tell(turn, chain, message, 0, 0, false, true);
     }
@@ -335,8 +341,8 @@ static enum verdict judge_change(const struct merge *merge, struct merge_turn *t
 static enum verdict judge_trade(const struct merge *merge, struct merge_turn *turn, struct merge_chain *chain,
                                 const struct message *message, uint64_t leg_before)
 {
-    bool counts_anew = message->id + RESET_TRADES < leg_before && message->id + RESET_TRADES < chain->last;
-    if (message->id <= chain->last && !counts_anew)
+    bool anew = message->id + RESET_TRADES < leg_before && message->id + RESET_TRADES < chain->last;
+    if (message->id <= chain->last && !anew)
         return judge_late(turn, chain, message);
     if (message->id > chain->last + 1) {
         if (!message->released && other_supplies(merge, chain, message))
@@ -505,7 +511,7 @@ void merge_published(struct merge *merge, enum record_kind kind, const void *rec
         seen->published = seen->judged = 1;
         struct merge_chain *chain =
             kind == RECORD_BOOK || kind == RECORD_TRADE ? find_chain(merge, kind, head->instrument) : NULL;
-        if (chain != NULL && (message.snapshot || message.id > chain->last))
+        if (chain != NULL && (message.id + message.snapshot > chain->last || chain->state == MERGE_NONE || counts_anew(chain, &message)))
             resume(chain, &message);
     }
 }

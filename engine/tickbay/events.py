@@ -120,6 +120,11 @@ class Event(Enum):
         Level.WARNING, "the journal does not take instrument records: trying again", "pending"
     )
 
+    # merger
+    MERGER_STATE_LOST = Meaning(
+        Level.ERROR, "the merger's state cannot be read: going on from what is published", "file"
+    )
+
     # journal
     JOURNAL_OPENED = Meaning(Level.INFO, "the journal is open", "epoch clean segments rings_kept took_s")
     JOURNAL_TORN = Meaning(

@@ -49,9 +49,14 @@ def place_of(feed: str) -> str:
     return f"feed-{leg[1]}" if leg else re.sub(r"^pair-", "feed-", feed)
 
 
+def first_leg(feed: str) -> str:
+    """`feed-1a` of feed-1a and feed-1b; empty where it is no leg."""
+    return f"{place_of(feed)}{LEGS[0]}" if _LEG.fullmatch(feed) else ""
+
+
 def merger_of(stream: str) -> str:
-    """Who takes a leg's stream (`merger-1` for feed-1a.quote); empty where the sinks do: every other stream, also what a
-    leg says of itself."""
+    """Who takes a leg's stream (`merger-1` for feed-1a.quote); empty where the sinks do: every other stream, also
+    what a leg says of itself."""
     try:
         feed, kind = parse_stream(stream)
     except ValueError:

@@ -7,10 +7,10 @@ SUP-1: killing the supervisor stops no capture; a new one adopts the living chil
 SUP-2: a child that dies or hangs is replaced within seconds, with a bounded, decaying restart rate, its siblings
 untouched.
 
-The order of stopping loses nothing (stop()): feeds and universe end, so nothing more is published → the journal syncs
-what the rings still hold → the writers commit up to there and end → the journal ends and marks itself clean. Whatever
-a writer cannot commit (its database is down) stays in the journal. Until its own turn each process is still replaced
-if it dies.
+The order of stopping loses nothing (stop()): feeds and universe end, so nothing more comes → mergers
+publish the rest of it → the journal syncs what the rings still hold → the writers commit up to there and end → the
+journal ends and marks itself clean. Whatever a writer cannot commit (its database is down) stays in the journal. Until
+its own turn each process is still replaced if it dies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any
 
 from tickbay import config as configuration
-from tickbay import control
+from tickbay import control, legs
 from tickbay.errors import ConfigError, ControlRefused
 from tickbay.events import Event
 from tickbay.health import Report, read_report
@@ -40,7 +40,7 @@ TICK_S = 0.25  # restarts are due, heartbeats looked at and our own one written 
 RESTART_WAIT_S = 60.0  # for a process that `tickbay restart` replaces to beat again
 OPERATOR_STATUS = 2  # how a process exits where the operator must change something
 # When each stage of stopping is overdue, as a share of supervisor.stop_timeout_s.
-STOP_FEEDS, STOP_SYNC, STOP_WRITERS, STOP_JOURNAL = 0.35, 0.5, 0.8, 1.0
+STOP_FEEDS, STOP_MERGERS, STOP_SYNC, STOP_WRITERS, STOP_JOURNAL = 0.35, 0.45, 0.55, 0.8, 1.0
 STOP_METRICS_S = 1.0  # the last one, which has nothing to lose: until then it shows how the others end
 
 
@@ -67,6 +67,7 @@ class Supervisor:
         self._notifier = Notifier(env)
         self._pinged_s = 0.0
         self._children = {name: self._child(name) for name in process_names(self._config)}
+        self._outdated: list[Child] = []  # living ones of an older version, that are not asked to end yet
         self._unwanted: list[Child] = []  # living ones of an older configuration
         self._previous = previous.children if previous is not None else {}
         self._ready = False
@@ -140,13 +141,24 @@ class Supervisor:
             self._watch(child)
             self._events.emit(Event.CHILD_ADOPTED, child=child.name, pid=child.pid)
             if child.fingerprint != self._config.fingerprint():
-                self._leave(child, Leaving.RESTART, reason="it runs with another configuration or version")
+                self._outdated.append(child)
+        self._renew()
         for name in self._machine.names():
             child = self._child(name)
             if name not in self._children and name != self._context.name and child.adopt():
                 self._unwanted.append(child)
                 self._watch(child)
                 self._leave(child, Leaving.STOP, reason="it is not configured any more")
+
+    def _renew(self) -> None:
+        """Replace what runs with another configuration or version: all at once, but the second leg of a pair when the
+        first one records again, so that one of them always does."""
+        for child in list(self._outdated):
+            first = self._children.get(legs.first_leg(child.name))
+            renewed = first is not None and first not in self._outdated and first.beaten and first.state == "live"
+            if first is None or first is child or renewed:
+                self._outdated.remove(child)
+                self._leave(child, Leaving.RESTART, reason="it runs with another configuration or version")
 
     def _start(self, child: Child) -> None:
         """Start it, unless it lives already (one that the supervisor before us had only just started)."""
@@ -205,6 +217,7 @@ class Supervisor:
                 self._check_living(child, now_s)
             elif child.due_s is not None and now_s >= child.due_s:
                 self._start(child)
+        self._renew()
         for child in self._children.values():
             self._check_history(child, now_s)
         self._beat(now_s)
@@ -301,6 +314,7 @@ class Supervisor:
         children = self._children.values()
         producers = [child for child in children if child.role in ("feed", "universe", "healer")]
         await self._end([*producers, *self._unwanted], began_s + STOP_FEEDS * timeout_s)
+        await self._end([child for child in children if child.role == "merger"], began_s + STOP_MERGERS * timeout_s)
         await self._wait(self._is_synced, until_s=began_s + STOP_SYNC * timeout_s)
         await self._end([child for child in children if child.role == "writer"], began_s + STOP_WRITERS * timeout_s)
         await self._end([self._children["journal"]], began_s + STOP_JOURNAL * timeout_s)

@@ -1,0 +1,140 @@
+"""Which of the legs' holes are holes of the pair: those that both have at the same time. Pure.
+
+In: the gaps that the two feeds record of themselves, in any order. Out: the pair's gaps, written twice like all that
+last. A broken chain of one leg's book or trades is none of them: what the two together lack is told by the ids
+(native/merge.c).
+
+GAP-1: the two connections bring the same message at different times. `skew_ns` is how far apart they were at most;
+two holes that are closer together than that may have the same message in them, and so the pair's hole is wider by it
+on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tickbay.gap import Cause, Gap
+from tickbay.record import Kind
+
+KEEP_NS = 3600 * 10**9  # a feed that was down tells only when it is back what it missed
+HOLES_MAX = 10_000  # kept of each leg; a hole that is older and over meets no new one
+NEVER_NS = 1 << 62
+
+Key = tuple[object, ...]
+
+
+@dataclass(slots=True)
+class Cover:
+    """The holes of both legs, and what was told of the pair."""
+
+    holes: tuple[dict[Key, Gap], dict[Key, Gap]] = field(default_factory=lambda: ({}, {}))
+    told: dict[tuple[Key, Key], Gap] = field(default_factory=dict)
+    before: list[Gap] = field(default_factory=list)  # told by an earlier life that we know no more of
+
+    def add(self, leg: int, gap: Gap, *, skew_ns: int) -> list[Gap]:
+        """A record of a leg's gap stream; returns what is to be recorded of the pair."""
+        if gap.cause is Cause.SEQUENCE:
+            return []
+        self.holes[leg][gap.key] = gap
+        self._forget(leg, gap.to_ns or gap.from_ns)
+        news: list[Gap] = []
+        for other in list(self.holes[1 - leg].values()):
+            shared = _shared(gap, other, skew_ns)
+            if shared is not None:
+                keys = (gap.key, other.key) if leg == 0 else (other.key, gap.key)
+                news += self._tell(keys, shared)
+        return news
+
+    def _tell(self, keys: tuple[Key, Key], shared: Gap) -> list[Gap]:
+        known = self.told.get(keys) or self._of_earlier_life(shared)
+        if known is not None:
+            shared = replace(shared, cause=known.cause, from_ns=known.from_ns)  # what makes it the same hole
+        self.told[keys] = shared
+        if known is None and shared.to_ns:
+            return [replace(shared, to_ns=0), shared]
+        return [shared] if known is None or known.to_ns != shared.to_ns else []
+
+    def _of_earlier_life(self, shared: Gap) -> Gap | None:
+        for gap in self.before:
+            same = (gap.kind, gap.instrument) == (shared.kind, shared.instrument)
+            if same and gap.from_ns <= shared.from_ns <= (gap.to_ns or NEVER_NS):
+                return gap
+        return None
+
+    def has(self, kind: Kind, instrument: str, from_ns: int, to_ns: int) -> bool:
+        """Is there a told hole of the pair in which messages of this time may be missing?"""
+        return any(
+            gap.kind in (None, kind)
+            and gap.instrument in ("", instrument)
+            and gap.from_ns <= to_ns
+            and from_ns <= (gap.to_ns or NEVER_NS)
+            for gap in (*self.told.values(), *self.before)
+        )
+
+    def open(self) -> list[Gap]:
+        """Holes of the pair that last."""
+        return [gap for gap in self.told.values() if not gap.to_ns]
+
+    def _forget(self, leg: int, now_ns: int) -> None:
+        """What is over for long."""
+        holes = self.holes[leg]
+        old = [key for key, gap in holes.items() if gap.to_ns and gap.to_ns < now_ns - KEEP_NS]
+        for key in old if len(holes) < HOLES_MAX else [*old, *holes][: len(holes) // 2]:
+            holes.pop(key, None)
+        if old:
+            known = (self.holes[0], self.holes[1])
+            self.told = {keys: gap for keys, gap in self.told.items() if keys[0] in known[0] and keys[1] in known[1]}
+
+    # -------- kept between two lives
+
+    def state(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"holes": [[_plain(gap) for gap in leg.values()] for leg in self.holes]}
+
+    @classmethod
+    def of_state(cls, state: dict[str, Any], told: Iterable[Gap]) -> Cover:
+        """`told`: what the pair's own gap stream has, newest last. KeyError, ValueError, TypeError: it is no state."""
+        cover = cls()
+        for leg, gaps in zip(cover.holes, state["holes"], strict=True):
+            for gap in map(_gap, gaps):
+                leg[gap.key] = gap
+        latest = {gap.key: gap for gap in told}
+        cover.before = list(latest.values())
+        return cover
+
+
+def _shared(one: Gap, other: Gap, skew_ns: int) -> Gap | None:
+    """What two holes have in common; None where that is nothing."""
+    if one.instrument and other.instrument and one.instrument != other.instrument:
+        return None
+    if one.kind and other.kind and one.kind is not other.kind:
+        return None
+    begun_ns, ended_ns = max(one.from_ns, other.from_ns), min(one.to_ns or NEVER_NS, other.to_ns or NEVER_NS)
+    if begun_ns > ended_ns + skew_ns:
+        return None
+    later = one if one.from_ns >= other.from_ns else other
+    last_ns = max(one.to_ns or NEVER_NS, other.to_ns or NEVER_NS)
+    return Gap(
+        cause=later.cause,
+        from_ns=max(min(one.from_ns, other.from_ns), begun_ns - skew_ns),
+        to_ns=0 if ended_ns == NEVER_NS else min(last_ns, ended_ns + skew_ns),
+        kind=one.kind or other.kind,
+        instrument=one.instrument or other.instrument,
+        count=min(one.count, other.count) if one.cause is other.cause else 0,
+        expected=one.expected and other.expected,
+        detail=f"both legs: {later.detail}",
+    )
+
+
+def _plain(gap: Gap) -> dict[str, Any]:
+    return {
+        "cause": int(gap.cause), "from_ns": gap.from_ns, "to_ns": gap.to_ns, "kind": int(gap.kind or 0),
+        "instrument": gap.instrument, "count": gap.count, "expected": gap.expected, "detail": gap.detail,
+    }  # fmt: skip
+
+
+def _gap(plain: dict[str, Any]) -> Gap:
+    kind = Kind(plain["kind"]) if plain["kind"] else None
+    return Gap(**{**plain, "cause": Cause(plain["cause"]), "kind": kind})

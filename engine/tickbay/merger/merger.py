@@ -1,0 +1,225 @@
+"""MERGER: the streams of two legs → the streams of their pair. The process merger-<n>.
+
+In: the rings of feed-<n>a and feed-<n>b, and the journal where they have been overwritten. Out: `pair-<n>.…`,
+`data/merger/merger-<n>.state`, and the cursor by which the journal knows what of the legs it may let go (JRNL-3).
+
+PAIR-1: whatever either leg recorded is published once, wherever this process is killed: pair.py, checkpoint.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from tickbay import legs
+from tickbay.cursor import CursorFile
+from tickbay.errors import RingFault
+from tickbay.events import Event
+from tickbay.feed.producer import Producer
+from tickbay.files import Files
+from tickbay.identity import Identity
+from tickbay.merger.checkpoint import save
+from tickbay.merger.late import Late
+from tickbay.merger.pair import Leg, Moment, Pair
+from tickbay.merger.past import Past
+from tickbay.process import ProcessContext
+from tickbay.record import FeedState, Kind
+from tickbay.ring import Ring, RingFull, RingMissing
+
+POLL_S = 0.002  # what the merge adds to a record's way; the journal's commit comes later anyway
+BEAT_S = 0.5
+CHECKPOINT_S = 10.0  # of reading the legs again after a death; each writes some 200 kB
+STATUS_S = 5.0
+SKEW_MIN_NS = 10**9
+STOP_S = 5.0  # at the end, for the journal to take what is published
+FEED_GONE_S = 1.0
+
+
+class Merger:
+    def __init__(self, context: ProcessContext, producer: Producer, sources: tuple[Leg, Leg], past: Past) -> None:
+        self._context = context
+        self._health = context.health
+        self._producer = producer
+        self._past = past
+        self._late = (Late(), Late())
+        wait = self._wait_for_journal
+        self.pair = Pair(sources, producer, past.merge, past.cover, clock_ns=time.time_ns, wait=wait)
+        self._files = Files()
+        self._cursor = CursorFile(context.config.data_dir / "cursors" / f"{context.name}.cursor", self._files)
+        self._pending: Moment | None = None  # a checkpoint that is not on disk yet
+        self._due_s = {BEAT_S: 0.0, STATUS_S: 0.0, CHECKPOINT_S: time.monotonic() + CHECKPOINT_S}
+        self._gave_up_s = 0.0
+
+    def run(self) -> None:
+        stopping = self._context.stopping
+        while not stopping.is_set():
+            moved = self.pair.turn()
+            self._now_and_then()
+            if not moved:
+                stopping.wait(POLL_S)
+        self._end()
+
+    def _now_and_then(self) -> None:
+        if self._is_due(BEAT_S):
+            self.pair.check()
+            self._past.reader.refresh()
+            self._past.merge.judge(time.time_ns())
+            self._report()
+            self._settle()
+        if self._is_due(STATUS_S):
+            self._write_status()
+        if self._is_due(CHECKPOINT_S) and self._pending is None:
+            self._pending = self.pair.moment()
+
+    def _is_due(self, period_s: float) -> bool:
+        now_s = time.monotonic()
+        if now_s < self._due_s[period_s]:
+            return False
+        self._due_s[period_s] = now_s + period_s
+        return True
+
+    def _wait_for_journal(self, seconds: float) -> bool:
+        """The pair's ring is full: the journal stands still. Whether to give up."""
+        if self._is_due(BEAT_S):
+            self._health.detail = "the journal is behind"
+            self._health.beat()
+        if self._context.stopping.wait(seconds):
+            self._gave_up_s = self._gave_up_s or time.monotonic() + STOP_S
+            time.sleep(seconds)  # a stop that was asked for wakes no more
+        return bool(self._gave_up_s) and time.monotonic() > self._gave_up_s
+
+    # -------- what outlives us
+
+    def _settle(self) -> None:
+        """Save the pending checkpoint once all of it is on disk: first the state, then the cursor."""
+        checkpoint = self.pair.settled(self._pending) if self._pending is not None else None
+        if checkpoint is None:
+            return
+        try:
+            save(self._past.path, checkpoint, self._files)
+            self._cursor.save(checkpoint.read)
+            self._pending = None
+        except OSError as error:  # the older one holds; this one is tried again
+            self._context.events.emit(Event.WRITER_DISK, error=error, retry_s=BEAT_S)
+
+    def _end(self) -> None:
+        """Merge what the legs still published; where both are gone, nothing waits for the other one any more."""
+        with suppress(RingFull):  # the journal stands still: it comes again from the legs
+            while self.pair.turn():
+                self._health.beat()
+            if not any(_producer_lives(course.ring) for leg in self.pair.legs for course in leg.values()):
+                self.pair.turn(release=True)
+            self._write_status()
+            self._pending = self.pair.moment()
+            ends_s = time.monotonic() + STOP_S
+            while self._pending is not None and time.monotonic() < ends_s:
+                self._settle()
+                time.sleep(POLL_S)
+                if self._is_due(BEAT_S):
+                    self._health.beat()
+        self._report()
+        self._cursor.close()
+        self._past.reader.close()
+
+    # -------- what is told
+
+    def _report(self) -> None:
+        health, pair = self._health, self.pair
+        figures = [self._past.merge.figures(leg) for leg in range(len(legs.LEGS))]
+        health.counters = {
+            "records": pair.published,
+            "gaps": pair.gap_count.total,
+            "unchained": self._past.merge.unchained,
+        }
+        health.counters |= pair.gap_count.counters()
+        health.gauges = {"held": pair.held}
+        for leg, name in enumerate(legs.LEGS):
+            own, other = figures[leg], figures[1 - leg]
+            late = self._late[leg]
+            late.note(time.monotonic(), own.late)
+            health.counters |= {
+                f"{name}_records": own.records,
+                f"{name}_first": own.first,
+                f"{name}_second": own.second,
+                f"{name}_repeats": own.repeats,
+                f"{name}_missed": other.only,
+            }
+            health.gauges |= {
+                f"{name}_late_p50_ms": late.percentile_ns(0.5) / 1e6,
+                f"{name}_late_p99_ms": late.percentile_ns(0.99) / 1e6,
+            }
+        pair.skew_ns = max(SKEW_MIN_NS, *(late.percentile_ns(1.0) for late in self._late))
+        self._show_state()
+        health.beat()
+
+    def _show_state(self) -> None:
+        gone = [_feed(leg) for leg in self.pair.legs if not _producer_lives(leg[Kind.QUOTE].ring)]
+        if self._health.state == "stopping":
+            return
+        open_holes = self.pair.cover.open()
+        if open_holes:
+            self._health.state, self._health.detail = "degraded", f"neither leg records: {open_holes[0].detail}"
+        elif gone:
+            self._health.state, self._health.detail = "degraded", f"{' and '.join(gone)} does not run"
+        else:
+            self._health.state, self._health.detail = "live", ""
+
+    def _write_status(self) -> None:
+        kinds = {Kind.QUOTE: "quotes", Kind.TRADE: "trades", Kind.BOOK: "books"}
+        figures = {name: self._producer.rings[kind].head - 1 for kind, name in kinds.items()}
+        figures["gaps"] = self.pair.gap_count.total
+        self._producer.write_status(time.time_ns(), FeedState.LIVE, figures)
+
+
+def _feed(leg: Leg) -> str:
+    return leg[Kind.GAP].stream.partition(".")[0]
+
+
+def _producer_lives(ring: Ring) -> bool:
+    identity = ring.identity()
+    return (
+        identity.producer_pid != 0
+        and Identity(identity.producer_pid, identity.producer_start_time, identity.boot_id).alive()
+    )
+
+
+def run(context: ProcessContext) -> None:
+    """Be merger-<n> until told to stop. RingFault where the journal makes no rings."""
+    context.health.state, context.health.detail = "waiting", "for the rings, which the journal makes"
+    pair, place = f"pair-{context.argument}", f"feed-{context.argument}"
+
+    def wait(seconds: float) -> bool:
+        context.health.beat()
+        return context.stopping.wait(seconds)
+
+    producer = Producer.attach(context.config.run_dir, pair, wait=wait)
+    if producer is None:
+        return
+    past = Past(context, pair, producer)
+    sources = _sources(context, past, [f"{place}{leg}" for leg in legs.LEGS], list(producer.rings), wait)
+    if sources is None:
+        return
+    producer.next_conn(int(time.time()))
+    for leg, source in enumerate(sources):
+        past.merge.connected(leg, max(course.ring.identity().conn for course in source.values()))
+    Merger(context, producer, sources, past).run()
+    producer.close()
+
+
+def _sources(
+    context: ProcessContext, past: Past, feeds: list[str], kinds: list[Kind], wait: Callable[[float], bool]
+) -> tuple[Leg, Leg] | None:
+    """Every stream of both legs but their heartbeats, which the sinks take; None where we are to stop."""
+    rings, merged = context.config.run_dir / "rings", [kind for kind in kinds if kind is not Kind.STATUS]
+    ends_s = time.monotonic() + STOP_S
+    while True:
+        try:
+            past.reader.refresh()
+            first, second = ([past.source(feed, rings, kind) for kind in merged] for feed in feeds)
+            return dict(zip(merged, first, strict=True)), dict(zip(merged, second, strict=True))
+        except RingMissing as error:
+            if time.monotonic() >= ends_s:
+                raise RingFault(f"{error} (waited {STOP_S:g} s)") from error
+        if wait(FEED_GONE_S / 10):
+            return None

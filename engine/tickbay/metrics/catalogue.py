@@ -37,9 +37,9 @@ def _gauge(key: str, name: str, labels: tuple[str, ...], help: str, *, scale: fl
     return Told(Metric(name, "gauge", labels, help), key, scale)
 
 
-FEED, SINK, NONE = ("feed",), ("sink",), ()
+FEED, SINK, NONE = ("process",), ("sink",), ()
 
-# By role. The one label, where there is one, is the feed ("feed-1") or the sink ("timescale").
+# By role. The one label, where there is one, is the process ("feed-1") or the sink ("timescale").
 TOLD: Mapping[str, tuple[Told, ...]] = {
     "feed": (
         _counter("frames", "tickbay_feed_frames_total", FEED, "Messages received from the venue."),
@@ -63,6 +63,7 @@ TOLD: Mapping[str, tuple[Told, ...]] = {
                "Since the last message came, while connected; since the last one that is known, while not."),
         _gauge("channels_asked", "tickbay_feed_channels_asked", FEED, "Channels that this feed is to record."),
         _gauge("channels_live", "tickbay_feed_channels_live", FEED, "Channels that the venue has acknowledged."),
+        _gauge("channels_whole", "tickbay_feed_channels_whole", FEED, "Those of them that have no hole right now."),
         _gauge("channels_troubled", "tickbay_feed_channels_troubled", FEED, "Channels that have a hole right now."),
         _gauge("gaps_pending", "tickbay_feed_gaps_pending", FEED, "Gap records that wait for room in their ring."),
         _gauge("clock_offset_ms", "tickbay_clock_offset_seconds", FEED,

@@ -18,7 +18,7 @@ from typing import Any
 from tickbay.metrics.answer import Page, answer
 
 CONNECTIONS_MAX = 16  # Prometheus, a health check, a few people
-REQUEST_S = 10.0  # from connection to answer, the peer's slowness included
+REQUEST_S = 5.0  # from connection to answer, the peer's slowness included
 BACKLOG = 16
 
 

@@ -89,7 +89,7 @@ def test_a_feed_that_never_ran_has_no_past(shm_dir: Path, tmp_path: Path) -> Non
     case = JournalCase(shm_dir / "run", tmp_path / "data")
     journal = case.open()
     rings = {
-        kind: journal.rings.sources[stream_name("feed-1", kind)].ring for kind in Kind if kind.name != "INSTRUMENT"
+        kind: journal.rings.sources[stream_name("feed-1", kind)].ring for kind in feed_kinds(Config().tick_kinds)
     }
     past = Past(rings, case.directory)
     assert (past.newest_ns(), past.last_trades(), past.open_holes()) == (0, {}, [])

@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tickbay.record import TICKS
+
 Rows = NDArray[Any]  # structured, of one of DTYPES, or with META before it
 
 QUOTE, TRADE, BOOK = "quote", "trade", "book"
-KINDS = (QUOTE, TRADE, BOOK)
+BBO, INDEX, MARK, FUNDING, DEPTH = "bbo", "index", "mark", "funding", "depth"
+KINDS = tuple(kind.name.lower() for kind in TICKS)
+HEALED = (QUOTE, TRADE, BOOK)  # kinds whose rows say whether they were fetched afterwards
 INTEGER, REAL, FLAG = "<i8", "<f8", "?"
 INSTRUMENT = "S65"  # one byte wider than a name can be: one that is too long differs
 TEXT = "S33"
@@ -26,6 +30,11 @@ REALS: dict[str, tuple[str, ...]] = {
     ),
     TRADE: ("price", "amount", "contracts", "mark_price", "index_price", "iv"),
     BOOK: ("price", "amount"),
+    BBO: ("bid_price", "bid_amount", "ask_price", "ask_amount"),
+    INDEX: ("value", "remaining_s"),
+    MARK: ("mark_price", "mark_iv"),
+    FUNDING: ("interest", "index_price"),
+    DEPTH: ("price_group", "price", "amount"),
 }
 COLUMNS: dict[str, dict[str, str]] = {
     QUOTE: {
@@ -64,7 +73,36 @@ COLUMNS: dict[str, dict[str, str]] = {
         "side": TEXT,
         "action": TEXT,
     },
+    BBO: {"exch_ns": INTEGER, "instrument": INSTRUMENT, **dict.fromkeys(REALS[BBO], REAL)},
+    INDEX: {
+        "exch_ns": INTEGER,
+        "instrument": INSTRUMENT,
+        "measure": TEXT,
+        **dict.fromkeys(REALS[INDEX], REAL),
+        "is_estimated": FLAG,
+    },
+    MARK: {
+        "exch_ns": INTEGER,
+        "instrument": INSTRUMENT,
+        "message_end": FLAG,
+        "price_index": TEXT,
+        **dict.fromkeys(REALS[MARK], REAL),
+    },
+    FUNDING: {"exch_ns": INTEGER, "instrument": INSTRUMENT, **dict.fromkeys(REALS[FUNDING], REAL)},
+    DEPTH: {
+        "exch_ns": INTEGER,
+        "instrument": INSTRUMENT,
+        "message_end": FLAG,
+        "change_id": INTEGER,
+        "levels_max": INTEGER,
+        "side": TEXT,
+        "level": INTEGER,
+        **dict.fromkeys(REALS[DEPTH], REAL),
+    },
 }
+assert tuple(COLUMNS) == KINDS
+# What is compared in place of a column. A delivery price is sent without a time: what is stored must be recv_ns.
+INSTEAD = {(INDEX, "exch_ns"): "CASE WHEN measure = 'delivery' THEN exch_ns - recv_ns ELSE exch_ns END"}
 # An integer column's value that is NULL in the database.
 NULL_INTEGER = {"tick_direction": 255}
 # Where the rows lie: (table, whether its rows are of options). A book's rows all lie in one.
@@ -72,12 +110,22 @@ TABLES = {
     QUOTE: (("option_quotes", True), ("delta_one_quotes", False)),
     TRADE: (("option_trades", True), ("delta_one_trades", False)),
     BOOK: (("book_changes", False),),
+    BBO: (("bbo_quotes", False),),
+    INDEX: (("index_values", False),),
+    MARK: (("mark_prices", False),),
+    FUNDING: (("perpetual_funding", False),),
+    DEPTH: (("depth_levels", False),),
 }
 # What tells two rows apart that should be one and the same.
 IDENTITY = {
     QUOTE: ("instrument", "exch_ns"),
     TRADE: ("instrument", "trade_seq"),
     BOOK: ("instrument", "change_id", "side", "price"),
+    BBO: ("instrument", "exch_ns"),
+    INDEX: ("instrument", "exch_ns", "measure"),
+    MARK: ("instrument", "exch_ns"),
+    FUNDING: ("instrument", "exch_ns"),
+    DEPTH: ("instrument", "change_id", "levels_max", "side", "level"),
 }
 DTYPES = {kind: np.dtype([("option", FLAG), *columns.items()]) for kind, columns in COLUMNS.items()}
 META = [("epoch", "<i8"), ("seq", "<i8"), ("conn", "<i8"), ("recv_ns", "<i8")]

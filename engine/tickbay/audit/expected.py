@@ -7,14 +7,30 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from tickbay.audit.columns import BOOK, COLUMNS, DTYPES, KINDS, QUOTE, REALS, TRADE, Rows, one_nan
+from tickbay.audit.columns import (
+    BBO,
+    BOOK,
+    COLUMNS,
+    DEPTH,
+    DTYPES,
+    FUNDING,
+    INDEX,
+    MARK,
+    QUOTE,
+    REALS,
+    TRADE,
+    Rows,
+    one_nan,
+)
 from tickbay.sim import rows
 from tickbay.sim.ledger import LedgerReader
 
-NUMBERS = dict(zip(KINDS, (rows.QUOTE, rows.TRADE, rows.BOOK), strict=True))
+NUMBERS = {name: number for number, name in rows.KIND_NAMES.items()}
 DIRECTIONS = np.array([b"", b"buy", b"sell"], "S33")
 LIQUIDATIONS = np.array([b"", b"maker", b"taker", b"both"], "S33")
 SIDES = np.array([b"", b"bid", b"ask"], "S33")
+MEASURES = np.array([b"", b"price", b"volatility", b"delivery"], "S33")
+DELIVERY = 3
 ACTIONS = np.array([b"", b"new", b"change", b"delete"], "S33")
 
 
@@ -31,9 +47,9 @@ def compared(kind: str, sent: Rows) -> Rows:
     result = np.zeros(len(sent), DTYPES[kind])
     result["exch_ns"] = sent["offset_ms"] * 1_000_000
     result["instrument"] = sent["instrument"]
-    for name in REALS[kind]:
+    for name in set(REALS[kind]) & set(sent.dtype.names or ()):
         result[name] = sent[name]
-    {QUOTE: _quote, TRADE: _trade, BOOK: _book}[kind](result, sent)
+    _FILLERS[kind](result, sent)
     assert set(result.dtype.names or ()) == {"option", *COLUMNS[kind]}
     return one_nan(result)
 
@@ -62,3 +78,37 @@ def _book(result: Rows, sent: Rows) -> None:
     result["message_end"] = sent["last"]
     result["side"] = SIDES[sent["side"]]
     result["action"] = ACTIONS[sent["action"]]
+
+
+def _numbers(_result: Rows, _sent: Rows) -> None:
+    """Its numbers are all that it has."""
+
+
+def _index(result: Rows, sent: Rows) -> None:
+    result["measure"] = MEASURES[sent["measure"]]
+    result["is_estimated"] = sent["is_estimated"]
+    result["exch_ns"][sent["measure"] == DELIVERY] = 0  # see INSTEAD
+
+
+def _mark(result: Rows, sent: Rows) -> None:
+    result["message_end"], result["price_index"] = sent["last"], sent["price_index"]
+    result["mark_iv"] = sent["iv"] * 100
+
+
+def _depth(result: Rows, sent: Rows) -> None:
+    for name in ("change_id", "levels_max", "level"):
+        result[name] = sent[name]
+    result["message_end"] = sent["last"]
+    result["side"] = SIDES[sent["side"]]
+
+
+_FILLERS = {
+    QUOTE: _quote,
+    TRADE: _trade,
+    BOOK: _book,
+    BBO: _numbers,
+    INDEX: _index,
+    MARK: _mark,
+    FUNDING: _numbers,
+    DEPTH: _depth,
+}

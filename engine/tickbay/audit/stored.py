@@ -17,6 +17,8 @@ from psycopg import sql
 from tickbay.audit.columns import (
     COLUMNS,
     FLAG,
+    HEALED,
+    INSTEAD,
     INTEGER,
     KINDS,
     META,
@@ -79,13 +81,13 @@ def _query(stream: str, kind: str) -> sql.Composed:
     as long. Sorted before the columns are widened, so that the sort moves little.
     """
     tables = sql.SQL(" UNION ALL ").join(
-        sql.SQL("SELECT {} AS option, * FROM {} WHERE stream = {} AND NOT healed").format(
-            sql.Literal(option), sql.Identifier(table), sql.Literal(stream)
+        sql.SQL("SELECT {} AS option, * FROM {} WHERE stream = {} AND {}").format(
+            sql.Literal(option), sql.Identifier(table), sql.Literal(stream), _captured(kind)
         )
         for table, option in TABLES[kind]
     )
     meta = [sql.SQL("{}::bigint").format(sql.Identifier(name)) for name, _ in META]
-    columns = [_fixed(name, form) for name, form in COLUMNS[kind].items()]
+    columns = [_fixed(kind, name, form) for name, form in COLUMNS[kind].items()]
     selected = sql.SQL(", ").join([*meta, sql.Identifier("option"), *columns])
     return sql.SQL(
         "SELECT record_send(fixed) FROM (SELECT {} FROM (SELECT * FROM ({}) AS rows ORDER BY epoch, seq) AS sorted)"
@@ -93,10 +95,16 @@ def _query(stream: str, kind: str) -> sql.Composed:
     ).format(selected, tables)
 
 
-def _fixed(name: str, form: str) -> sql.Composed:
+def _captured(kind: str) -> sql.SQL:
+    """Not fetched afterwards; rows of some kinds never are."""
+    return sql.SQL("NOT healed") if kind in HEALED else sql.SQL("true")
+
+
+def _fixed(kind: str, name: str, form: str) -> sql.Composed:
     """A column as a value that is never NULL. What should never be stored must not look like NULL: a stored NaN becomes
     -Infinity, an empty text a byte 1."""
-    column = sql.Identifier(name)
+    instead = INSTEAD.get((kind, name))
+    column: sql.Composable = sql.SQL("({})").format(sql.SQL(instead)) if instead else sql.Identifier(name)
     if form == INTEGER:
         return sql.SQL("coalesce({}, {})::bigint").format(column, sql.Literal(NULL_INTEGER.get(name, 0)))
     if form == FLAG:
@@ -154,8 +162,8 @@ def first_rows(
 ) -> dict[tuple[str, int], set[tuple[str, bytes, int]]]:
     """(kind, instrument, exch_ns) of the first rows of each (feed, connection epoch): what it can be recognised by."""
     tables = sql.SQL(" UNION ALL ").join(
-        sql.SQL("SELECT stream, conn, epoch, seq, instrument, exch_ns FROM {} WHERE NOT healed").format(
-            sql.Identifier(table)
+        sql.SQL("SELECT stream, conn, epoch, seq, instrument, exch_ns FROM {} WHERE {}").format(
+            sql.Identifier(table), _captured(kind)
         )
         for table, _ in TABLES[kind]
     )

@@ -7,7 +7,7 @@ that their digits can be patched in place. Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -162,6 +162,61 @@ def trade(row: np.void, *, stamp: str = STAMP) -> str:
         text.append(f'"contracts":{spell(value["contracts"])}')
     text.append(f'"starbase_timestamp":{stamp}{value["match_sub_ns"]:06d}}}')
     return ",".join(text)
+
+
+def bbo(message: Rows) -> str:
+    (row,) = message
+    sides = (
+        f'"best_{name}":{best(float(row[name]))}' for name in ("bid_price", "bid_amount", "ask_price", "ask_amount")
+    )
+    return f'{{"timestamp":{STAMP},"instrument_name":"{_text(row["instrument"])}",{",".join(sides)}}}'
+
+
+def index(message: Rows) -> str:
+    """A price, a volatility, or an estimated delivery price, which comes without time and name."""
+    (row,) = message
+    value = number(float(row["value"]))
+    if row["measure"] == 3:
+        estimated = "true" if row["is_estimated"] else "false"
+        return f'{{"seconds":{int(row["remaining_s"])},"price":{value},"is_estimated":{estimated}}}'
+    word = "price" if row["measure"] == 1 else "volatility"
+    return f'{{"timestamp":{STAMP},"{word}":{value},"index_name":"{_text(row["instrument"])}"}}'
+
+
+def marks(message: Rows) -> str:
+    return f"[{','.join(map(_mark, message))}]"
+
+
+def _mark(row: np.void) -> str:
+    price, iv, name = number(float(row["mark_price"])), number(float(row["iv"])), _text(row["instrument"])
+    return f'{{"timestamp":{STAMP},"mark_price":{price},"iv":{iv},"instrument_name":"{name}"}}'
+
+
+def funding(message: Rows) -> str:
+    (row,) = message
+    interest, index_price = number(float(row["interest"])), number(float(row["index_price"]))
+    return f'{{"timestamp":{STAMP},"interest":{interest},"index_price":{index_price}}}'
+
+
+def window(message: Rows) -> str:
+    """The best levels of a book, without actions."""
+    sides: dict[int, list[str]] = {rows.BID: [], rows.ASK: []}
+    for price, amount, side in message[["price", "amount", "side"]].tolist():
+        if side:
+            sides[side].append(f"[{spell(price)},{spell(amount)}]")
+    return (
+        f'{{"timestamp":{STAMP},"instrument_name":"{_text(message["instrument"][0])}",'
+        f'"change_id":{message["change_id"][0]},"bids":[{",".join(sides[rows.BID])}],"asks":[{",".join(sides[rows.ASK])}]}}'
+    )
+
+
+OTHERS: Mapping[int, Callable[[Rows], str]] = {
+    rows.BBO: bbo,
+    rows.INDEX: index,
+    rows.MARK: marks,
+    rows.FUNDING: funding,
+    rows.DEPTH: window,
+}
 
 
 def _text(value: float | bytes) -> str:

@@ -258,6 +258,8 @@ def moved(kind: int, values: Rows, loop: NDArray[np.int64], clock_ms: NDArray[np
     if kind == rows.TRADE:
         for name in ("trade_seq", "trade_number", "match_id"):
             result[name] += result[f"{name}_step"] * loop
+    elif kind == rows.DEPTH:
+        result["change_id"] += result["step"] * loop
     elif kind == rows.BOOK:
         result["change_id"] += result["step"] * loop
         result["prev_change_id"] += np.where(result["snapshot"] == 1, 0, result["step"] * loop)

@@ -267,7 +267,7 @@ def _quote_best(
         for side, best in (("bid", max(book.bids, default=None)), ("ask", min(book.asks, default=None))):
             if best is None:
                 continue
-            row[f"{side}_price"] = _price(instrument, best)
+            row[f"{side}_price"] = price_of(instrument, best)
             row[f"{side}_amount"] = (book.bids if side == "bid" else book.asks)[best]
             if instrument.kind == "option":
                 distance = (row[f"{side}_price"] - row["mark_price"]) / max(1e-6, float(row["mark_price"]))
@@ -277,7 +277,7 @@ def _quote_best(
 # --- books ------------------------------------------------------------------------------------------------------------
 
 
-def _price(instrument: Instrument, ticks: int) -> float:
+def price_of(instrument: Instrument, ticks: int) -> float:
     return round(ticks * instrument.tick_size, 8)
 
 
@@ -393,7 +393,7 @@ def _book_rows(
     result["change_id"], result["prev_change_id"] = change_id, previous_id
     result["side"], result["action"] = side, action
     result["price"] = [
-        _price(instrument, price) if which else math.nan for price, which in zip(ticks, side, strict=True)
+        price_of(instrument, price) if which else math.nan for price, which in zip(ticks, side, strict=True)
     ]
     result["amount"] = [each if which else math.nan for each, which in zip(amount, side, strict=True)]
     result["snapshot"] = snapshot

@@ -15,7 +15,17 @@ Rows = NDArray[Any]  # structured, of one of the types below
 
 # The kinds of rows, numbered as the engine's record kinds are: a ledger and a database are compared stream by stream.
 QUOTE, TRADE, BOOK = 1, 2, 3
-KIND_NAMES = {QUOTE: "quote", TRADE: "trade", BOOK: "book"}
+BBO, INDEX, MARK, FUNDING, DEPTH = 7, 8, 9, 10, 11
+KIND_NAMES = {
+    QUOTE: "quote",
+    TRADE: "trade",
+    BOOK: "book",
+    BBO: "bbo",
+    INDEX: "index",
+    MARK: "mark",
+    FUNDING: "funding",
+    DEPTH: "depth",
+}
 BUY, SELL = 1, 2
 BID, ASK = 1, 2
 NEW, CHANGE, DELETE = 1, 2, 3
@@ -108,6 +118,51 @@ DTYPES: dict[int, np.dtype[Any]] = {
             ("amount", "<f8"),
             ("side", "u1"),
             ("action", "u1"),
+        ]
+    ),
+    BBO: np.dtype(
+        [
+            ("instrument", "S64"),
+            ("offset_ms", "<i8"),
+            *((name, "<f8") for name in ("bid_price", "bid_amount", "ask_price", "ask_amount")),
+        ]
+    ),
+    INDEX: np.dtype(
+        [
+            ("instrument", "S64"),  # the index
+            ("offset_ms", "<i8"),
+            ("measure", "u1"),  # 1 price, 2 volatility, 3 delivery: of that no time is sent
+            ("value", "<f8"),
+            ("remaining_s", "<f8"),
+            ("is_estimated", "u1"),
+        ]
+    ),
+    MARK: np.dtype(
+        [
+            ("instrument", "S64"),
+            ("offset_ms", "<i8"),
+            ("last", "u1"),
+            ("price_index", "S32"),
+            ("mark_price", "<f8"),
+            ("iv", "<f8"),  # a fraction, as sent
+        ]
+    ),
+    FUNDING: np.dtype(
+        [("instrument", "S64"), ("offset_ms", "<i8"), ("interest", "<f8"), ("index_price", "<f8")],
+    ),
+    DEPTH: np.dtype(
+        [
+            ("instrument", "S64"),
+            ("offset_ms", "<i8"),
+            ("last", "u1"),
+            ("change_id", "<i8"),
+            ("step", "<i8"),
+            ("price_group", "<f8"),
+            ("levels_max", "u1"),
+            ("side", "u1"),
+            ("level", "u1"),
+            ("price", "<f8"),
+            ("amount", "<f8"),
         ]
     ),
 }

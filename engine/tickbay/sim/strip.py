@@ -114,7 +114,7 @@ def _places(kind: int, frame: bytes, message: Rows) -> Iterable[tuple[str, list[
     stamps = [match.end() for match in STAMP_PLACE.finditer(frame)]
     per_row = len(stamps) // len(message) if kind == rows.TRADE else 1
     yield "stamps", [(place, int(message["offset_ms"][order // per_row]), 0) for order, place in enumerate(stamps)]
-    if kind == rows.BOOK:
+    if kind in (rows.BOOK, rows.DEPTH):
         ids = [match.end() for match in BOOK_PLACE.finditer(frame)]
         yield (
             "wide",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tickbay.sim import frames, rows, strip
+from tickbay.sim import courses, frames, rows, strip
 from tickbay.sim.capture import Capture
 from tickbay.sim.faults import Fault
 from tickbay.sim.instruments import DAY_MS, Instrument, listing, named
@@ -122,6 +122,7 @@ class Venue:
         self._index: dict[str, list[float]] = {}
         self._scripts: dict[str, Script] = {}
         self._strips: dict[str, Strip] = {}
+        self._courses: dict[str, courses.Course] = {}
         self._snapshot_rows: dict[str, int] = {}
         self._reached: dict[str, tuple[int, int]] = {}
         self.recent_s = 0.0  # how far back the host of recent trades goes; 0: to the beginning
@@ -234,6 +235,8 @@ class Venue:
             parts[0] == "instrument" and len(parts) == 4
         ):
             return Channel(name, 0, 0, ())
+        if (about := courses.subject(name, self.instruments)) is not None:
+            return Channel(name, about.kind, about.rank, about.instruments)
         if parts[-1] not in INTERVALS:
             return None
         interval = INTERVALS.index(parts[-1])
@@ -267,9 +270,11 @@ class Venue:
         """The channel's frames of one cycle, made at the first call."""
         found = self._strips.get(channel.name)
         if found is None:
-            scripts = [self.script(item) for item in channel.instruments]
+            scripts = [] if channel.kind in frames.OTHERS else [self.script(item) for item in channel.instruments]
             if channel.kind == rows.QUOTE:
                 found = strip.ticker_strip(channel.name, channel.rank, scripts[0], self.ledger.store)
+            elif channel.kind in frames.OTHERS:
+                found = self._course_strip(channel)
             elif channel.kind == rows.BOOK:
                 found = strip.book_strip(channel.name, channel.rank, scripts[0], self.ledger.store)
                 self._snapshot_rows[channel.name] = self.ledger.store(rows.BOOK, scripts[0].snapshots)
@@ -278,9 +283,32 @@ class Venue:
             self._strips[channel.name] = found
         return found
 
+    def _course_strip(self, channel: Channel) -> Strip:
+        about = courses.subject(channel.name, self.instruments)
+        assert about is not None, "only channels that the venue has are played"
+        index = self.index(about.instruments[0])
+        made = courses.course(channel.name, about, self.script, index, self.pace, self.settings.seed)
+        self._courses[channel.name] = made
+        return courses.course_strip(channel.name, about, made, self.ledger.store)
+
+    def _first_of_course(self, channel: Channel, loop: int, key: int, clock_ms: int) -> Message:
+        """The message before (loop, key), once more."""
+        strip_, made = self.strip(channel), self._courses[channel.name]
+        place = int(np.searchsorted(strip_.key, key))
+        place, loop = (place - 1, loop) if place else (len(strip_) - 1, loop - 1)
+        first = int(strip_.first_row[place])
+        begin = first - int(strip_.first_row[0])
+        values = made.values[begin : begin + int(strip_.row_count[place])]
+        values = moved_one(channel.kind, values, loop, clock_ms, self.cycle_ms)
+        data = made.text(values).replace(frames.STAMP, str(values["offset_ms"][0]))
+        frame = strip.websocket_frame(frames.notification(channel.name, data).encode())
+        return Message(frame, channel.kind, first, len(values), loop, clock_ms)
+
     def first_message(self, channel: Channel, loop: int, key: int, clock_ms: int) -> Message | None:
         """What a subscription begins with at (loop, key): the book as it is, or the last ticker. Trades begin with
         nothing."""
+        if channel.kind in frames.OTHERS:
+            return self._first_of_course(channel, loop, key, clock_ms)
         if channel.kind not in (rows.QUOTE, rows.BOOK):
             return None
         script_ = self.script(channel.instruments[0])
@@ -350,5 +378,5 @@ class Venue:
         return Message(frame, rows.QUOTE, self.ledger.store(rows.QUOTE, values), 1, loop, clock_ms)
 
     def _forget_wildcards(self) -> None:
-        for name in [name for name in self._strips if name.count(".") == 3]:
+        for name in [name for name in self._strips if name.count(".") == 3 or name.startswith("markprice.")]:
             del self._strips[name]

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-DEFAULT_MIRROR = "http://deb.debian.org/debian"
+SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 COMMAND_TIMEOUT_S = 300
 
 
@@ -84,9 +84,10 @@ def apt(folder: Path, suite: str) -> list[str]:
 
 def mirror() -> str:
     """The Debian mirror that this machine uses."""
-    sources = Path("/etc/apt/sources.list.d/debian.sources")
-    found = re.search(r"^URIs:\s*(\S+)", sources.read_text(), re.MULTILINE) if sources.exists() else None
-    return found[1] if found else DEFAULT_MIRROR
+    found = re.search(r"^URIs:\s*(\S+)", SOURCES.read_text(), re.MULTILINE) if SOURCES.exists() else None
+    if found is None:
+        raise Unavailable(f"{SOURCES} names no mirror")
+    return found[1]
 
 
 def run(*command: str, cwd: Path | None = None) -> str:

@@ -57,3 +57,45 @@ def test_an_expiry_in_the_year_3000_is_none() -> None:
 def test_an_instrument_that_cannot_be_recorded_is_refused_whole(said: Any) -> None:
     with pytest.raises(VenueFault):
         read_instrument(said)
+
+
+def test_every_field_that_the_venue_sends_is_kept_also_those_that_do_not_exist_yet() -> None:
+    steps = [{"tick_size": 0.0005, "above_price": 0.005}]
+    item = made(
+        "A", tick_size_steps=steps, max_leverage=50, block_trade_tick_size=0.5, rfq=False, newborn={"b": 1, "a": [2]}
+    )
+    record = item.record(now_ns=1, conn=1)[0]
+    assert record["tick_size_steps"] == b'[{"above_price":0.005,"tick_size":0.0005}]'
+    assert (record["max_leverage"], record["block_trade_tick_size"]) == (50, 0.5)
+    assert record["more"] == b'{"newborn":{"a":[2],"b":1},"rfq":false}'
+    assert (
+        made(
+            "A",
+            newborn={"a": [2], "b": 1},
+            tick_size_steps=steps,
+            max_leverage=50,
+            rfq=False,
+            block_trade_tick_size=0.5,
+        )
+        == item
+    )
+
+
+def test_what_is_too_long_for_what_else_is_said_is_left_out_by_name_and_the_instrument_is_recorded() -> None:
+    item = made("A", short=1, long="x" * 600, longer="y" * 700)
+    assert item.more == '{"left_out":["long","longer"],"short":1}'
+    assert len(made("A", **{f"key_{number}": "z" * 100 for number in range(50)}).more) <= 512
+
+
+def test_legs_are_kept_with_their_amounts() -> None:
+    legs = [{"instrument_name": "B", "amount": 1}, {"instrument_name": "A", "amount": -2}]
+    assert made("C", kind="option_combo", legs=legs).legs == '{"A":-2,"B":1}'
+    assert made("C").legs == ""
+    with pytest.raises(VenueFault):
+        made("C", legs=[{"instrument_name": "B"}])
+
+
+def test_a_fractional_strike_and_a_linear_instrument_come_from_fields() -> None:
+    item = made("X", strike=0.625, instrument_type="linear", settlement_currency="USDC", price_index="xrp_usdc")
+    record = item.record(now_ns=1, conn=1)[0]
+    assert (record["strike"], record["instrument_type"], record["settlement_currency"]) == (0.625, b"linear", b"USDC")

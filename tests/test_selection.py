@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from listing_case import NOW_NS, listed, made
+from listing_case import ETH, NOW_NS, listed, made
 from rest_server import EXPIRY_MS
 from tickbay.config import Select
-from tickbay.universe.selection import DAY_NS, select
+from tickbay.universe.selection import DAY_NS, Listing, Market, select
 
 
 def test_a_rule_takes_the_ticker_and_book_of_every_live_instrument_and_the_trades_of_all() -> None:
@@ -59,3 +59,19 @@ def test_one_that_is_halted_stays_and_one_that_was_delivered_does_not() -> None:
     halted = made("H", is_active=False, state="halted")
     delivered = made("D", is_active=False, state="delivered")
     assert select([Select()], listed(halted, delivered), now_ns=NOW_NS).instruments == {"H"}
+
+
+def test_trades_of_any_currency_are_not_asked_for_once_more_by_currency() -> None:
+    rules = [Select(), Select(currency="any")]
+    listing = Listing({ETH: [made("A")], Market("any", "option"): [made("A")]}, {})
+    assert set(select(rules, listing, now_ns=NOW_NS).units) == {"A", "trades.option.any.100ms"}
+
+
+def test_one_that_was_selected_lingers_after_its_end_and_takes_nobodys_place() -> None:
+    ended = made("A").in_state("delivered", NOW_NS - DAY_NS)
+    listing = listed(ended, made("B"), made("C"), A=9, B=3, C=2)
+    before = {"A", "B"}
+    after = select([Select(top=2)], listing, now_ns=NOW_NS, selected=before, linger_ns=2 * DAY_NS)
+    assert after.instruments == {"A", "B", "C"} and after.units["A"].expires_ns == NOW_NS - DAY_NS
+    assert select([Select(top=2)], listing, now_ns=NOW_NS, selected=before, linger_ns=DAY_NS).instruments == {"B", "C"}
+    assert select([Select(top=2)], listing, now_ns=NOW_NS, linger_ns=2 * DAY_NS).instruments == {"B", "C"}

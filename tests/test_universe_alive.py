@@ -39,7 +39,7 @@ GAPS = "SELECT cause, instrument, expected FROM gaps"
 
 @contextmanager
 def recording(folder: Path, run_dir: Path, server: EmbeddedServer, market: str, rules: str) -> Iterator[Rig]:
-    """The engine at work. A ticker that is silent for 4 s is stale, unless there is a reason; the data end with finish()."""
+    """The engine at work. A ticker silent for 4 s is stale, unless there is a reason; the data end with finish()."""
     with (
         simulating(folder, "--instruments", market, "--rate", "800", "--no-limits") as simulator,
         whole_engine(folder, run_dir, server, simulator, more=SELDOM + rules) as rig,

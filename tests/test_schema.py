@@ -159,7 +159,18 @@ POLICIES = """
     SELECT hypertable_name, coalesce(config ->> 'compress_after', config ->> 'drop_after')
     FROM timescaledb_information.jobs WHERE proc_name = '{}' ORDER BY hypertable_name
 """
-TICKS = ["book_changes", "delta_one_quotes", "delta_one_trades", "option_quotes", "option_trades"]
+TICKS = [
+    "bbo_quotes",
+    "book_changes",
+    "delta_one_quotes",
+    "delta_one_trades",
+    "depth_levels",
+    "index_values",
+    "mark_prices",
+    "option_quotes",
+    "option_trades",
+    "perpetual_funding",
+]
 
 
 @pytest.mark.slow

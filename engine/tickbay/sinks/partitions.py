@@ -47,6 +47,9 @@ def settle(connection: psycopg.Connection, settings: Timescale) -> list[str]:
     edition = edition_of(connection)
     notes = []
     try:
+        row = connection.execute("SELECT tickbay_grant_roles()").fetchone()
+        if row is not None and not row[0]:
+            notes.append("this user may not create roles: tickbay_writer and tickbay_reader are missing")
         _index(connection, wanted=settings.instrument_index)
         if edition is not Edition.PLAIN:
             for table in CUT_TABLES:

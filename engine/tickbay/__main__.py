@@ -34,6 +34,9 @@ COMMANDS = {
     "gaps": Command("tickbay.gaps", "list the known holes in what was captured, newest first"),
     "sink": Command("tickbay.sinks.cli", "see how far each database is; park, resume or rewind its writer"),
     "journal": Command("tickbay.journal.command", "list, verify or print what the journal holds; changes nothing"),
+    "certificate": Command(
+        "tickbay.certificate", "say what was recorded of a day: coverage of each instrument, every hole, checksums"
+    ),
     "schema": Command("tickbay.schema", "make or check the tables of the database"),
     "audit": Command("tickbay.audit", "compare what was sent, journalled and stored, record by record"),
     "sim": Command("tickbay.sim.cli", "simulate the venue: WebSocket and REST, with faults on request"),

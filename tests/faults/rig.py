@@ -26,6 +26,7 @@ from tickbay.config import Timescale, load
 from tickbay.embedded import EmbeddedServer
 from tickbay.health import Report, read_report
 from tickbay.identity import Identity, pid_file
+from tickbay.legs import merger_of, place_of
 from tickbay.sim.ledger import LedgerReader
 from tickbay.status.snapshot import StreamStatus, collect
 from tickbay.supervisor.child import process_names
@@ -173,9 +174,9 @@ class Rig:
     # ------------------------------------------------------------ progress
 
     def streams(self) -> list[StreamStatus]:
-        """Of market data."""
+        """Of market data that the sinks take: not those of a pair's legs."""
         status = collect(load(self.file, self.env))
-        return [each for each in status.streams if each.stream.endswith(DATA)]
+        return [each for each in status.streams if each.stream.endswith(DATA) and not merger_of(each.stream)]
 
     def published(self) -> int:
         return sum(each.last for each in self.streams())
@@ -213,7 +214,7 @@ class Rig:
             now = {each.stream: each.committed.get("timescale", 0) for each in self.streams()}
             live = [report for report in map(self.report, feeds) if report is not None and report.state == "live"]
             moved = [stream for stream in now if stream.endswith(".quote") and now[stream] > before.get(stream, 0)]
-            return len(live) == len(moved) == len(feeds)
+            return len(live) == len(feeds) and len(moved) == len({place_of(feed) for feed in feeds})
 
         wait_for(flows, f"data to flow: see {self.folder / 'engine.log'}")
 

@@ -14,7 +14,7 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from tickbay.audit import gaps, stored
+from tickbay.audit import gaps, healed, pairs, stored
 from tickbay.audit.columns import KINDS, Rows
 from tickbay.audit.comparison import SAMPLES_MAX, Comparer, Comparison, Lost, Window
 from tickbay.audit.expected import expected_rows
@@ -37,6 +37,8 @@ class Verdict:
     different: int = 0
     stray: int = 0
     known: int = 0  # rows missing in a recorded gap
+    healed: int = 0  # rows fetched afterwards, as they were sent
+    unsent: int = 0  # … and of a time when nobody was connected, so in no ledger
     quarantined: int = 0
     in_doubt: int = 0  # sent at the very end of a connection that the client closed
     holes: int = 0  # sequence numbers missing in the database, covered by no gap
@@ -61,6 +63,7 @@ class Verdict:
         parts = [f"{self.lost:,} lost", f"{self.twice:,} twice", f"{self.different:,} different"]
         more = (
             (self.stray, "never sent"), (self.holes, "missing in sequence"), (self.known, "in known gaps"),
+            (self.healed, "healed"), (self.unsent, "healed of which the ledger knows nothing"),
             (self.quarantined, "quarantined"), (self.in_doubt, "in doubt at the end of a connection"),
             (self.faults - self.unrecorded, "planted faults found as gaps"),
             (self.unrecorded, "planted faults without a gap"),
@@ -123,6 +126,10 @@ def audit_ledger(connection: psycopg.Connection, ledger: LedgerReader, *, progre
     verdict = _sequences(connection, sequences)
     due, verdict.by_ledger, verdict.stored, verdict.twice = verdict.stored, True, 0, 0
     streams = [sequence.stream for sequence in sequences]
+    if any(stream.startswith("pair-") for stream in streams):
+        for name, count in pairs.judge(connection, ledger, streams, verdict.add_line).items():
+            setattr(verdict, name, count)
+        return verdict
     LedgerAudit(connection, ledger, verdict, partial(progress, due) if progress else None).run(streams)
     return verdict
 
@@ -164,6 +171,16 @@ class LedgerAudit:
             feeds = {feed_of[number]} if number in feed_of else self._peers(number, feed_of)
             self._judge(number, feeds, compared[number])
         self._judge_faults(feed_of)
+        self._judge_healed()
+
+    def _judge_healed(self) -> None:
+        """HEAL-1: each once, none that was captured, and as it was sent."""
+        found = healed.judge(self._connection, self._ledger)
+        self._verdict.healed, self._verdict.unsent = found.equal, found.unsent
+        self._verdict.twice += found.twice
+        self._verdict.different += found.different
+        for line in found.lines:
+            self._verdict.add_line(line)
 
     def _match(self, sent: list[int]) -> dict[tuple[str, int], int]:
         """Which (feed, connection epoch) of the database was which connection of the ledger: by their first rows."""

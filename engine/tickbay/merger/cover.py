@@ -49,12 +49,15 @@ class Cover:
 
     def _tell(self, keys: tuple[Key, Key], shared: Gap) -> list[Gap]:
         known = self.told.get(keys) or self._of_earlier_life(shared)
-        if known is not None:
-            shared = replace(shared, cause=known.cause, from_ns=known.from_ns)  # what makes it the same hole
+        if known is None:
+            self.told[keys] = shared
+            return [replace(shared, to_ns=0), shared] if shared.to_ns else [shared]
+        shared = replace(shared, cause=known.cause, from_ns=known.from_ns)  # what makes it the same hole
+        if known.to_ns and known.to_ns >= shared.to_ns:  # told as wider than it proves to be now
+            self.told[keys] = known
+            return []
         self.told[keys] = shared
-        if known is None and shared.to_ns:
-            return [replace(shared, to_ns=0), shared]
-        return [shared] if known is None or known.to_ns != shared.to_ns else []
+        return [shared] if shared.to_ns else []
 
     def _of_earlier_life(self, shared: Gap) -> Gap | None:
         for gap in self.before:

@@ -53,9 +53,10 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--seed", type=int, default=1, help="the same seed gives the same frames (default 1)")
     what.add_argument(
         "--clock",
-        choices=("real", "virtual"),
+        choices=("real", "virtual", "market"),
         default="real",
-        help="virtual: times in frames depend on nothing but the seed",
+        help="real: frames have the time of their sending; market: of what they tell, the same on every connection; "
+        "virtual: so, too, but beginning on a fixed day, so that they depend on nothing but the seed",
     )
     what.add_argument(
         "--capture",
@@ -131,7 +132,8 @@ def _settings(args: argparse.Namespace) -> Settings:
         rate=args.rate,
         flat_out=args.flat_out,
         frames=args.frames,
-        virtual_clock=args.clock == "virtual",
+        virtual_clock=args.clock in ("virtual", "market"),
+        market_clock=args.clock == "market",
         hold=args.hold,
         wait_channels=args.wait_channels,
         heartbeat_scale=args.heartbeat_scale,

@@ -26,6 +26,7 @@ FRAME_ACTIONS = {
 CONNECTION_ACTIONS = {
     "oversized": "a frame of `bytes` is sent",
     "stall": "nothing at all is sent for `seconds`, then everything that was due",
+    "late": "from now on everything is sent `seconds` later (paced only)",
     "half_open": "the connection is neither written, read nor closed any more",
     "close": "the connection is closed with `code` and `reason`",
     "kill": "the TCP connection is reset",

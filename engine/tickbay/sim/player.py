@@ -49,6 +49,7 @@ class Player:
         self._tape = Tape(0, [], 0)
         self._cycle, self._key = venue.loop, venue.key
         self._held: list[tuple[int, int]] = []  # reordered, sorted: (send behind this frame of the tape, frame)
+        self._late_s = 0.0
         self._recorded: list[int] = []  # heap: places in the capture that are still to be sent
 
     # --- channels -----------------------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ class Player:
             return
         pending, self._pending = self._pending, {}
         if not self._live and not self._venue.settings.flat_out:
-            self._cycle, self._key = self._venue.loop, self._venue.key
+            self._cycle, self._key = self._venue.due(self._late_s)
         for name, sent in pending.items():
             channel = self._venue.channel(name)
             if channel is None:  # expired meanwhile
@@ -231,15 +232,16 @@ class Player:
 
     def _play_due(self) -> None:
         """Paced: up to the venue's time, whole cycles included if we fell behind."""
-        while (self._cycle, self._key) < (self._venue.loop, self._venue.key) and self._may_send():
-            behind = self._cycle < self._venue.loop
-            last = len(self._tape) if behind else self._tape.position(self._venue.key)
+        due_cycle, due_key = self._venue.due(self._late_s)
+        while (self._cycle, self._key) < (due_cycle, due_key) and self._may_send():
+            behind = self._cycle < due_cycle
+            last = len(self._tape) if behind else self._tape.position(due_key)
             if self._tape.position(self._key) < last:
                 self._play(last)
             elif behind:
                 self._cycle, self._key = self._cycle + 1, 0
             else:
-                self._key = self._venue.key
+                self._key = due_key
 
     def _play(self, last: int) -> None:
         """One slice of the tape, not beyond frame `last`."""
@@ -366,6 +368,8 @@ class Player:
             self._send_oversized(fault.bytes)
         elif fault.action == "stall":
             self._link.stall(fault.seconds)
+        elif fault.action == "late":
+            self._late_s = fault.seconds
         elif fault.action == "half_open":
             self._link.freeze()
         elif fault.action == "kill":

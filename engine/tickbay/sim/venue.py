@@ -45,6 +45,7 @@ class Settings:
     flat_out: bool = False
     frames: int = 0  # then no more data; 0: for ever
     virtual_clock: bool = False
+    market_clock: bool = False  # a virtual clock that begins now
     hold: bool = False  # no data until told to start …
     wait_channels: int = 0  # … or until so many channels are subscribed
     settle_s: float = 0.1  # a new subscription's data begin when no other one came for so long
@@ -83,7 +84,8 @@ class Venue:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.capture = Capture(settings.captures, settings.capture_interval) if settings.captures else None
-        self._origin_ms = VIRTUAL_ORIGIN_MS if settings.virtual_clock else time.time_ns() // 1_000_000
+        fixed = settings.virtual_clock and not settings.market_clock
+        self._origin_ms = VIRTUAL_ORIGIN_MS if fixed else time.time_ns() // 1_000_000
         if self.capture:
             listed = [named(name, number, self._origin_ms) for number, name in enumerate(self.capture.names)]
         else:
@@ -154,8 +156,13 @@ class Venue:
             )
             return
         self._progress_us += min(passed_s * self.speed, 86_400.0) * 1e6
-        loop, in_cycle_us = divmod(int(self._progress_us), self.pace.cycle_us)
-        self.loop, self.key = loop, strip.due_key(in_cycle_us, 0, 0)
+        self.loop, self.key = self.due(0.0)
+
+    def due(self, late_s: float) -> tuple[int, int]:
+        """Paced: the position up to which a connection that is so late is due."""
+        progress_us = max(0, int(self._progress_us - late_s * self.speed * 1e6))
+        loop, in_cycle_us = divmod(progress_us, self.pace.cycle_us)
+        return loop, strip.due_key(in_cycle_us, 0, 0)
 
     def take_recorded(self) -> bool:
         """A capture: whether one more recorded frame may be sent now."""
@@ -171,7 +178,7 @@ class Venue:
 
     def clock_ms(self) -> int:
         """What the times in the next frame count from."""
-        return VIRTUAL_ORIGIN_MS if self.settings.virtual_clock else time.time_ns() // 1_000_000
+        return self._origin_ms if self.settings.virtual_clock else time.time_ns() // 1_000_000
 
     def reached(self, loop: int, key: int) -> None:
         """Flat out: a connection has got so far; the farthest one is the venue's time."""
@@ -331,7 +338,9 @@ class Venue:
 
     def ahead(self, channel: str, loop: int, key: int) -> int:
         """How many cycles a channel is ahead that begins at (loop, key), so that it does not repeat what it sent
-        before."""
+        before. None by the market's clock: every connection is told the same of the same time, also one that is late."""
+        if self.settings.market_clock:
+            return 0
         reached_loop, reached_key = self._reached.get(channel, (loop, 0))
         return max(0, reached_loop - loop + (1 if key < reached_key else 0))
 

@@ -180,6 +180,7 @@ class Universe:
 class Heal:
     enabled: bool = True
     settle_s: Annotated[float, SHORT_S] = 2.0  # what is missing may still come by itself
+    check_s: Annotated[float, Bounds(0.5, 86_400)] = 60.0  # so often the venue is asked who traded since the last time
     requests_per_s: Annotated[int, Bounds(1, 1000)] = 10  # the venue lets 20 through, of all who share the address …
     requests_burst: Annotated[int, Bounds(1, 10_000)] = 50  # … and 100 at once
     timeout_s: Annotated[float, SHORT_S] = 10.0

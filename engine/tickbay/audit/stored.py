@@ -57,6 +57,15 @@ def stored_rows(connection: psycopg.Connection, stream: str, kind: str) -> Itera
             yield _parsed(b"".join([data for (data,) in found]), wire, kind)
 
 
+def healed_rows(connection: psycopg.Connection, kind: str) -> Iterator[Rows]:
+    """Everything fetched afterwards, of all streams."""
+    wire = _wire(kind)
+    with connection.cursor("audit_healed", binary=True) as cursor:
+        cursor.execute(_query("", kind))
+        while found := cursor.fetchmany(FETCH_ROWS):
+            yield _parsed(b"".join([data for (data,) in found]), wire, kind)
+
+
 def _wire(kind: str) -> np.dtype[Any]:
     """A row as record_send() gives it: the number of fields, and each field behind its type and its length."""
     fields: list[tuple[str, str]] = [("fields", ">i4")]
@@ -78,12 +87,13 @@ def _parsed(data: bytes, wire: np.dtype[Any], kind: str) -> Rows:
 
 def _query(stream: str, kind: str) -> sql.Composed:
     """One bytea per row: as many columns one by one, or as many messages of a COPY, would take psycopg several times
-    as long. Sorted before the columns are widened, so that the sort moves little.
+    as long. Sorted before the columns are widened, so that the sort moves little. No stream: what was healed, of all.
     """
+    which: sql.Composable = sql.SQL("healed")
+    if stream:
+        which = sql.SQL("stream = {} AND {}").format(sql.Literal(stream), _captured(kind))
     tables = sql.SQL(" UNION ALL ").join(
-        sql.SQL("SELECT {} AS option, * FROM {} WHERE stream = {} AND {}").format(
-            sql.Literal(option), sql.Identifier(table), sql.Literal(stream), _captured(kind)
-        )
+        sql.SQL("SELECT {} AS option, * FROM {} WHERE {}").format(sql.Literal(option), sql.Identifier(table), which)
         for table, option in TABLES[kind]
     )
     meta = [sql.SQL("{}::bigint").format(sql.Identifier(name)) for name, _ in META]

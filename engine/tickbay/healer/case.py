@@ -11,6 +11,7 @@ from tickbay.healer.spans import Range, Spans
 from tickbay.record import Kind
 
 Key = tuple[object, ...]
+CLOCK_NS = 1_000_000_000
 
 
 class Host(Enum):
@@ -36,6 +37,7 @@ class Case:
     gap: Gap  # with its feed
     windows: list[Window] = field(default_factory=list)
     wanted: dict[str, Spans] = field(default_factory=dict)  # instrument → trades that were missing in it
+    is_check: bool = False  # nobody says that anything is missing: the venue is asked whether
     due_ns: int = 0  # mono: not to be asked about before
     tries: int = 0  # lists in a row that the venue refused
     why: str = ""  # … and why
@@ -43,6 +45,10 @@ class Case:
     @property
     def key(self) -> Key:
         return key_of(self.gap)
+
+    def covers(self, exch_ns: int) -> bool:
+        """Whether a trade of that time would have come in it; our clock and the venue's are not quite the same."""
+        return self.gap.from_ns - CLOCK_NS <= exch_ns <= self.gap.to_ns + CLOCK_NS
 
     def want(self, instrument: str, ranges: list[Range]) -> None:
         for first, last in ranges:

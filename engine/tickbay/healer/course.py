@@ -1,4 +1,6 @@
-"""What is known of the trades of one instrument, whose sequence grows by 1: which there are, which there must be. Pure."""
+"""What is known of the trades of one instrument, whose sequence grows by 1: which there are, which there must be.
+Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """HEALER: asks the venue for the trades that were not captured, and publishes them as if a feed had. One process.
 
-In: every feed's trades and every gap, like a sink (rings up to durable, else journal); the venue's REST, recent and history;
-`data/universe/assignment.json`. Out: streams `healer.trade` (flagged HEALED) and `healer.gap` (the end of each gap in which trades
-were missing); `data/healer/memory.json`.
+In: every feed's trades and every gap, like a sink (rings up to durable, else journal); the venue's REST, recent and
+history; `data/universe/assignment.json`. Out: streams `healer.trade` (flagged HEALED) and `healer.gap` (the end of each
+gap in which trades were missing); `data/healer/memory.json`.
 
 What is missing and what to ask is decided in plan.py, which is pure; here it is done.
 
-HEAL-1: a trade is published at most once, and never when it was captured. Before each answer is used, all that was captured or
-published meanwhile is read, also what is not durable yet; a new life first reads back its own streams.
+HEAL-1: a trade is published at most once, and never when it was captured. Before each answer is used, all that was
+captured or published meanwhile is read, also what is not durable yet; a new life first reads back its own streams.
 FEED-3: requests never cost more than our share of the venue's credits (feed/credits.py).
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 import numpy as np
@@ -86,7 +86,7 @@ class Healer:
         self._under_way: set[asyncio.Task[None]] = set()
         self._assignment_path = assignment_path(self._config.data_dir)
         self._memory_path = memory.memory_path(self._config.data_dir)
-        self._due_s = {BEAT_S: 0.0, REFRESH_S: 0.0, SAVE_S: 0.0}  # period → when again
+        self._due_s: dict[str, float] = {}  # what is done now and then → when again
         self._trouble = ""  # why the venue gives nothing
         self._failure: BaseException | None = None
         for counter in ("requests", "failures", "rows", "healed", "unhealed", "holes"):
@@ -95,11 +95,11 @@ class Healer:
     def _mono_ns(self) -> int:
         return int(self._context.clock.now_s() * NS_PER_S)
 
-    def _is_due(self, period_s: float) -> bool:
+    def _is_due(self, what: str, period_s: float) -> bool:
         now_s = self._context.clock.now_s()
-        if now_s < self._due_s[period_s]:
+        if now_s < self._due_s.get(what, 0.0):
             return False
-        self._due_s[period_s] = now_s + period_s
+        self._due_s[what] = now_s + period_s
         return True
 
     async def run(self) -> None:
@@ -142,7 +142,7 @@ class Healer:
     async def _end(self) -> None:
         self._write_reports()
         ends_s = self._context.clock.now_s() + STOP_S
-        while not self._is_durable() and self._context.clock.now_s() < ends_s:
+        while not self._is_durable() and self._context.clock.now_s() < ends_s:  # noqa: ASYNC110 - no event is set
             await asyncio.sleep(TICK_S)
         self._save()
         self._reader.close()
@@ -155,7 +155,7 @@ class Healer:
     def _step(self) -> None:
         if self._failure is not None:
             raise self._failure  # our mistake: end here, and be restarted
-        if self._is_due(REFRESH_S):
+        if self._is_due("refresh", REFRESH_S):
             self._reader.refresh()
         holes = self._intake.holes
         self._intake.read(self._mono_ns())
@@ -166,9 +166,12 @@ class Healer:
             task = asyncio.get_running_loop().create_task(self._ask(ask))
             self._under_way.add(task)
             task.add_done_callback(self._done)
-        if self._is_due(BEAT_S):
+        if self._is_due("beat", BEAT_S):
             self._beat()
-        if self._is_due(SAVE_S):
+        if self._is_due("check", self._config.heal.check_s):
+            to_ns = self._context.clock.unix_ns() - int(self._config.heal.settle_s * NS_PER_S)
+            self._plan.check(self._markets_of(""), to_ns, self._mono_ns())
+        if self._is_due("save", SAVE_S):
             self._save()
 
     def _next(self) -> Ask | None:
@@ -277,7 +280,7 @@ class Healer:
     def _save(self) -> None:
         """JRNL-2: knowledge of what may yet be lost is not saved; the next time, then."""
         if self._reports or not self._is_durable():
-            self._due_s[SAVE_S] = 0.0
+            self._due_s["save"] = 0.0
             return
         self._intake.mark_own()
         try:
@@ -301,11 +304,14 @@ class Healer:
         health.beat()
 
     def _markets_of(self, feed: str) -> Sequence[str]:
-        """Whose trades a feed brings, as it is assigned now; of one that is not assigned any, all."""
+        """Whose trades a feed brings, as it is assigned now; of one that brings none, all: they may have been moved."""
         try:
             assignment = read_assignment(self._assignment_path) or Assignment()
         except VenueFault:
             assignment = Assignment()  # the universe says so
-        feeds = [feed] if feed in assignment.feeds else list(assignment.feeds)
-        markets = [self._history.market_of(channel) for each in feeds for channel in assignment.feeds[each]]
-        return sorted({market for market in markets if market})
+        return self._markets(assignment.feeds.get(feed, ())) or self._markets(
+            channel for channels in assignment.feeds.values() for channel in channels
+        )
+
+    def _markets(self, channels: Iterable[str]) -> list[str]:
+        return sorted({market for channel in channels if (market := self._history.market_of(channel))})

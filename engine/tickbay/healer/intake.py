@@ -1,6 +1,7 @@
 """The streams as the healer reads them: which trades were captured, which gaps recorded, and what it wrote itself.
 
-In: rings and journal, up to what is durable. Out: calls of the plan. `positions` is how far each stream was read. Run by healer.py.
+In: rings and journal, up to what is durable. Out: calls of the plan. `positions` is how far each stream was read. Run
+by healer.py.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class Intake:
                 self.positions[stream] = part.end
 
     def unsettled(self) -> dict[str, set[int]]:
-        """Trades that came so lately that they are not durable: instrument → numbers. They may yet be lost, so they are not known;
-        but they may as well not, so they must not be published."""
+        """Trades that came so lately that they are not durable: instrument → numbers. They may yet be lost, so they are
+        not known; but they may as well not, so they must not be published."""
         found: dict[str, set[int]] = {}
         for stream, kind in self._reader.streams().items():
             if kind is Kind.TRADE and stream not in OWN.values():
@@ -67,7 +68,7 @@ class Intake:
             self.positions[stream] = part.end
             if isinstance(part, Hole):
                 self.holes += 1
-                self._plan.forget()
+                self._plan.forget(part.at_ns)
             elif part.kind is Kind.TRADE:
                 self._take_trades(part.records, mono_ns, own=stream in OWN.values())
             else:
@@ -98,7 +99,8 @@ def by_instrument(records: Records) -> Iterator[tuple[str, list[Range], Records]
     """Trades by instrument: their numbers as ranges, and the records."""
     order = np.argsort(records["instrument"], kind="stable")
     names, first = np.unique(records["instrument"][order], return_index=True)
-    for name, mine in zip(names.tolist(), np.split(records[order], first[1:]), strict=True):
+    pieces = np.split(records[order], first[1:]) if len(records) else []
+    for name, mine in zip(names.tolist(), pieces, strict=True):
         yield name.decode(), ranges_of(np.unique(mine["trade_seq"]).tolist()), mine
 
 

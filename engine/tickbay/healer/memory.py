@@ -1,7 +1,8 @@
-"""`data/healer/memory.json`: what the healer knows, and how far it has read each stream to know it. One file, replaced whole and
-synced, so that both always belong together; whoever starts with it reads the journal on from there.
+"""`data/healer/memory.json`: what the healer knows, and how far it has read each stream to know it. One file, replaced
+whole and synced, so that both always belong together; whoever starts with it reads the journal on from there.
 
-Only what is durable in the journal may be saved (JRNL-2): knowledge of a row that a power cut took would make its hole for ever.
+Only what is durable in the journal may be saved (JRNL-2): knowledge of a row that a power cut took would make its hole
+last for ever.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def save(files: Files, path: Path, positions: Mapping[str, Position], said: Mapp
 
 
 def load(files: Files, path: Path) -> tuple[dict[str, Position], dict[str, Any]] | None:
-    """Positions and what save() was told; None where there is no whole file: then the journal tells it all. OSError: the disk."""
+    """Positions and what save() was told; None where there is no whole file: then the journal tells it all. OSError:
+    the disk."""
     try:
         fd = files.open(path, os.O_RDONLY)
     except FileNotFoundError:

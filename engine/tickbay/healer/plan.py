@@ -5,7 +5,8 @@ answered. Out: what to ask, which rows are lacking, which gap records to write.
 
 Each instrument's trades have a sequence that grows by 1 (course.py), so what is between two that are known, and is not
 known itself, is missing, whoever lost it. What nobody has seen because it was the last is found by listing who
-traded in the time of a gap (case.py). What is missing may still come by itself: nothing is asked before it settled.
+traded in the time of a gap (case.py), and now and then in the time since the last such check, for what no gap tells of.
+What is missing may still come by itself: nothing is asked before it settled.
 
 HEAL-1: a trade is published at most once, and never when it was captured: only what is lacking is (lacking()).
 HEAL-2: every gap in which trades are missing is ended by one record: healed, or why it cannot be.
@@ -67,6 +68,9 @@ class Plan:
         self.courses: dict[str, Course] = {}
         self.cases: dict[Key, Case] = {}
         self.healed = self.unhealed = 0  # cases ended
+        self.checked_ns = 0  # up to when who traded was listed; 0: never
+        self._began_ns = 0  # our clock: the oldest capture in the journal
+        self._forgotten_ns = 0  # our clock: before that it is not known what was captured
         self._patience = patience
         self._closed: dict[Key, None] = {}
         self._due_ns: dict[str, int] = {}  # instrument with something missing → when to ask
@@ -79,6 +83,7 @@ class Plan:
 
     def captured(self, instrument: str, ranges: Sequence[Range], *, from_ns: int, to_ns: int, mono_ns: int) -> None:
         """Trades that some feed recorded, all between these times of our clock."""
+        self._began_ns = min(self._began_ns or from_ns, from_ns)
         course = self.courses.get(instrument)
         if course is None:
             course = self.courses[instrument] = Course(floor=ranges[0][0], top=0)
@@ -97,12 +102,13 @@ class Plan:
                 course = self.courses[instrument] = Course(floor=first, top=0)
             course.fetch(first, last)
 
-    def forget(self) -> None:
+    def forget(self, at_ns: int) -> None:
         """Captured records were deleted before we read them: what they were is not known, so nothing before now may be
         called missing (HEAL-1)."""
         self.courses.clear()
+        self.cases.clear()
         self._due_ns.clear()
-        self.cases = {key: case for key, case in self.cases.items() if case.windows and not case.wanted}
+        self._forgotten_ns = self.checked_ns = at_ns
 
     def gap(self, gap: Gap, markets: Sequence[str], mono_ns: int) -> None:
         """A gap that somebody recorded. `markets`: whose trades its feed brought."""
@@ -130,6 +136,17 @@ class Plan:
         if self._patience.history and gap.to_ns - from_ns > self._patience.recent_ns:
             hosts.append(Host.HISTORY)
         return [Window(market, from_ns, to_ns, host) for market in markets for host in hosts]
+
+    def check(self, markets: Sequence[str], to_ns: int, mono_ns: int) -> None:
+        """Ask who traded since the last check, up to `to_ns`. One that still goes on is not begun again."""
+        if not self.checked_ns:
+            self.checked_ns = self._began_ns or to_ns  # nothing before the first capture is ours
+        if any(case.is_check for case in self.cases.values()):
+            return
+        gap = Gap(cause=Cause.SEQUENCE, kind=Kind.TRADE, from_ns=self.checked_ns, to_ns=to_ns, feed="healer")
+        windows = self._windows(gap, markets)
+        if windows and to_ns > self.checked_ns:
+            self.cases[key_of(gap)] = Case(gap, windows, is_check=True, due_ns=mono_ns)
 
     def closed(self, gap: Gap) -> None:
         """We ended this case in an earlier life."""
@@ -197,7 +214,7 @@ class Plan:
                 last_missing=last,
                 count=last - first + 1,
                 feed="healer",
-                detail="found between trades that were captured",
+                detail="no gap told of it",
             )
             self._reports.append(replace(gap, to_ns=0))  # it lasts until it is healed
             self._open(gap)
@@ -221,17 +238,23 @@ class Plan:
         if case is None:
             return
         case.tries = 0
-        numbers: dict[str, list[int]] = {}
-        for each in found:
-            # An instrument that nobody captured before: what is older than the hole is none of ours.
-            if each.instrument in self.courses or each.exch_ns >= case.gap.from_ns - NS_PER_S:
-                numbers.setdefault(each.instrument, []).append(each.number)
-        for instrument, printed in numbers.items():
-            first, last = min(printed), max(printed)
-            course = self.courses.setdefault(instrument, Course(first, last))
+        for instrument, printed in _by_instrument(found).items():
+            # What we fetched of it before a restart belongs to it too; what nobody captured before it does not.
+            own = [each.number for each in printed if case.covers(each.exch_ns) and each.exch_ns >= self._forgotten_ns]
+            course = self.courses.get(instrument)
+            if course is None:
+                if not own:
+                    continue
+                course = self.courses[instrument] = Course(min(own), max(own))
+            course.floor = min([course.floor, *own])
+            last = max(each.number for each in printed)
             course.top = max(course.top, last)
-            lacking = [part for part in course.missing() if part[0] <= last]
-            case.want(instrument, [*lacking, *course.fetched.within(first, last)])
+            if instrument not in self._due_ns:
+                course.doubt_ns = (course.heard_ns or case.gap.from_ns, case.gap.to_ns)
+            if not case.is_check:
+                case.want(instrument, [part for part in course.missing() if part[0] <= last])
+                if own:
+                    case.want(instrument, course.fetched.within(min(own), max(own)))
             self._look(instrument, mono_ns)
         if not more or not found:
             case.windows.remove(window)
@@ -302,7 +325,11 @@ class Plan:
 
     def reports(self) -> list[Gap]:
         """Gap records to be written now: holes that nobody had told of, and the ends of cases (HEAL-2)."""
-        for case in [case for case in self.cases.values() if not case.windows]:
+        for key, case in [(key, case) for key, case in self.cases.items() if not case.windows]:
+            if case.is_check:
+                self.checked_ns = case.gap.to_ns
+                del self.cases[key]
+                continue
             gap = self._end(case)
             if gap is not None:
                 self._reports.append(gap)
@@ -341,7 +368,9 @@ class Plan:
     def said(self) -> dict[str, Any]:
         return {
             "courses": {name: course.said() for name, course in self.courses.items()},
-            "cases": [case.said() for case in self.cases.values()],
+            "cases": [case.said() for case in self.cases.values() if not case.is_check],
+            "checked_ns": self.checked_ns,
+            "forgotten_ns": self._forgotten_ns,
         }
 
     def remember(self, said: dict[str, Any], mono_ns: int) -> None:
@@ -349,5 +378,13 @@ class Plan:
         self.courses = {str(name): Course.of(course) for name, course in said["courses"].items()}
         cases = [Case.of(case) for case in said["cases"]]
         self.cases = {case.key: case for case in cases}
+        self.checked_ns, self._forgotten_ns = int(said["checked_ns"]), int(said["forgotten_ns"])
         for instrument in self.courses:
             self._look(instrument, mono_ns)
+
+
+def _by_instrument(found: Iterable[Printed]) -> dict[str, list[Printed]]:
+    trades: dict[str, list[Printed]] = {}
+    for each in found:
+        trades.setdefault(each.instrument, []).append(each)
+    return trades

@@ -151,8 +151,8 @@ class StreamReader:
         return self._from_ring(stream, ring, Position(until.epoch, oldest - 1), until.seq, rows_max)
 
     def published(self, stream: str, after: Position) -> Records:
-        """All that the ring has behind `after`, durable or not: what is not may yet be lost with the power, so nothing may be
-        built on it. Empty where there is no ring."""
+        """All that the ring has behind `after`, durable or not: what is not may yet be lost with the power, so nothing
+        may be built on it. Empty where there is no ring."""
         attached = self._rings.get(stream)
         if attached is None:
             return np.empty(0, DTYPES[parse_stream(stream)[1]])

@@ -208,6 +208,23 @@ class LedgerReader:
         if pending:
             yield self._expand(pending, messages, kinds)
 
+    def trades(self) -> Iterator[Rows]:
+        """Every trade of every connection, sent, spoilt or left out, with its true time and ids."""
+        for connection in self.connections():
+            for piece in self.slices(connection, (rows.TRADE,)):
+                yield piece.rows[rows.TRADE]
+        yield from self.left_out()
+
+    def left_out(self) -> Iterator[Rows]:
+        """Trades that were not sent, or so that nobody could read them, a message each."""
+        for connection in self.connections():
+            for entry in self.entries(connection):
+                if entry["what"] in (DROPPED, MALFORMED) and entry["source"] == rows.TRADE:
+                    first, count = int(entry["first"]), int(entry["count"])
+                    values = self._rows[rows.TRADE][first : first + count]
+                    loop, clock_ms = int(entry["loop"]), int(entry["clock_ms"])
+                    yield moved_one(rows.TRADE, values, loop, clock_ms, self._cycle_ms)
+
     def _tape(self, number: int) -> NDArray[np.void]:
         if number not in self._tapes:
             self._tapes[number] = self._load(f"tape-{number}.bin", FRAME)

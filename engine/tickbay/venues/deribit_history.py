@@ -1,7 +1,8 @@
 """Deribit's trades of the past: get_last_trades_by_instrument, …_by_currency_and_time; https://docs.deribit.com.
 
-Trades are asked for by sequence wherever their instrument is known: by time, a page that ends within a millisecond of several
-trades would lose some. The same methods are served by the host of recent trades (about a day) and by the one of history.
+Trades are asked for by sequence wherever their instrument is known: by time, a page that ends within a millisecond of
+several trades would lose some. The same methods are served by the host of recent trades (about a day) and by the one of
+history.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def read_trades(result: Any) -> Page:
     if not isinstance(result, dict) or not isinstance(result.get("trades"), list):
         raise VenueFault("an answer without trades")
     trades = result["trades"]
-    # The numbers go through a double, as in the decoder, and so does their text: the shortest one that is the same double.
+    # Each number becomes a double here as in the decoder, and its shortest text that same double again.
     frame = b'{"jsonrpc":"2.0","method":"subscription","params":{"channel":"trades.history","data":%b}}'
     return Page(tuple(map(_printed, trades)), result.get("has_more") is True, frame % orjson.dumps(trades))
 

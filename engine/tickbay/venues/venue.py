@@ -104,8 +104,8 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Trades in ascending order. `frame` is what the venue's decoder (native/decode_*.c) makes the same records of, in the same
-    order."""
+    """Trades in ascending order. `frame` is what the venue's decoder (native/decode_*.c) makes the same records of, in
+    that order."""
 
     trades: Sequence[Printed]
     more: bool  # there are others behind them

@@ -43,8 +43,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the certificate instead of a summary")
     parser.epilog = (
-        "Writes data_dir/certificates/DAY.json and DAY.html. Exit status 0: certified; 1: below the target, or a hole that"
-        " no gap names; 2: it cannot be told."
+        "Writes data_dir/certificates/DAY.json and DAY.html. Exit status 0: certified; 1: below the target, or a hole"
+        " that no gap names; 2: it cannot be told."
     )
     configuration.add_argument(parser)
 
@@ -177,7 +177,8 @@ def summary(found: Document, path: Path) -> str:
     whole, instruments = figures["instruments_whole"], figures["instruments"]
     lines = [
         f"{found['from'][:19]} to {found['to'][:19]} UTC, from {found['store']}",
-        f"  covered             {percent_text(figures['percent'])} of {figures['instrument_hours_due']:,.1f} instrument hours",
+        f"  covered             {percent_text(figures['percent'])} of "
+        f"{figures['instrument_hours_due']:,.1f} hours of instruments",
         f"  worst hour          {percent_text(figures['worst_hour_percent'])}",
         f"  instruments         {instruments:,}, {whole:,} of them without any hole",
         f"  gaps                {figures['gaps']:,}: {figures['gaps_healed']:,} healed, "

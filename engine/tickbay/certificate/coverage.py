@@ -81,14 +81,18 @@ def alive_of(heartbeats: list[Heartbeat], gaps: Iterable[KnownGap]) -> Spans:
     """When a feed proves that it was capturing. `heartbeats` are one feed's, in order.
 
     A life of its process is proven from its first heartbeat while live on; what then went wrong is in the ledger. The
-    end of a life is proven up to where the next one says that it captured last.
+    end of a life is proven up to where the next one says that it captured last, its beginning from where it says that
+    all was whole again.
     """
     proven: Spans = []
-    ends: list[int] = []  # of lives
+    begins: list[int] = []  # of lives
+    ends: list[int] = []
     was_live = False
     for before, after in pairwise(heartbeats):
         same = after.epoch == before.epoch and after.frames >= before.frames
         was_live = same and (was_live or before.live)
+        if after.live and not was_live:
+            begins.append(after.at_ns)
         if before.live and not same:
             ends.append(before.at_ns)
         if was_live and after.at_ns - before.at_ns <= HEARTBEAT_NS_MAX:
@@ -97,11 +101,10 @@ def alive_of(heartbeats: list[Heartbeat], gaps: Iterable[KnownGap]) -> Spans:
             ends.append(before.at_ns)
     if heartbeats and heartbeats[-1].live:
         ends.append(heartbeats[-1].at_ns)
-    restarts = sorted(gap.from_ns for gap in gaps if gap.cause == "restart" and not gap.instrument)
-    for end in ends:
-        begun = next((from_ns for from_ns in restarts if from_ns > end), None)
-        if begun is not None and begun - end <= HEARTBEAT_NS_MAX:
-            proven.append((end, begun))
+    restarts = [gap for gap in gaps if gap.cause == "restart" and not gap.instrument and not gap.kind]
+    for gap in restarts:
+        proven += [(end, gap.from_ns) for end in ends if 0 < gap.from_ns - end <= HEARTBEAT_NS_MAX]
+        proven += [(gap.to_ns, begin) for begin in begins if 0 < begin - gap.to_ns <= HEARTBEAT_NS_MAX]
     return union(proven)
 
 

@@ -35,10 +35,10 @@ Ask = Callable[[str], Sequence[Sequence[Any]]]
 # Questions. What is filled in are numbers and names of our own tables; the servers know no parameters in common.
 HEARTBEATS = """SELECT stream, recv_ns, epoch, state, frames, clock_offset_ns FROM collector_status
     WHERE {when} ORDER BY stream, epoch, seq"""
-GAPS = """SELECT stream, feed, instrument, kind, cause, from_ns, to_ns, expected, healed, first_missing, last_missing, count,
-    detail, recv_ns, seq FROM data_gaps WHERE recv_ns < {until}"""
-VERSIONS = """SELECT instrument, kind, price_index, creation_ns, expiration_ns, recv_ns, is_active, state FROM instruments
-    WHERE recv_ns < {until} ORDER BY instrument, recv_ns, epoch, seq"""
+GAPS = """SELECT stream, feed, instrument, kind, cause, from_ns, to_ns, expected, healed, first_missing,
+    last_missing, count, detail, recv_ns, seq FROM data_gaps WHERE recv_ns < {until}"""
+VERSIONS = """SELECT instrument, kind, price_index, creation_ns, expiration_ns, recv_ns, is_active, state
+    FROM instruments WHERE recv_ns < {until} ORDER BY instrument, recv_ns, epoch, seq"""
 SEEN = """SELECT stream, epoch, instrument, step, count(*), min(seq), max(seq) FROM (
         SELECT stream, epoch, instrument, seq, recv_ns / {step_ns} AS step FROM {table} WHERE {received}
     ) AS rows GROUP BY stream, epoch, instrument, step"""

@@ -21,9 +21,9 @@ METHOD = """
 <p><b>Due</b> is an instrument from its listing to its end, without the pauses that the venue announced. After a listing
 the time to the first row, at most a minute, is not due.</p>
 <p><b>Covered</b> is a moment of it if, for every kind of records that it has, on one of the feeds that carry it: the
-feed beat within 15 s before and after it and was live before; no gap that was not healed lies there; no row is missing in
-the sequence of its stream; and the step has a ticker (options, futures and perpetuals send one each second).</p>
-<p><b>Proven</b> by the rows themselves: that no row that was captured is missing in this store (sequences), that tickers
+feed beat within 15 s before and after it and was live before; no gap that was not healed lies there; no row is missing
+in the sequence of its stream; and the step has a ticker (options, futures and perpetuals send one each second).</p>
+<p><b>Proven</b> by the rows themselves: that no captured row is missing in this store (sequences), that tickers
 came in every step, and what is stored (checksums). <b>Told</b> by the engine while it ran: heartbeats and gaps.
 <b>Inferred</b>: which feed carried an instrument, from where its rows came; for trades of an instrument that had none,
 from other instruments of its index. <b>Not known</b>: what the venue itself did not send.</p>
@@ -34,8 +34,8 @@ def page(found: Document) -> str:
     """The whole file."""
     title = f"tickbay: what was recorded, {found['day']}"
     parts = [
-        _head(found), _figures(found), _day(found), _unexplained(found), _gaps(found), _instruments(found), _ends(found),
-        _feeds(found), _stores(found), f"<h2>How to read this</h2>{METHOD}", _foot(found),
+        _head(found), _figures(found), _day(found), _unexplained(found), _gaps(found), _instruments(found),
+        _ends(found), _feeds(found), _stores(found), f"<h2>How to read this</h2>{METHOD}", _foot(found),
     ]  # fmt: skip
     css = resources.files("tickbay.certificate").joinpath("page.css").read_text()
     return (
@@ -75,7 +75,8 @@ def _figures(found: Document) -> str:
         (f"{rows:,}", "rows: quotes, trades, book changes"),
         (
             f"{summary['gaps']:,}",
-            f"gaps: {summary['gaps_healed']:,} healed, {summary['gaps_expected']:,} announced, {summary['gaps_open']:,} open",
+            f"gaps: {summary['gaps_healed']:,} healed, {summary['gaps_expected']:,} announced, "
+            f"{summary['gaps_open']:,} open",
         ),
         (f"{summary['unexplained']:,}", "holes that no gap names"),
     ]  # fmt: skip
@@ -102,7 +103,10 @@ def _day(found: Document) -> str:
             ("o", "not due"),
         )
     )
-    return f'<h2>Hour by hour, all instruments</h2><div class="scroll"><div class="day">{cells}</div></div><p class="key">{key}</p>'
+    return (
+        f'<h2>Hour by hour, all instruments</h2><div class="scroll"><div class="day">{cells}</div></div>'
+        f'<p class="key">{key}</p>'
+    )
 
 
 def level(percent: float | None, target: float = 98.0) -> str:
@@ -139,7 +143,8 @@ def _gaps(found: Document) -> str:
     rows = [
         (
             _time(gap["from"]), _lasted(gap["seconds"]), escape(gap["cause"]), _state(gap), escape(gap["feed"]),
-            escape(gap["kind"] or "all"), escape(gap["instrument"] or "all"), _count(gap["count"]), escape(gap["detail"]),
+            escape(gap["kind"] or "all"), escape(gap["instrument"] or "all"), _count(gap["count"]),
+            escape(gap["detail"]),
         )
         for gap in found["gaps"][:GAPS_MAX]
     ]  # fmt: skip
@@ -222,7 +227,10 @@ def _stores(found: Document) -> str:
 
 
 def _foot(found: Document) -> str:
-    return f'<p class="dim">tickbay {escape(found["tickbay"])}; SHA-256 of the certificate <code>{found["sha256"]}</code></p>'
+    return (
+        f'<p class="dim">tickbay {escape(found["tickbay"])}; SHA-256 of the certificate '
+        f"<code>{found['sha256']}</code></p>"
+    )
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

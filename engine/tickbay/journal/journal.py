@@ -235,7 +235,8 @@ class Journal:
     def end(self) -> str:
         """Make durable what the rings hold and say that this was a clean end; or why it was not. Nothing is lost
         either way while the machine is up: the rings stay, and the next start takes what they hold."""
-        if not self.commit():
+        # The first may find that it must drop segments; what that lost has to be on disk too.
+        if not self.commit() or (self._gaps and not self.commit()):
             return "the disk takes nothing"
         if any(source.producer_lives() for stream, source in self.rings.sources.items() if stream != OWN_GAPS):
             return "feeds still write"  # what comes after us is in the rings only
@@ -252,9 +253,7 @@ class Journal:
         self.rings.close()
 
 
-def open_journal(
-    config: Config, files: Files, events: Events, health: Health, *, clock: Clock = MACHINE
-) -> Journal:
+def open_journal(config: Config, files: Files, events: Events, health: Health, *, clock: Clock = MACHINE) -> Journal:
     """Errors as open_parts() in opening.py."""
     parts = open_parts(config, files, events, clock=clock)
     journal = Journal(config, files, events, health, parts, clock=clock)

@@ -5,12 +5,13 @@ Run by the journal process before its first commit ("Sequences and epochs" in AR
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tickbay.clock import Clock
 from tickbay.config import Config
-from tickbay.cursor import START
+from tickbay.cursor import START, Position
 from tickbay.errors import ConfigError
 from tickbay.events import Event, Events
 from tickbay.files import Files
@@ -25,6 +26,7 @@ from tickbay.sinks.sink import Chunk
 
 QUOTA_SEGMENTS_MIN = 3  # one to write, one to read from, one to let go
 GAPS_AT_A_TIME = 1000
+SINCE_EVER_NS = 1  # a gap that begins nobody knows when; 0 would be a row without a time, which databases refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +50,16 @@ def open_parts(config: Config, files: Files, events: Events, *, clock: Clock) ->
     kept = set(rings.sources)
     rings.check_space()  # before anything on disk is touched: the operator's mistake must not look like a crash
     recovered = recover(files, directory)
-    taken = [position.epoch for cursor in read_cursors(config, files).values() for position in cursor.values()]
+    cursors = read_cursors(config, files)
+    taken = max((position.epoch for cursor in cursors.values() for position in cursor.values()), default=0)
     epoch, missing = recovered.epoch, list(recovered.missing)
     if epoch == 0 or not recovered.clean or rings.strangers(recovered.last, epoch):
         # Greater than any that was ever seen, so that nothing of the past can be mistaken for what comes.
-        epoch = max(clock.unix_ns() // 10**9, max([recovered.epoch, rings.epoch, *taken]) + 1)
+        epoch = max(clock.unix_ns() // 10**9, max(recovered.epoch, rings.epoch, taken) + 1)
         missing += rings.begin_epoch(recovered, epoch)
     else:
         rings.go_on(recovered.last)
-    rings.make(recovered.last, epoch)
+    rings.make(_ends(recovered.last, cursors.values()), epoch)
     events.emit(
         Event.JOURNAL_OPENED,
         epoch=epoch,
@@ -73,11 +76,22 @@ def open_parts(config: Config, files: Files, events: Events, *, clock: Clock) ->
         events.emit(Event.JOURNAL_WIPED)
         lost = Gap(
             cause=Cause.JOURNAL_TORN,
-            from_ns=0,
+            from_ns=SINCE_EVER_NS,
             to_ns=clock.unix_ns(),
             detail="the journal was removed: it is empty",
         )
     return Parts(recovered, rings, epoch, gaps + ([lost] if lost else []))
+
+
+def _ends(last: Mapping[str, Position], cursors: Iterable[Mapping[str, Position]]) -> dict[str, Position]:
+    """Where each stream ended. One of which the journal has nothing any more is known by the sinks that took it all,
+    so its numbers go on too."""
+    ends = dict(last)
+    for cursor in cursors:
+        for stream, position in cursor.items():
+            if stream not in last:
+                ends[stream] = max(position, ends.get(stream, START))
+    return ends
 
 
 def _tell(recovered: Recovered, missing: list[Missing], events: Events) -> None:

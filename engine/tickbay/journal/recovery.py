@@ -114,7 +114,9 @@ def _settle(files: Files, directory: Path, found: Recovered, names: Collection[s
         found.writer.cut(memoryview(read_segment(files, found.writer.path))[: found.writer.end])
     if MARKER in names:
         files.unlink(directory / MARKER)
-        files.sync_directory(directory)
+    # Also the newest segment's name, which a process may have given and died before it synced it: nothing in a file
+    # is durable before its name is (JRNL-2).
+    files.sync_directory(directory)
 
 
 def _remove_leftovers(files: Files, directory: Path, names: Collection[str]) -> None:

@@ -181,7 +181,8 @@ def _load(
         )
         if places_bytes_max is None:
             return index, {}
-        listed = read_all(files, fd, places_bytes_max, _HEADER.size + len(rows))
+        start = _HEADER.size + len(rows)
+        listed = read_all(files, fd, min(places_bytes_max, files.size(fd) - start), start)
     finally:
         files.close(fd)
     if len(listed) != int(table["places"].sum()) * PLACE.itemsize + 4:

@@ -105,18 +105,20 @@ class StreamReader:
         epoch, first_seq = ring.epoch()
         until = Position(epoch, durable)
         rows_max = max(1, min(rows_max, bytes_max // ring.dtype.itemsize))
-        if after >= until:
+        if after >= until or durable == 0:  # a ring goes on behind the journal: nothing was ever written of this stream
             return None
         if after.epoch == epoch:
             chunk = self._from_ring(stream, ring, after, durable, rows_max)
             if chunk is not None:
                 return chunk
         found = self._from_journal(stream, after, until, rows_max, bytes_max)
-        if found is None and durable >= first_seq:
+        if found is None and (durable >= first_seq or after.seq < durable):
             self._journal.look_again()
             found = self._from_journal(stream, after, until, rows_max, bytes_max)
-        if found is not None or durable < first_seq:
+        if found is not None:
             return found
+        if durable < first_seq:  # the ring's epoch has begun, and nothing of it is there yet
+            return self._end_of_older(stream, ring, after, durable)
         return self._only_in_ring(stream, ring, after, until, first_seq, rows_max)
 
     def _from_ring(self, stream: str, ring: Ring, after: Position, durable: int, rows_max: int) -> Chunk | None:
@@ -137,6 +139,13 @@ class StreamReader:
         if isinstance(found, Chunk):
             self.from_journal += len(found.records)
         return found
+
+    def _end_of_older(self, stream: str, ring: Ring, after: Position, durable: int) -> Hole | None:
+        """The journal has deleted all of the epochs before the ring's: what was behind `after` is gone. Said now and
+        not with the next record, which may never come."""
+        if after.epoch == 0 or after.seq >= durable:
+            return None
+        return Hole(stream, ring.kind, after.epoch, after.seq + 1, durable, self._clock.unix_ns())
 
     def _only_in_ring(
         self, stream: str, ring: Ring, after: Position, until: Position, first_seq: int, rows_max: int

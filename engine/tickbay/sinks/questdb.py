@@ -44,6 +44,8 @@ UNAPPLIED_ROWS_MAX = 2_000_000
 APPLY_TIMEOUT_S = 30.0  # without any progress
 APPLY_WAIT_S = 0.05
 REASONS_TOLD = 3
+# Before every record, as START, but of a sink that has begun: what is missing before the oldest is a hole.
+BEGINNING = Position(1, 0)
 _LOOK = "SELECT name, suspended, writerTxn, sequencerTxn, errorTag, errorMessage FROM wal_tables()"
 
 
@@ -138,7 +140,7 @@ class QuestdbSink:
         before_s = self._clock.unix_ns() / 1e9 - minutes * 60
         then = self._marks.before(before_s)
         self._gone_back = {stream: max(at, self._gone_back.get(stream, START)) for stream, at in self._settled.items()}
-        self._settled = {stream: min(at, then.get(stream, START)) for stream, at in self._settled.items()}
+        self._settled = {stream: min(at, then.get(stream, BEGINNING)) for stream, at in self._settled.items()}
         self._forget()
         if self._settled:
             self._cursor.save(self._settled)
@@ -242,7 +244,8 @@ class QuestdbSink:
         for hole in holes:
             known = self._gone_back.get(hole.stream, START)
             if hole.end > known:
-                first = known.seq + 1 if known.epoch == hole.epoch else 0
+                # Numbers go on from epoch to epoch, but for a stream of which the journal knew nothing any more.
+                first = known.seq + 1 if known.seq < hole.last_seq else 0
                 real.append(replace(hole, first_seq=max(hole.first_seq, first)))
         return real
 

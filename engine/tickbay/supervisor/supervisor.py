@@ -81,7 +81,7 @@ class Supervisor:
     async def run(self) -> int:
         """Until told to stop; returns the exit status. ConfigError when the journal cannot run as configured."""
         asyncio.get_running_loop().set_exception_handler(self._note_failure)
-        server = control.Server(self._config.run_dir / "sockets" / "supervisor.sock", self._control)
+        server = control.Server(self._config.run_dir / "sockets" / "supervisor.sock", self.control)
         await server.start()
         try:
             return await self.supervise()
@@ -274,7 +274,7 @@ class Supervisor:
 
     # Restarting on request
 
-    async def _control(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def control(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         match request["op"]:
             case "status":
                 return {"state": self._context.health.state, "children": self._context.health.children}

@@ -1,0 +1,167 @@
+"""What was published and what is durable, told by the rings; and what must be true of journal and databases at any
+moment (each check quotes the invariant that it holds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from simulation.disk import Disk
+from tickbay.cursor import START, Position, newest
+from tickbay.record import parse_stream
+from tickbay.ring import Ring
+
+NUMBERED = ("feed-1.book", "feed-1.trade")  # streams of which every record has its own number
+
+
+class Broken(AssertionError):
+    """An invariant does not hold. Its text begins with the invariant's id."""
+
+
+@dataclass
+class Stream:
+    numbers: list[int] = field(default_factory=list)  # of sequence 1, 2, …
+    durable: int = 0
+    ring: Ring | None = None
+
+
+@dataclass
+class Stored:
+    """What one database has, as a reader of its tables sees it."""
+
+    rows: dict[str, dict[int, tuple[int, int]]] = field(default_factory=dict)  # stream → seq → (epoch, number)
+    quarantined: dict[str, set[int]] = field(default_factory=dict)
+    holes: dict[str, list[tuple[int, int]]] = field(default_factory=dict)  # known ones
+
+    def has(self, stream: str) -> set[int]:
+        return self.rows.get(stream, {}).keys() | self.quarantined.get(stream, set())
+
+    def explains(self, stream: str, seq: int) -> bool:
+        return any(first <= seq <= last for first, last in self.holes.get(stream, ()))
+
+
+class Ledger:
+    def __init__(self, rings: Path, disk: Disk) -> None:
+        self._rings = rings
+        self._disk = disk
+        self.streams: dict[str, Stream] = {}
+        self.lost = 0  # records that a power cut took, and may
+        self.watching = False
+        self.dropped: set[str] = set()  # streams of which the quota took what a sink had not
+        # Of those, the ones of which the journal then had nothing at all when the power went: begun anew, in an epoch
+        # of their own, which nobody here tells apart.
+        self.forgotten: set[str] = set()
+
+    def watched(self) -> list[tuple[str, Stream]]:
+        return [(name, stream) for name, stream in self.streams.items() if name not in self.forgotten]
+
+    # -------- told by the world
+
+    def published(self, stream: str, count: int, first_number: int) -> None:
+        self.streams[stream].numbers.extend(range(first_number, first_number + count))
+
+    def rings_opened(self) -> None:
+        """The journal has put its rings in order."""
+        for path in self._rings.glob("*.ring"):
+            ring = Ring.attach(path, parse_stream(path.stem)[1])
+            stream = self.streams.setdefault(path.stem, Stream())
+            last = ring.head - 1
+            if last < stream.durable and path.stem in self.dropped and path.stem not in NUMBERED:
+                self.forgotten.add(path.stem)
+            elif last < stream.durable:
+                raise Broken(f"JRNL-1: {path.stem} ends at {last}, {stream.durable} was durable")
+            self.lost += max(0, len(stream.numbers) - last)
+            del stream.numbers[last:]
+            stream.ring = ring
+        self.watching = True
+        self.look()
+
+    def power_lost(self) -> None:
+        self.watching = False
+        for stream in self.streams.values():
+            stream.ring = None
+
+    def look(self) -> None:
+        """Before every call of the journal to the disk."""
+        if not self.watching:
+            return
+        moved = False
+        for name, stream in self.watched():
+            durable = stream.ring.durable if stream.ring is not None else stream.durable
+            if durable != stream.durable:
+                if durable < stream.durable:
+                    raise Broken(f"JRNL-2: {name}: durable went back from {stream.durable} to {durable}")
+                stream.durable, moved = durable, True
+        if moved:
+            self._check_synced()
+
+    def _check_synced(self) -> None:
+        journal = self._disk.directories["journal"]
+        segment = max((name for name in journal.names if name.endswith(".seg")), default="")
+        if segment and (journal.names[segment].dirty or journal.synced.get(segment) is not journal.names[segment]):
+            raise Broken(f"JRNL-2: durable moved before {segment} was synced")
+
+    def committed(self, sink: str, ends: Mapping[str, Position]) -> None:
+        """A database is about to make rows and cursors visible."""
+        self.look()
+        for name, end in ends.items():
+            if name not in self.forgotten and end.seq > self.streams[name].durable:
+                raise Broken(f"JRNL-2: {sink} has {name} up to {end.seq}, durable is {self.streams[name].durable}")
+
+    # -------- looked at
+
+    def check_rows(self, sink: str, stored: Stored) -> None:
+        """Every row is the record of its sequence."""
+        for name in NUMBERED:
+            numbers = self.streams[name].numbers if name in self.streams else []
+            for seq, (_, number) in stored.rows.get(name, {}).items():
+                if seq > len(numbers) or numbers[seq - 1] != number:
+                    raise Broken(f"SINK-1: {sink} has number {number} at {name} {seq}, which was another record")
+
+    def check_whole(self, sink: str, stored: Stored, begun: Mapping[str, int]) -> None:
+        """At the end: all that was durable is there, or known to be missing. `begun`: where the cursor file first had
+        each stream."""
+        self.check_rows(sink, stored)
+        for name, stream in self.watched():
+            rows, quarantined = stored.rows.get(name, {}), stored.quarantined.get(name, set())
+            if twice := rows.keys() & quarantined:
+                raise Broken(f"SINK-4: {sink} has {name} {min(twice)} as a row and in quarantine")
+            # As for the audit: a database need not have what the journal let go of before it had begun.
+            first = max(min(rows, default=stream.durable + 1), begun.get(name, 0)) if name in self.dropped else 1
+            for seq in range(first, stream.durable + 1):
+                if seq not in rows and seq not in quarantined and not stored.explains(name, seq):
+                    raise Broken(f"JRNL-3: {sink} lacks {name} {seq} of {stream.durable}, and no gap says so")
+            if beyond := [seq for seq in rows if seq > stream.durable]:
+                raise Broken(f"JRNL-2: {sink} has {name} {max(beyond)}, durable is {stream.durable}")
+
+    def cursor_of(self, sink: str) -> dict[str, Position]:
+        """What the cursor file says, also when its writer does not live."""
+        inode = self._disk.directories["cursors"].names.get(f"{sink}.cursor")
+        return newest(inode.live)[1] if inode is not None else {}
+
+    def check_cursor(
+        self, sink: str, cursor: Mapping[str, Position], stored: Stored, *, checked: dict[str, int]
+    ) -> None:
+        """JRNL-3, SINK-2: a cursor file is never ahead of what its sink keeps. `checked` is how far that is known."""
+        for name, position in cursor.items():
+            has = None
+            for seq in range(checked.get(name, 0) + 1, position.seq + 1):
+                has = has if has is not None else stored.has(name)
+                if seq not in has and not stored.explains(name, seq):
+                    raise Broken(f"SINK-2: the cursor of {sink} is at {name} {position.seq}, {seq} is not kept")
+            checked[name] = max(checked.get(name, 0), position.seq)
+
+    @property
+    def drained(self) -> bool:
+        """Whether all that was published is durable."""
+        return all(
+            stream.ring is not None and stream.ring.durable == stream.ring.head - 1 for stream in self.streams.values()
+        )
+
+    def behind(self, cursor: Mapping[str, Position]) -> list[str]:
+        """Streams that a sink has not taken to the end."""
+        return [
+            name for name, stream in self.watched() if stream.durable and cursor.get(name, START).seq < stream.durable
+        ]

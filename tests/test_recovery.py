@@ -13,7 +13,7 @@ import pytest
 from faulty_files import FaultyFiles, is_nth
 from journal_case import QUOTE, TRADE, JournalCase, segment_files
 from test_segment import flip, garbage, truncate, zero
-from tickbay.cursor import Position
+from tickbay.cursor import START, Position
 from tickbay.events import Event
 from tickbay.files import Files
 from tickbay.gap import Cause
@@ -296,9 +296,39 @@ def test_a_wiped_journal_can_not_be_mistaken_for_what_a_sink_has(case: JournalCa
     journal.commit()
     assert case.events.names().count("JOURNAL_WIPED") == 1
     assert [gap["cause"] for gap in case.gaps()] == [Cause.JOURNAL_TORN]
-    # The sink at (epoch, 600) is given the new records, all of them.
+    # The sink at (epoch, 600) is given the new records, all of them; it remembers where the numbers were.
     (chunk,) = case.chunks(QUOTE, Position(epoch, 600))
-    assert chunk.records["seq"].tolist() == [1, 2, 3]
+    assert chunk.records["seq"].tolist() == [601, 602, 603]
+
+
+def test_a_journal_without_records_is_not_taken_for_a_wiped_one(case: JournalCase) -> None:
+    """A writer saves its cursor, at the start of everything, before the first record comes."""
+    case.save_cursor({QUOTE: START})
+    case.open().close()
+    assert case.events.of(Event.JOURNAL_WIPED) == []
+
+
+def test_the_gap_of_a_wiped_journal_has_a_time(case: JournalCase) -> None:
+    """A row without one is refused by every database, and the gap would be in quarantine."""
+    case.save_cursor({QUOTE: Position(7, 3)})
+    journal = case.open()
+    journal.commit()
+    (chunk,) = case.chunks("journal.gap")
+    assert chunk.records["exch_ns"].tolist() == [1]
+
+
+def test_nothing_is_durable_before_the_name_of_its_file_is(case: JournalCase) -> None:
+    """JRNL-2: a process named the newest segment and died before it synced the name; the next one goes on in it."""
+    synced: list[Path] = []
+
+    class Watched(Files):
+        def sync_directory(self, path: Path) -> None:
+            synced.append(path)
+            super().sync_directory(path)
+
+    filled(case)
+    case.open(Watched()).close()
+    assert synced == [case.directory]
 
 
 def test_a_stream_whose_segments_are_all_deleted_goes_on_after_a_clean_stop(shm_dir: Path) -> None:

@@ -44,9 +44,9 @@ class QuestdbServer(EmbeddedQuestdb):
         return list(answer.get("dataset", []))
 
     def clear(self) -> None:
-        """Drop every table, so that the next test finds an empty database."""
-        for (name,) in self.query("SELECT table_name FROM tables()"):
-            self.query(f"DROP TABLE '{name}'")
+        """Drop every table and view, so that the next test finds an empty database."""
+        for name, type in self.query("SELECT table_name, table_type FROM tables()"):
+            self.query(f"DROP {'VIEW' if type == 'V' else 'TABLE'} '{name}'")
 
 
 @contextmanager

@@ -24,6 +24,7 @@ class Changes:
 
     def __init__(self, venue: Venue, everyone: Callable[[], Iterable[Connection]]) -> None:
         self._venue, self._everyone = venue, everyone
+        self._relist_due = False
         self._settling: list[tuple[float, str, Fault]] = []  # when it is over (monotonic), which index
 
     def make(self, fault: Fault) -> None:
@@ -43,7 +44,10 @@ class Changes:
                 self._maintain(fault)
 
     def tick(self, now_s: float) -> None:
-        """End the settlements that have lasted long enough."""
+        """End the settlements that have lasted long enough; let channels of many instruments know the new ones."""
+        if self._relist_due:
+            self._relist_due = False
+            self._relist()
         for over in [each for each in self._settling if now_s >= each[0]]:
             self._settling.remove(over)
             self._end_settlement(over[1], over[2])
@@ -58,7 +62,7 @@ class Changes:
         if fault.announced:
             self._announce("creation", item, self._venue.record(item))
             self._announce_state(item, "open")
-        self._relist()
+        self._relist_due = True  # a whole expiry is listed at once, and channels are made anew for it once
 
     def _settle(self, fault: Fault) -> None:
         """As at 08:00 UTC: everything of an index is settled, for `seconds` nothing is sent of it and subscriptions are

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
+from tickbay import legs
 from tickbay.errors import VenueDown, VenueFault
 from tickbay.events import Event
 from tickbay.feed.action import Action, Close, Connect, Moment, Report, Send, Tell
@@ -53,7 +54,7 @@ class Announcements(WSListener):
         self._session = Session(
             deribit,
             context.config.venue,
-            feeds=context.config.feeds.count * context.config.feeds.redundancy + 1,  # FEED-3: one more connection shares the credits
+            feeds=len(legs.feeds(context.config)) + 1,  # FEED-3: one more connection shares the credits
             heard=self,
             random=random.random,
             at=at,

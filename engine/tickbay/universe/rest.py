@@ -20,7 +20,8 @@ from tickbay.tls import venue_context
 
 RESPONSE_BYTES_MAX = 64 << 20  # every instrument of the venue was 5.1 MB in 2026
 PIECE_BYTES = 1 << 18
-LATER = frozenset({10028, 10040, 10041, 10047, 10066, 11051, 11094, 13028, 13503, 13888})  # codes that pass by themselves
+# Codes that pass by themselves.
+LATER = frozenset({10028, 10040, 10041, 10047, 10066, 11051, 11094, 13028, 13503, 13888})
 
 
 class Rest:

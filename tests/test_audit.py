@@ -20,6 +20,7 @@ from tickbay import audit, schema
 from tickbay.audit.columns import COLUMNS, QUOTE
 from tickbay.audit.comparison import Comparer, Comparison, Window
 from tickbay.audit.expected import compared, expected_rows
+from tickbay.audit.stored import Postgres
 from tickbay.audit.verdict import Verdict, audit_ledger, audit_sequences
 from tickbay.config import Timescale
 from tickbay.embedded import EmbeddedServer
@@ -56,7 +57,7 @@ def judge(reader: LedgerReader, settings: Timescale) -> Callable[[Stored], Verdi
     def verdict(stored: Stored) -> Verdict:
         stored.store(settings)
         with psycopg.connect(conninfo_of(settings)) as connection:
-            return audit_ledger(connection, reader)
+            return audit_ledger(Postgres(connection), reader)
 
     return verdict
 
@@ -93,7 +94,7 @@ def test_progress_is_told_up_to_the_last_row(good: Stored, reader: LedgerReader,
     good.store(settings)
     told: list[tuple[int, int]] = []
     with psycopg.connect(conninfo_of(settings)) as connection:
-        verdict = audit_ledger(connection, reader, progress=lambda due, done: told.append((due, done)))
+        verdict = audit_ledger(Postgres(connection), reader, progress=lambda due, done: told.append((due, done)))
     assert told == sorted(told) and told[-1] == (verdict.stored, verdict.stored)
 
 
@@ -316,7 +317,7 @@ def test_a_tail_that_was_sent_long_before_the_client_closed_is_lost(
     gone = cut_tail(good, "feed-2", 1000, 20)
     good.store(settings)
     with psycopg.connect(conninfo_of(settings)) as connection:
-        verdict = audit_ledger(connection, LedgerReader(tmp_path / "ledger"))
+        verdict = audit_ledger(Postgres(connection), LedgerReader(tmp_path / "ledger"))
     assert (verdict.lost, verdict.in_doubt) == (gone, 0)
 
 
@@ -374,13 +375,13 @@ def test_a_planted_fault_must_be_a_recorded_gap(
     spoilt = with_events(reader, tmp_path / "ledger", event)
     good.store(settings)
     with psycopg.connect(conninfo_of(settings)) as connection:
-        verdict = audit_ledger(connection, spoilt)
+        verdict = audit_ledger(Postgres(connection), spoilt)
         assert (verdict.faults, verdict.unrecorded, verdict.good) == (1, 1, False)
         good.gaps.clear()
         name = event["channel"].split(".")[1]
         good.gap("feed-2", "sequence", NOW_NS, NOW_NS + 10**9, name)
         insert(connection, "data_gaps", good.gaps)
-        verdict = audit_ledger(connection, spoilt)
+        verdict = audit_ledger(Postgres(connection), spoilt)
         assert (verdict.faults, verdict.unrecorded, verdict.good) == (1, 0, True)
 
 
@@ -390,7 +391,7 @@ def test_a_fault_that_nobody_can_notice_needs_no_gap(
     """The last change of a book was dropped: nothing came behind it."""
     good.store(settings)
     with psycopg.connect(conninfo_of(settings)) as connection:
-        verdict = audit_ledger(connection, with_events(reader, tmp_path / "ledger", planted(reader, 10**6)))
+        verdict = audit_ledger(Postgres(connection), with_events(reader, tmp_path / "ledger", planted(reader, 10**6)))
     assert verdict.faults == 0 and verdict.good
 
 
@@ -405,20 +406,19 @@ def test_without_a_ledger_holes_and_doubles_of_sequences_are_found(good: Stored,
     stream.append((stream[0][0], dict(stream[0][1])))
     good.store(settings)
     with psycopg.connect(conninfo_of(settings)) as connection:
-        verdict = audit_sequences(connection)
+        verdict = audit_sequences(Postgres(connection))
         assert (verdict.holes, verdict.twice) == (3, 1)
         assert "lost: feed-1.book from seq 11 to 13" in verdict.lines
         told = (
             "INSERT INTO data_gaps (exch_ns, recv_ns, stream, epoch, seq, conn, first_missing, last_missing, cause,"
-            " kind, expected, healed)"
-            " VALUES (0, 0, 'feed-1.gap', 7, 99, 1, %s, %s, 'journal_torn', 'book', false, false)"
+            " kind, expected, healed) VALUES (0, 0, 'feed-1.gap', 7, 99, 1, %s, %s, 'journal_torn', 'book', false, false)"
         )
         connection.execute(told, (13, 20))
-        assert audit_sequences(connection).known == 0
+        assert audit_sequences(Postgres(connection)).known == 0
         connection.execute(told, (9, 12))  # only both together cover it
-        assert audit_sequences(connection).known == 3
+        assert audit_sequences(Postgres(connection)).known == 3
         connection.execute("DELETE FROM book_changes WHERE stream = 'feed-1.book' AND seq < 20")
-        verdict = audit_sequences(connection)  # as retention leaves it
+        verdict = audit_sequences(Postgres(connection))  # as retention leaves it
         assert verdict.good and "feed-1.book begins at seq 20 in this database" in verdict.lines
 
 

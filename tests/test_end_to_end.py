@@ -19,7 +19,7 @@ from servers.timescale import timescale_server
 from simulator import Simulator, simulating
 from tap import Tap
 from tickbay.audit.columns import DTYPES, KINDS, TABLES, Rows, one_nan
-from tickbay.audit.stored import stored_rows
+from tickbay.audit.stored import Postgres
 from tickbay.embedded import EmbeddedServer
 from tickbay.feed.quarantine import read_entries
 from tickbay.sim import rows
@@ -193,7 +193,7 @@ def test_the_recorded_stream_is_stored_as_the_slow_reference_reads_it(
     assert verdict.good, verdict
     with psycopg.connect(rig.server.conninfo(rig.database.dbname)) as connection:
         for kind in KINDS:
-            found = [plain(kind, piece) for piece in stored_rows(connection, f"feed-1.{kind}", kind)]
+            found = [plain(kind, piece) for piece in Postgres(connection).stored_rows(f"feed-1.{kind}", kind)]
             stored = np.concatenate([np.zeros(0, DTYPES[kind]), *found])
             assert len(stored) == len(expected[kind])
             for name in DTYPES[kind].names or ():

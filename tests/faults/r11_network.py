@@ -19,6 +19,7 @@ from faults.rig import HASTY, Rig, counted, rigged, wait_for
 from servers.fault_proxy import Fault, FaultProxy
 from test_link import certificate
 from tickbay.audit import gaps
+from tickbay.audit.stored import Postgres
 from tickbay.control import ask
 from tickbay.errors import ControlDown
 
@@ -146,7 +147,7 @@ def _good_fetches(rig: Rig) -> int:
 def _without_gap(rig: Rig, cuts: list[tuple[str, int, int]]) -> int:
     """Of how many cuts the database knows no gap of that feed, at that time, of all its channels."""
     with psycopg.connect(rig.server.conninfo(rig.database.dbname)) as connection:
-        known = [gap for gap in gaps.recorded(connection) if gap.cause in gaps.CUT and not gap.kind]
+        known = [gap for gap in gaps.recorded(Postgres(connection)) if gap.cause in gaps.CUT and not gap.kind]
     return sum(
         not any(gap.feed == feed and gap.from_ns <= to_ns and gap.to_ns >= from_ns for gap in known)
         for feed, from_ns, to_ns in cuts

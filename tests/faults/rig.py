@@ -21,6 +21,7 @@ import psycopg
 
 from servers import postgres
 from simulator import ENGINE, Simulator, simulating
+from tickbay.audit.stored import Postgres
 from tickbay.audit.verdict import Verdict, audit_ledger
 from tickbay.config import Timescale, load
 from tickbay.embedded import EmbeddedServer
@@ -231,7 +232,7 @@ class Rig:
         self.stop()
         self.simulator.stop()
         with psycopg.connect(self.server.conninfo(self.database.dbname)) as connection:
-            verdict = audit_ledger(connection, LedgerReader(self.folder / "ledger"))
+            verdict = audit_ledger(Postgres(connection), LedgerReader(self.folder / "ledger"))
         for line in verdict.lines:
             print(f"     {line}", file=sys.stderr)
         return verdict

@@ -1,56 +1,191 @@
-"""`tickbay audit`: arguments in, one line with the verdict out, and above it what was found."""
+"""`tickbay audit`: arguments in, the verdict out, and above it what was found."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from tickbay.audit.verdict import audit_ledger, audit_sequences
-from tickbay.config import add_argument, find, load
-from tickbay.errors import TickbayError
+import orjson
+
+from tickbay.audit import report
+from tickbay.audit.across import Across, compare
+from tickbay.audit.database import Database
+from tickbay.audit.journalled import Extent, Journalled
+from tickbay.audit.questdb_store import QuestdbStore
+from tickbay.audit.store import Store
+from tickbay.audit.stored import Postgres
+from tickbay.audit.stored_questdb import QuestdbDatabase
+from tickbay.audit.timescale_store import TimescaleStore
+from tickbay.audit.verdict import Verdict, audit_ledger, audit_sequences
+from tickbay.config import Config, add_argument, find, load
+from tickbay.errors import ConfigError, JournalFault, TickbayError
+from tickbay.files import Files
+from tickbay.journal.journal_reader import JournalReader
 from tickbay.sim.ledger import LedgerReader
 from tickbay.sinks.connection import connect, conninfo_of, translated
+from tickbay.sinks.questdb_server import QuestdbServer
 
 STATEMENT_TIMEOUT_S = 3600
+DESCRIPTION = """
+Without --ledger: counts and checksums of every stream and minute that the journal still holds, in every enabled
+database; and the sequence of every stream, also of what is older. With it: every row that the simulator sent.
+"""
+EPILOG = "Exit status 0: all is there; 1: it is not; 2: it could not be told."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_argument(parser)
+    parser.add_argument("--ledger", type=Path, metavar="DIR", help="what `tickbay sim --ledger DIR` sent")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    parser.add_argument("--heal", action="store_true", help="store what a database lacks, from the journal")
     parser.add_argument(
-        "--ledger", type=Path, metavar="DIR", help="what `tickbay sim --ledger DIR` sent; without it only sequences"
+        "--replace", action="store_true", help="with --heal: also what PostgreSQL has differently, or twice"
     )
-    parser.epilog = "Exit status 0: all is there; 1: it is not; 2: it could not be told."
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """0 all is stored that was sent, 1 it is not, 2 where that cannot be told: the database is away, say."""
+    """0 all is stored, 1 it is not, 2 where that cannot be told: a database is away, say."""
     try:
-        return _audit(arguments)
+        if arguments.replace and not arguments.heal:
+            raise ConfigError("--replace belongs to --heal")
+        if arguments.heal and arguments.ledger:
+            raise ConfigError("--heal takes rows from the journal, not from a ledger: leave --ledger away")
+        config = load(find(arguments.config, os.environ), os.environ)
+        if not config.sinks:
+            raise ConfigError("no database is enabled: nothing can be compared")
+        return _by_ledger(config, arguments) if arguments.ledger else _by_journal(config, arguments)
     except TickbayError as error:
         print(f"tickbay audit: {error}", file=sys.stderr)
         return 2
 
 
-def _audit(arguments: argparse.Namespace) -> int:
-    settings = load(find(arguments.config, os.environ), os.environ).timescale
-    ledger = LedgerReader(arguments.ledger) if arguments.ledger else None
-    with (
-        connect(conninfo_of(settings), name="audit", statement_timeout_s=STATEMENT_TIMEOUT_S) as connection,
-        translated(),
-    ):
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")  # all questions see one moment
-        connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        verdict = audit_ledger(connection, ledger, progress=show) if ledger else audit_sequences(connection)
-    show(0, 0)
+# ---------------------------------------------------------------- with a ledger
+
+
+def _by_ledger(config: Config, arguments: argparse.Namespace) -> int:
+    ledger = LedgerReader(arguments.ledger)
+    status, told = 0, {}
+    for sink in config.sinks:
+        with _database(sink, config) as database:
+            verdict = audit_ledger(database, ledger, progress=show)
+        show(0, 0)
+        status = max(status, 0 if verdict.good else 1)
+        told[sink] = _verdict_document(verdict)
+        if not arguments.json:
+            _print(verdict, sink if len(config.sinks) > 1 else "")
+    if arguments.json:
+        print(orjson.dumps({"good": status == 0, "stores": told}).decode())
+    return status
+
+
+@contextmanager
+def _database(sink: str, config: Config) -> Iterator[Database]:
+    if sink == "timescale":
+        with (
+            connect(conninfo_of(config.timescale), name="audit", statement_timeout_s=STATEMENT_TIMEOUT_S) as connection,
+            translated(),
+        ):
+            # All questions see one moment.
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            yield Postgres(connection)
+        return
+    server = QuestdbServer(config.questdb)
+    try:
+        yield QuestdbDatabase(server)
+    finally:
+        server.close()
+
+
+def _print(verdict: Verdict, sink: str) -> None:
     for line in verdict.lines:
-        print(line)
-    print(verdict)
-    return 0 if verdict.good else 1
+        print(f"{sink}: {line}" if sink else line)
+    print(f"{sink}: {verdict}" if sink else verdict)
+
+
+def _verdict_document(verdict: Verdict) -> dict[str, Any]:
+    return {"good": verdict.good} | asdict(verdict)
+
+
+# ---------------------------------------------------------------- with the journal
+
+
+def _by_journal(config: Config, arguments: argparse.Namespace) -> int:
+    stores = [_store(sink, config) for sink in config.sinks]
+    try:
+        across = _compared(config, stores, arguments)
+    finally:
+        for store in stores:
+            store.close()
+    show(0, 0)
+    verdicts = _sequences(config, across)
+    if arguments.json:
+        document = report.document(across, config.journal.retain_hours)
+        document["sequences"] = {sink: _verdict_document(verdict) for sink, verdict in verdicts.items()}
+        document["good"] = document["good"] and all(_whole(verdict) for verdict in verdicts.values())
+        print(orjson.dumps(document).decode())
+    else:
+        for line in report.lines(across, config.journal.retain_hours):
+            print(line)
+        for sink, verdict in verdicts.items():
+            _print(verdict, sink if len(config.sinks) > 1 else "")
+    for sink, why in across.absent.items():
+        print(f"tickbay audit: {sink} cannot be compared: {why}", file=sys.stderr)
+    if not across.good or not all(_whole(verdict) for verdict in verdicts.values()):
+        return 1
+    return 2 if across.absent else 0
+
+
+def _store(sink: str, config: Config) -> Store:
+    return TimescaleStore(config.timescale) if sink == "timescale" else QuestdbStore(config.questdb, config.data_dir)
+
+
+def _compared(config: Config, stores: list[Store], arguments: argparse.Namespace) -> Across:
+    directory = config.data_dir / "journal"
+    try:
+        reader = JournalReader(Files(), directory)
+        try:
+            progress: Callable[[int], None] = partial(show, 0)
+            return compare(
+                Journalled(reader), stores, heal=arguments.heal, replace=arguments.replace, progress=progress
+            )
+        finally:
+            reader.close()
+    except FileNotFoundError:
+        return Across(Extent(), [])  # lost, or on another machine: the sequences tell what they can
+    except OSError as error:
+        raise JournalFault(f"{error.filename or directory}: {error.strerror}") from error
+
+
+def _sequences(config: Config, across: Across) -> dict[str, Verdict]:
+    """What the journal has let go of is judged by its sequence alone."""
+    verdicts = {}
+    for sink in config.sinks:
+        if sink in across.absent:
+            continue
+        try:
+            with _database(sink, config) as database:
+                verdicts[sink] = audit_sequences(database)
+        except TickbayError as error:
+            across.absent[sink] = str(error)
+    return verdicts
+
+
+def _whole(verdict: Verdict) -> bool:
+    """An empty database is not wrong by its sequence: the comparison with the journal tells."""
+    return verdict.good or not verdict.stored
 
 
 def show(due: int, done: int) -> None:
-    """How far it is, on a terminal only; with `due` 0 the line is cleared."""
+    """How far it is, on a terminal only; with nothing done the line is cleared."""
     if sys.stderr.isatty():
-        print(f"\x1b[2K\r{f'comparing … {done:,} of {due:,} rows' if due else ''}", end="", file=sys.stderr, flush=True)
+        of = f" of {due:,}" if due else ""
+        print(f"\x1b[2K\r{f'comparing … {done:,}{of} rows' if done else ''}", end="", file=sys.stderr, flush=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import psycopg
-
 from tickbay.audit.comparison import Lost
+from tickbay.audit.database import Database
 
 FOREVER_NS = 1 << 62
 # Faults of the simulator that must leave a gap, and the causes that may name it; a cut connection has many ways to be
@@ -37,14 +36,10 @@ class Gap:
     last_missing: int
 
 
-def recorded(connection: psycopg.Connection) -> list[Gap]:
+def recorded(database: Database) -> list[Gap]:
     """All gaps. One that is written when found and again when over is there twice: then the later row has both ends."""
-    query = """
-        SELECT stream, coalesce(kind, ''), coalesce(instrument, ''), coalesce(cause, ''), coalesce(from_ns, 0),
-               coalesce(to_ns, 0), coalesce(first_missing, 0), coalesce(last_missing, 0)
-        FROM data_gaps ORDER BY stream, epoch, seq"""
     found: dict[tuple[object, ...], Gap] = {}
-    for stream, kind, instrument, cause, from_ns, to_ns, first, last in connection.execute(query):
+    for stream, kind, instrument, cause, from_ns, to_ns, first, last in database.gaps():
         gap = Gap(stream.rpartition(".")[0], kind, instrument.encode(), cause, from_ns, to_ns, first, last)
         part = first if cause.startswith("journal_") else 0  # these are over when found: each row is one of its own
         found[gap.feed, kind, instrument, cause, from_ns, part] = gap

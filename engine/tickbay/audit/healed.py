@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import psycopg
-from psycopg import sql
 
-from tickbay.audit.columns import DTYPES, TABLES, TRADE, Rows
+from tickbay.audit.columns import DTYPES, TRADE, Rows
 from tickbay.audit.comparison import described
+from tickbay.audit.database import Database
 from tickbay.audit.expected import compared
-from tickbay.audit.stored import healed_rows
 from tickbay.sim.ledger import LedgerReader
 
 Name = tuple[bytes, int]  # instrument and trade_seq: what a trade is called for ever
@@ -33,17 +31,17 @@ class Healed:
     lines: list[str] = field(default_factory=list)
 
 
-def judge(connection: psycopg.Connection, ledger: LedgerReader) -> Healed:
+def judge(database: Database, ledger: LedgerReader) -> Healed:
     result = Healed()
     wanted: dict[Name, np.void] = {}
-    for piece in healed_rows(connection, TRADE):
+    for piece in database.healed_rows(TRADE):
         result.rows += len(piece)
         for name, row in _named(_plain(piece)):
             if name in wanted:
                 result.twice += 1
                 result.lines.append(f"healed twice: {described(TRADE, row)}")
             wanted[name] = row
-    for instrument, number in _captured_too(connection):
+    for instrument, number in database.captured_too():
         result.twice += 1
         result.lines.append(f"captured and healed: {instrument} trade {number}")
     for sent in ledger.trades():
@@ -76,15 +74,3 @@ def _plain(found: Rows) -> Rows:
 def _named(found: Rows) -> Iterator[tuple[Name, np.void]]:
     for row in found:
         yield (row["instrument"], int(row["trade_seq"])), row
-
-
-def _captured_too(connection: psycopg.Connection) -> list[tuple[str, int]]:
-    """Healed trades of which there is a live row as well."""
-    query = sql.SQL(" UNION ALL ").join(
-        sql.SQL(
-            "SELECT h.instrument, h.trade_seq FROM {0} AS h WHERE h.healed AND EXISTS"
-            " (SELECT FROM {0} AS t WHERE NOT t.healed AND t.instrument = h.instrument AND t.trade_seq = h.trade_seq)"
-        ).format(sql.Identifier(table))
-        for table, _ in TABLES[TRADE]
-    )
-    return [(instrument, number) for instrument, number in connection.execute(query)]

@@ -1,9 +1,9 @@
 """The audit of a database that has pairs (`feeds.redundancy = 2`): what was sent on any connection must be stored once.
 
 Which of two connections brought a row is nobody's business, so rows are compared as a set, kind by kind: each that was
-sent on some connection, and was surely read there, is stored once, or missing in a recorded gap of its pair. Snapshots of
-books are sent to each connection for itself: one that is stored must have been sent. Needs times that are the same on
-every connection (`tickbay sim --clock market`).
+sent on some connection, and was surely read there, is stored once, or missing in a recorded gap of its pair. Snapshots
+of books are sent to each connection for itself: one that is stored must have been sent. Needs times that are the same
+on every connection (`tickbay sim --clock market`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 import numpy as np
-import psycopg
 from numpy.typing import NDArray
 
-from tickbay.audit import gaps, stored
+from tickbay.audit import gaps
 from tickbay.audit.columns import BOOK, KINDS, Rows
 from tickbay.audit.comparison import View, described
+from tickbay.audit.database import Database
 from tickbay.audit.expected import expected_rows
 from tickbay.sim.ledger import MESSAGE, RUN, LedgerReader
 
@@ -66,10 +66,10 @@ def digests(rows: Rows) -> list[bytes]:
     return [blake2b(value.tobytes(), digest_size=DIGEST_BYTES).digest() for value in view.data]
 
 
-def judge(connection: psycopg.Connection, ledger: LedgerReader, streams: list[str], report: Report) -> dict[str, int]:
+def judge(database: Database, ledger: LedgerReader, streams: list[str], report: Report) -> dict[str, int]:
     """Counts by the names of Verdict's fields; `report` hears of what is wrong."""
     found = dict.fromkeys(("frames", "expected", "stored", "lost", "twice", "stray", "known"), 0)
-    recorded = gaps.recorded(connection)
+    recorded = gaps.recorded(database)
     for kind in KINDS:
         sent = Sent(ledger, kind)
         found["frames"] = sent.frames
@@ -78,7 +78,7 @@ def judge(connection: psycopg.Connection, ledger: LedgerReader, streams: list[st
         for stream in streams:
             if not stream.endswith(f".{kind}"):
                 continue
-            for rows in stored.stored_rows(connection, stream, kind):
+            for rows in database.stored_rows(stream, kind):
                 found["stored"] += len(rows)
                 snapshot = rows["snapshot"] if kind == BOOK else np.zeros(len(rows), bool)
                 for place, (digest, again) in enumerate(zip(digests(rows), snapshot.tolist(), strict=True)):

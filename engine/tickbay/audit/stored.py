@@ -7,7 +7,6 @@ In: a psycopg connection in a transaction. Out: arrays. psycopg.Error passes thr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,44 +25,112 @@ from tickbay.audit.columns import (
     REAL,
     STORED_DTYPES,
     TABLES,
+    TRADE,
     Rows,
     one_nan,
 )
+from tickbay.audit.database import GapRow, Sequence
 
 FETCH_ROWS = 20_000  # at once: some 20 MB
 # For the server to sort with; its default would put every stream on its disk in small pieces.
 WORK_MEM = "64MB"
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
-    """One stream and epoch in the database, with what lies in quarantine."""
+class Postgres:
+    """See Database. `connection` is in a transaction."""
 
-    stream: str
-    epoch: int
-    rows: int
-    distinct: int
-    first: int
-    last: int
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
 
+    def stored_rows(self, stream: str, kind: str) -> Iterator[Rows]:
+        """Everything captured live (not healed later) of a stream, in order, in pieces (columns.STORED_DTYPES)."""
+        wire = _wire(kind)
+        self._connection.execute(sql.SQL("SET LOCAL work_mem = {}").format(sql.Literal(WORK_MEM)))
+        with self._connection.cursor("audit", binary=True) as cursor:
+            cursor.execute(_query(stream, kind))
+            while found := cursor.fetchmany(FETCH_ROWS):
+                yield _parsed(b"".join([data for (data,) in found]), wire, kind)
 
-def stored_rows(connection: psycopg.Connection, stream: str, kind: str) -> Iterator[Rows]:
-    """Everything captured live (not healed later) of a stream, in order, in pieces (columns.STORED_DTYPES)."""
-    wire = _wire(kind)
-    connection.execute(sql.SQL("SET LOCAL work_mem = {}").format(sql.Literal(WORK_MEM)))
-    with connection.cursor("audit", binary=True) as cursor:
-        cursor.execute(_query(stream, kind))
-        while found := cursor.fetchmany(FETCH_ROWS):
-            yield _parsed(b"".join([data for (data,) in found]), wire, kind)
+    def healed_rows(self, kind: str) -> Iterator[Rows]:
+        wire = _wire(kind)
+        with self._connection.cursor("audit_healed", binary=True) as cursor:
+            cursor.execute(_query("", kind))
+            while found := cursor.fetchmany(FETCH_ROWS):
+                yield _parsed(b"".join([data for (data,) in found]), wire, kind)
 
+    def captured_too(self) -> list[tuple[str, int]]:
+        query = sql.SQL(" UNION ALL ").join(
+            sql.SQL(
+                "SELECT h.instrument, h.trade_seq FROM {0} AS h WHERE h.healed AND EXISTS (SELECT FROM {0} AS t"
+                " WHERE NOT t.healed AND t.instrument = h.instrument AND t.trade_seq = h.trade_seq)"
+            ).format(sql.Identifier(table))
+            for table, _ in TABLES[TRADE]
+        )
+        return [(instrument, number) for instrument, number in self._connection.execute(query)]
 
-def healed_rows(connection: psycopg.Connection, kind: str) -> Iterator[Rows]:
-    """Everything fetched afterwards, of all streams."""
-    wire = _wire(kind)
-    with connection.cursor("audit_healed", binary=True) as cursor:
-        cursor.execute(_query("", kind))
-        while found := cursor.fetchmany(FETCH_ROWS):
-            yield _parsed(b"".join([data for (data,) in found]), wire, kind)
+    def streams(self) -> list[Sequence]:
+        """Every stream of market data by epoch, with its quarantined rows counted as there."""
+        parts = [
+            sql.SQL("SELECT stream, epoch::bigint, seq FROM {}").format(sql.Identifier(table))
+            for kind in KINDS
+            for table, _ in TABLES[kind]
+        ]
+        parts.append(
+            sql.SQL("SELECT stream, epoch, seq FROM quarantine WHERE kind = ANY({})").format(sql.Literal(list(KINDS)))
+        )
+        query = sql.SQL(
+            "SELECT stream, epoch, count(*), count(DISTINCT seq), min(seq), max(seq) FROM ({}) AS rows"
+            " GROUP BY 1, 2 ORDER BY 1, 2"
+        ).format(sql.SQL(" UNION ALL ").join(parts))
+        return [Sequence(*row) for row in self._connection.execute(query)]
+
+    def holes(self, sequence: Sequence) -> list[tuple[int, int]]:
+        """Sequence numbers of a stream and epoch that are neither stored nor quarantined: (first, last) of each run."""
+        kind = sequence.stream.rpartition(".")[2]
+        parts: list[sql.Composable] = [
+            sql.SQL("SELECT stream, epoch::bigint, seq FROM {}").format(sql.Identifier(table))
+            for table, _ in TABLES[kind]
+        ]
+        parts.append(sql.SQL("SELECT stream, epoch, seq FROM quarantine"))
+        query = sql.SQL(
+            "SELECT before + 1, seq - 1 FROM (SELECT seq, lag(seq) OVER (ORDER BY seq) AS before FROM ({}) AS rows"
+            " WHERE stream = {} AND epoch = {}) AS pairs WHERE seq > before + 1 ORDER BY 1"
+        ).format(sql.SQL(" UNION ALL ").join(parts), sql.Literal(sequence.stream), sql.Literal(sequence.epoch))
+        return [(first, last) for first, last in self._connection.execute(query)]
+
+    def quarantined(self) -> dict[str, set[tuple[int, int]]]:
+        """(epoch, seq) of the quarantined rows of each stream."""
+        found: dict[str, set[tuple[int, int]]] = {}
+        for stream, epoch, seq in self._connection.execute("SELECT stream, epoch, seq FROM quarantine"):
+            found.setdefault(stream, set()).add((epoch, seq))
+        return found
+
+    def first_rows(self, kind: str, count: int) -> dict[tuple[str, int], set[tuple[str, bytes, int]]]:
+        """See Database: what a connection can be recognised by."""
+        tables = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT stream, conn, epoch, seq, instrument, exch_ns FROM {} WHERE {}").format(
+                sql.Identifier(table), _captured(kind)
+            )
+            for table, _ in TABLES[kind]
+        )
+        # A connection's rows are numbered one after another, so the first are found without sorting.
+        query = sql.SQL(
+            "WITH rows AS NOT MATERIALIZED ({}) SELECT stream, conn, instrument, exch_ns FROM rows JOIN"
+            " (SELECT stream, conn, epoch, min(seq) AS first FROM rows GROUP BY 1, 2, 3) AS begun"
+            " USING (stream, conn, epoch) WHERE seq < first + {}"
+        ).format(tables, sql.Literal(count))
+        found: dict[tuple[str, int], set[tuple[str, bytes, int]]] = {}
+        for stream, conn, instrument, exch_ns in self._connection.execute(query):
+            key = (stream.rpartition(".")[0], conn)
+            found.setdefault(key, set()).add((kind, instrument.encode(), exch_ns))
+        return found
+
+    def gaps(self) -> list[GapRow]:
+        query = """
+            SELECT stream, coalesce(kind, ''), coalesce(instrument, ''), coalesce(cause, ''), coalesce(from_ns, 0),
+                   coalesce(to_ns, 0), coalesce(first_missing, 0), coalesce(last_missing, 0)
+            FROM data_gaps ORDER BY stream, epoch, seq"""
+        return [GapRow(*row) for row in self._connection.execute(query)]
 
 
 def _wire(kind: str) -> np.dtype[Any]:
@@ -126,65 +193,3 @@ def _fixed(kind: str, name: str, form: str) -> sql.Composed:
         "substring(CASE WHEN {0} = '' THEN '\\x01'::bytea ELSE convert_to(coalesce({0}, ''), 'UTF8') END"
         " || decode(repeat('00', {1}), 'hex') FOR {1})"
     ).format(column, width)
-
-
-def streams(connection: psycopg.Connection) -> list[Sequence]:
-    """Every stream of market data by epoch, with its quarantined rows counted as there."""
-    parts = [
-        sql.SQL("SELECT stream, epoch::bigint, seq FROM {}").format(sql.Identifier(table))
-        for kind in KINDS
-        for table, _ in TABLES[kind]
-    ]
-    parts.append(
-        sql.SQL("SELECT stream, epoch, seq FROM quarantine WHERE kind = ANY({})").format(sql.Literal(list(KINDS)))
-    )
-    query = sql.SQL(
-        "SELECT stream, epoch, count(*), count(DISTINCT seq), min(seq), max(seq) FROM ({}) AS rows"
-        " GROUP BY 1, 2 ORDER BY 1, 2"
-    ).format(sql.SQL(" UNION ALL ").join(parts))
-    return [Sequence(*row) for row in connection.execute(query)]
-
-
-def holes(connection: psycopg.Connection, sequence: Sequence) -> list[tuple[int, int]]:
-    """Sequence numbers of a stream and epoch that are neither stored nor quarantined: (first, last) of each run."""
-    kind = sequence.stream.rpartition(".")[2]
-    parts: list[sql.Composable] = [
-        sql.SQL("SELECT stream, epoch::bigint, seq FROM {}").format(sql.Identifier(table)) for table, _ in TABLES[kind]
-    ]
-    parts.append(sql.SQL("SELECT stream, epoch, seq FROM quarantine"))
-    query = sql.SQL(
-        "SELECT before + 1, seq - 1 FROM (SELECT seq, lag(seq) OVER (ORDER BY seq) AS before FROM ({}) AS rows"
-        " WHERE stream = {} AND epoch = {}) AS pairs WHERE seq > before + 1 ORDER BY 1"
-    ).format(sql.SQL(" UNION ALL ").join(parts), sql.Literal(sequence.stream), sql.Literal(sequence.epoch))
-    return [(first, last) for first, last in connection.execute(query)]
-
-
-def quarantined(connection: psycopg.Connection) -> dict[str, set[tuple[int, int]]]:
-    """(epoch, seq) of the quarantined rows of each stream."""
-    found: dict[str, set[tuple[int, int]]] = {}
-    for stream, epoch, seq in connection.execute("SELECT stream, epoch, seq FROM quarantine"):
-        found.setdefault(stream, set()).add((epoch, seq))
-    return found
-
-
-def first_rows(
-    connection: psycopg.Connection, kind: str, count: int
-) -> dict[tuple[str, int], set[tuple[str, bytes, int]]]:
-    """(kind, instrument, exch_ns) of the first rows of each (feed, connection epoch): what it can be recognised by."""
-    tables = sql.SQL(" UNION ALL ").join(
-        sql.SQL("SELECT stream, conn, epoch, seq, instrument, exch_ns FROM {} WHERE {}").format(
-            sql.Identifier(table), _captured(kind)
-        )
-        for table, _ in TABLES[kind]
-    )
-    # A connection's rows are numbered one after another, so the first are found without sorting.
-    query = sql.SQL(
-        "WITH rows AS NOT MATERIALIZED ({}) SELECT stream, conn, instrument, exch_ns FROM rows JOIN"
-        " (SELECT stream, conn, epoch, min(seq) AS first FROM rows GROUP BY 1, 2, 3) AS begun"
-        " USING (stream, conn, epoch) WHERE seq < first + {}"
-    ).format(tables, sql.Literal(count))
-    found: dict[tuple[str, int], set[tuple[str, bytes, int]]] = {}
-    for stream, conn, instrument, exch_ns in connection.execute(query):
-        key = (stream.rpartition(".")[0], conn)
-        found.setdefault(key, set()).add((kind, instrument.encode(), exch_ns))
-    return found

@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import psycopg
 from numpy.typing import NDArray
 
-from tickbay.audit import gaps, healed, pairs, stored
+from tickbay.audit import gaps, healed, pairs
 from tickbay.audit.columns import KINDS, Rows
 from tickbay.audit.comparison import SAMPLES_MAX, Comparer, Comparison, Lost, Window
+from tickbay.audit.database import Database, Sequence
 from tickbay.audit.expected import expected_rows
 from tickbay.sim.ledger import LedgerReader
 
@@ -79,13 +79,13 @@ class Verdict:
             self.lines.append(line)
 
 
-def audit_sequences(connection: psycopg.Connection) -> Verdict:
+def audit_sequences(database: Database) -> Verdict:
     """Without a ledger: each stream's sequence has no holes but known ones and nothing twice."""
-    return _sequences(connection, stored.streams(connection))
+    return _sequences(database, database.streams())
 
 
-def _sequences(connection: psycopg.Connection, sequences: list[stored.Sequence]) -> Verdict:
-    verdict, known = Verdict(), gaps.recorded(connection)
+def _sequences(database: Database, sequences: list[Sequence]) -> Verdict:
+    verdict, known = Verdict(), gaps.recorded(database)
     verdict.streams = len({sequence.stream for sequence in sequences})
     for sequence in sequences:
         verdict.stored += sequence.rows
@@ -93,13 +93,13 @@ def _sequences(connection: psycopg.Connection, sequences: list[stored.Sequence])
             verdict.twice += sequence.rows - sequence.distinct
             verdict.add_line(f"twice: {sequence.rows - sequence.distinct} rows of {sequence.stream}")
         if sequence.last - sequence.first + 1 > sequence.distinct:
-            for first, last in stored.holes(connection, sequence):
+            for first, last in database.holes(sequence):
                 _judge_hole(verdict, known, sequence.stream, first, last)
     _judge_seams(verdict, known, sequences)
     return verdict
 
 
-def _judge_seams(verdict: Verdict, known: list[gaps.Gap], sequences: list[stored.Sequence]) -> None:
+def _judge_seams(verdict: Verdict, known: list[gaps.Gap], sequences: list[Sequence]) -> None:
     """Where one epoch of a stream ends and the next begins. What was before its first row this database need not have:
     retention drops the oldest, and a record may be older than its database."""
     last: dict[str, int] = {}
@@ -120,17 +120,17 @@ def _judge_hole(verdict: Verdict, known: list[gaps.Gap], stream: str, first: int
         verdict.add_line(f"lost: {stream} from seq {first} to {last}")
 
 
-def audit_ledger(connection: psycopg.Connection, ledger: LedgerReader, *, progress: Progress | None = None) -> Verdict:
+def audit_ledger(database: Database, ledger: LedgerReader, *, progress: Progress | None = None) -> Verdict:
     """Every row sent against every row stored, and every sequence. `progress` hears of it again and again."""
-    sequences = stored.streams(connection)
-    verdict = _sequences(connection, sequences)
+    sequences = database.streams()
+    verdict = _sequences(database, sequences)
     due, verdict.by_ledger, verdict.stored, verdict.twice = verdict.stored, True, 0, 0
     streams = [sequence.stream for sequence in sequences]
     if any(stream.startswith("pair-") for stream in streams):
-        for name, count in pairs.judge(connection, ledger, streams, verdict.add_line).items():
+        for name, count in pairs.judge(database, ledger, streams, verdict.add_line).items():
             setattr(verdict, name, count)
         return verdict
-    LedgerAudit(connection, ledger, verdict, partial(progress, due) if progress else None).run(streams)
+    LedgerAudit(database, ledger, verdict, partial(progress, due) if progress else None).run(streams)
     return verdict
 
 
@@ -139,15 +139,15 @@ class LedgerAudit:
 
     def __init__(
         self,
-        connection: psycopg.Connection,
+        database: Database,
         ledger: LedgerReader,
         verdict: Verdict,
         progress: Callable[[int], None] | None,
     ) -> None:
-        self._connection, self._ledger, self._verdict, self._progress = connection, ledger, verdict, progress
+        self._database, self._ledger, self._verdict, self._progress = database, ledger, verdict, progress
         self._read = 0  # rows
-        self._gaps = gaps.recorded(connection)
-        self._quarantined = stored.quarantined(connection)
+        self._gaps = gaps.recorded(database)
+        self._quarantined = database.quarantined()
 
     def run(self, streams: list[str]) -> None:
         sent = self._ledger.connections()
@@ -175,7 +175,7 @@ class LedgerAudit:
 
     def _judge_healed(self) -> None:
         """HEAL-1: each once, none that was captured, and as it was sent."""
-        found = healed.judge(self._connection, self._ledger)
+        found = healed.judge(self._database, self._ledger)
         self._verdict.healed, self._verdict.unsent = found.equal, found.unsent
         self._verdict.twice += found.twice
         self._verdict.different += found.different
@@ -186,7 +186,7 @@ class LedgerAudit:
         """Which (feed, connection epoch) of the database was which connection of the ledger: by their first rows."""
         marks: dict[tuple[str, int], set[Any]] = {}
         for kind in KINDS:
-            for key, found in stored.first_rows(self._connection, kind, RECOGNISED_BY_ROWS).items():
+            for key, found in self._database.first_rows(kind, RECOGNISED_BY_ROWS).items():
                 marks.setdefault(key, set()).update(found)
         ours = {number: self._first_rows(number) for number in sent}
         scores = sorted(
@@ -211,7 +211,7 @@ class LedgerAudit:
         self, feed: str, kind: str, matched: dict[tuple[str, int], int], compared: dict[int, dict[str, Comparison]]
     ) -> None:
         """One stream of the database: each of its connections against the ledger's."""
-        pieces = Connections(self._told(stored.stored_rows(self._connection, f"{feed}.{kind}", kind)))
+        pieces = Connections(self._told(self._database.stored_rows(f"{feed}.{kind}", kind)))
         while (conn := pieces.next_connection()) is not None:
             number = matched.get((feed, conn))
             sent = expected_rows(self._ledger, number, kind) if number else iter(())

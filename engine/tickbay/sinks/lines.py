@@ -33,12 +33,11 @@ class Body:
     def __iter__(self) -> Iterator[memoryview | bytes]:
         self.rows = self.bytes = 0
         buffer, table = self._buffer, self._table
-        room = memoryview(buffer)[: len(buffer) - len(_END)]
         end = _HEAD
         for chunk, records in self._pieces:
             encoder, left = plan(table, chunk.stream, chunk.epoch), records
             while True:
-                taken, rows, end = encoder.encode(left, room, end, table.mask, table.value)
+                taken, rows, end = encoder.encode(left, buffer, end, table.mask, table.value)
                 left = left[taken:]
                 self.rows += rows
                 if not len(left):
@@ -50,6 +49,7 @@ class Body:
         yield _LAST
 
     def _framed(self, end: int) -> memoryview:
+        assert end + len(_END) <= len(self._buffer), "a row that fits leaves room (ilp_row_max)"
         self.bytes += end - _HEAD
         self._buffer[:_HEAD] = b"%08x\r\n" % (end - _HEAD)
         self._buffer[end : end + len(_END)] = _END

@@ -31,7 +31,8 @@ MESSAGE_BYTES_MAX = 8 << 20  # of a message in several frames; announcements hav
 
 
 class Announcements(WSListener):
-    """`take` is called with each announcement and when it came; `whole` when none can have been missed from now on."""
+    """`take` is called with each announcement and when it came; `whole` when none will be missed from now on; `doubt`
+    when there was one that could not be understood."""
 
     def __init__(
         self,
@@ -40,10 +41,11 @@ class Announcements(WSListener):
         *,
         take: Callable[[Announcement, int], None],
         whole: Callable[[], None],
+        doubt: Callable[[], None],
     ) -> None:
         super().__init__()
         self._events = context.events
-        self._take, self._whole = take, whole
+        self._take, self._whole, self._doubt = take, whole, doubt
         self._announcer = deribit_announcements
         self._frames = 0
         self._newest_ns = 0
@@ -154,7 +156,7 @@ class Announcements(WSListener):
             message = self._announcer.read(payload)
         except VenueFault as fault:
             self._events.emit(Event.ANNOUNCEMENT_STRANGE, error=fault)
-            self._whole()  # whatever it was to say, REST will
+            self._doubt()
             return
         match message:
             case Notice.REPLY:

@@ -37,7 +37,8 @@ class Assignment:
     maintenance_ns: int = 0  # all of the venue is under maintenance since then; 0: it is not
 
     def channels_of(self, feed: str) -> dict[str, int]:
-        """Channel → when its instrument expires (our clock, 0: never), for one feed (both legs of a pair have the same)."""
+        """Channel → when its instrument expires (our clock, 0: never), for one feed; both legs of a pair have the
+        same."""
         return {channel: self.expires_ns.get(channel, 0) for channel in self.feeds.get(place_of(feed), ())}
 
 

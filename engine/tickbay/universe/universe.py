@@ -27,7 +27,7 @@ from tickbay.events import Event
 from tickbay.feed.backoff import Backoff
 from tickbay.gap import Cause, Gap
 from tickbay.process import ProcessContext
-from tickbay.record import Kind
+from tickbay.record import FeedState, Kind
 from tickbay.universe.announcements import Announcements
 from tickbay.universe.assignment import Assignment, assignment_path, read_assignment, write_assignment
 from tickbay.universe.catalogue import (
@@ -51,6 +51,7 @@ BEAT_S = 0.5
 TELL_TIMEOUT_S = 2.0
 RECORDS_PER_PUT = 256  # half of the smallest ring that can be configured
 GATHER_S = 0.05  # what is announced within so little is placed together: at 08:00 UTC a whole expiry is listed
+UNHEARD_S = 60.0  # without a connection that announces: worth telling; a reconnect takes less
 SPACING_S = 2.0  # between two listings that were fetched out of turn; one costs a second's credits
 SAVE_NS = 600 * 10**9  # the catalogue is saved so often even where only open interest changed
 
@@ -80,8 +81,13 @@ class Universe:
         self._listing_wanted = False  # something may have been missed
         self._reselect_ns = 0  # our clock: when an instrument that has ended is to go; 0: none
         self._announcements = Announcements(
-            context, map(market_of, self._config.select), take=self._take, whole=self._want_listing
+            context,
+            map(market_of, self._config.select),
+            take=self._take,
+            whole=self._hear_again,
+            doubt=self._want_listing,
         )
+        self._heard_s = time.monotonic()  # when announcements came last
         health = self._health
         health.counters = {"fetches": 0, "fetch_failures": 0, "records": 0, "announcements": 0}
 
@@ -162,10 +168,13 @@ class Universe:
         self._listing_wanted |= heard.incomplete
         self._stir.set()
 
-    def _want_listing(self) -> None:
-        """Compare with REST soon: something may have been missed. Also called when the connection that announces is
-        back, and then no maintenance goes on."""
+    def _hear_again(self) -> None:
+        """The connection that announces is back: so no maintenance goes on, and something may have been missed."""
         self._standing.maintenance_ns = 0
+        self._want_listing()
+
+    def _want_listing(self) -> None:
+        """Compare with REST soon."""
         self._listing_wanted = True
         self._stir.set()
 
@@ -408,7 +417,22 @@ class Universe:
             self._events.emit(Event.ASSIGNMENT_REFUSED, feed=feed, error=answer.get("error"))
         return True
 
+    def _judge_announcements(self) -> None:
+        """What of it a person should know."""
+        now_s, live = time.monotonic(), self._announcements.state is FeedState.LIVE
+        if live:
+            self._heard_s = now_s
+        unheard = not live and now_s - self._heard_s >= UNHEARD_S
+        self._trouble(
+            "unheard", f"no announcements: comparing with REST every {self._refresh_s():g} s" if unheard else ""
+        )
+        standing = self._standing
+        self._trouble("maintenance", "the venue is under maintenance" if standing.maintenance_ns else "")
+        self._trouble("public", "" if standing.public else "the venue gives data only after a login")
+        self._health.gauges |= {"announcing": int(live), "indices_locked": len(standing.locked_ns)}
+
     def _beat(self) -> None:
+        self._judge_announcements()
         if self._catalogue.listing is not None or self._troubles:
             known = self._catalogue.listing is not None
             self._health.state = ("degraded" if known else "waiting") if self._troubles else "live"

@@ -163,7 +163,7 @@ def test_a_life_is_proven_from_where_the_ledger_says_that_all_was_whole_again() 
     evidence = recorded()
     evidence.heartbeats = beats(-20, 3600) + [Heartbeat("feed-1", BEGIN + 3625 * S, 1, False, 0)]
     evidence.heartbeats += beats(3632, 86_420, frames=0)
-    evidence.gaps = [gap("restart", 3598, 3631.9)]
+    evidence.gaps = [gap("restart", 3598, 3631.9, kind=kind) for kind in ("quote", "book")]  # the trades were healed
     coverage = judge(evidence)
     assert uncovered_s(coverage) == 33.9 and coverage.unexplained == []
 

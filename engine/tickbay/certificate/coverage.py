@@ -27,6 +27,7 @@ LISTING_NS = (
 )  # from its listing an instrument's first message may take so long: the universe looks that often
 TALKATIVE = ("option", "future", "perpetual")  # whose tickers come every second, also when nothing happens
 PAIRS = ("a", "b")
+OF_CONNECTION = ("disconnect", "stale", "maintenance", "restart")  # why a whole feed captures nothing
 UNIVERSE = "universe"  # tells of instruments that no feed had room for
 
 
@@ -101,7 +102,7 @@ def alive_of(heartbeats: list[Heartbeat], gaps: Iterable[KnownGap]) -> Spans:
             ends.append(before.at_ns)
     if heartbeats and heartbeats[-1].live:
         ends.append(heartbeats[-1].at_ns)
-    restarts = [gap for gap in gaps if gap.cause == "restart" and not gap.instrument and not gap.kind]
+    restarts = [gap for gap in gaps if gap.cause == "restart" and not gap.instrument]
     for gap in restarts:
         proven += [(end, gap.from_ns) for end in ends if 0 < gap.from_ns - end <= HEARTBEAT_NS_MAX]
         proven += [(gap.to_ns, begin) for begin in begins if 0 < begin - gap.to_ns <= HEARTBEAT_NS_MAX]
@@ -151,8 +152,8 @@ class _Judge:
 
     def _is_named(self, feed: str, begin: int, end: int) -> bool:
         """Whether the ledger covers a time in which the feed proves nothing."""
-        gaps = union((gap.from_ns, gap.to_ns) for gap in self._gaps_of[feed] if not gap.instrument and not gap.kind)
-        return not without([(begin, end)], gaps)
+        gaps = [gap for gap in self._gaps_of[feed] if not gap.instrument and gap.cause in OF_CONNECTION]
+        return not without([(begin, end)], union((gap.from_ns, gap.to_ns) for gap in gaps))
 
     def alive(self, feed: str) -> Spans:
         """Of a pair: where one of its legs was capturing."""

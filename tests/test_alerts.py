@@ -15,8 +15,6 @@ import yaml
 from servers.prometheus import tool
 from tickbay.metrics.catalogue import every_metric
 
-pytestmark = pytest.mark.slow  # the tools take a second or two each, and a download the first time
-
 ROOT = Path(__file__).parent.parent
 MONITORING = ROOT / "deploy" / "monitoring"
 RULES = MONITORING / "prometheus" / "rules" / "tickbay.yml"

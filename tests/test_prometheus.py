@@ -27,7 +27,6 @@ from tickbay.embedded import EmbeddedServer
 from whole_engine import tickbay, whole_engine
 
 __all__ = ["postgres_server"]
-pytestmark = pytest.mark.slow
 
 ON = "[metrics]\nenabled = true\nport = 0\n[health]\nenabled = true\nport = 0\n"
 RULES = Path(__file__).parent.parent / "deploy" / "monitoring" / "prometheus" / "rules"

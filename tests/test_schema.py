@@ -15,8 +15,9 @@ import pytest
 from psycopg import sql
 
 from servers.community import community
+from servers.debian import Unavailable
 from servers.postgres import fresh_database, postgres_server, running
-from servers.timescale import Unavailable, binaries, timescale_server
+from servers.timescale import binaries, timescale_server
 from tickbay import schema
 from tickbay.config import Timescale
 from tickbay.embedded import EmbeddedServer

@@ -1,0 +1,154 @@
+"""Data quality: what was captured and what is missing, from the database itself.
+
+Heartbeats come every 5 s from each feed (`collector_status`): they are the proof that it was capturing.
+"""
+
+from __future__ import annotations
+
+from grafana import TIMESCALE, Dashboard, Panel, Query
+
+# Of each ten minutes: channels that were live at the heartbeats, of those that were asked for at all of them.
+COVERAGE = """
+WITH beats AS (
+    SELECT date_bin('10 minutes', ts, '2000-01-01 00:00Z') AS begins, process,
+           sum(channels_live) AS live, max(channels_asked) AS asked
+    FROM collector_status
+    WHERE $__timeFilter(ts)
+    GROUP BY 1, 2
+), whole AS (
+    SELECT begins, process, live, asked,
+           extract(epoch FROM least(begins + interval '10 minutes', $__timeTo()::timestamptz, now())
+                              - greatest(begins, $__timeFrom()::timestamptz)) AS seconds
+    FROM beats
+    WHERE asked > 0
+)
+SELECT begins AS time, process AS metric, least(live / (asked * ceil(seconds / 5)), 1) AS share
+FROM whole
+WHERE seconds > 0
+ORDER BY 1
+"""
+# Minutes, of the time range, in which each feed has proven itself.
+PROVEN = """
+SELECT process AS feed,
+       least(count(DISTINCT date_bin('1 minute', ts, '2000-01-01 00:00Z'))
+             / greatest(1, ceil(extract(epoch FROM least($__timeTo()::timestamptz, now()) - min(ts)) / 60)), 1)
+           AS minutes_alive,
+       sum(channels_live)::double precision / nullif(sum(channels_asked), 0) AS channels_live,
+       max(frames) AS messages, max(undecodable) AS undecodable, max(gaps) AS gaps, max(reconnects) AS reconnects
+FROM collector_status
+WHERE $__timeFilter(ts)
+GROUP BY process
+ORDER BY process
+"""
+LEDGER = """
+SELECT from_ts AS "from", to_ts AS "to", extract(epoch FROM duration) AS lasted, open, feed,
+       coalesce(instrument, 'all') AS instrument, coalesce(kind, 'all') AS kind, cause, expected, healed, count, detail
+FROM gaps
+WHERE from_ts < $__timeTo()::timestamptz AND (to_ts IS NULL OR to_ts > $__timeFrom()::timestamptz)
+ORDER BY from_ts DESC
+LIMIT 500
+"""
+BY_CAUSE = """
+SELECT cause, count(*) AS gaps, count(*) FILTER (WHERE open) AS open, count(*) FILTER (WHERE healed) AS healed,
+       count(*) FILTER (WHERE expected) AS expected, sum(extract(epoch FROM duration)) AS seconds
+FROM gaps
+WHERE from_ts < $__timeTo()::timestamptz AND (to_ts IS NULL OR to_ts > $__timeFrom()::timestamptz)
+GROUP BY cause
+ORDER BY gaps DESC
+"""
+# What the daily certificate goes by: times in which something is missing, and was not healed.
+DIRTY = """
+SELECT kind, count(*) AS intervals, count(DISTINCT instrument) AS instruments,
+       sum(extract(epoch FROM least(to_ts, $__timeTo()::timestamptz) - greatest(from_ts, $__timeFrom()::timestamptz)))
+           AS seconds
+FROM dirty
+WHERE from_ts < $__timeTo()::timestamptz AND (to_ts IS NULL OR to_ts > $__timeFrom()::timestamptz)
+GROUP BY kind
+ORDER BY kind
+"""
+# Rows by minute: the BRIN indexes have the minute as their second column.
+ROWS = """
+SELECT date_bin('1 minute', ts, '2000-01-01 00:00Z') AS time, 'quotes' AS metric, count(*)::double precision AS rows
+FROM option_quotes WHERE $__timeFilter(ts) GROUP BY 1
+UNION ALL
+SELECT date_bin('1 minute', ts, '2000-01-01 00:00Z'), 'trades', count(*)
+FROM option_trades WHERE $__timeFilter(ts) GROUP BY 1
+UNION ALL
+SELECT date_bin('1 minute', ts, '2000-01-01 00:00Z'), 'book changes', count(*)
+FROM book_changes WHERE $__timeFilter(ts) GROUP BY 1
+ORDER BY 1
+"""
+CURSORS = """
+SELECT sink, stream, seq AS committed, epoch, extract(epoch FROM now() - updated_at) AS age
+FROM sink_cursor
+ORDER BY sink, stream
+"""
+REFUSED = """
+SELECT table_name AS "table", coalesce(sqlstate, 'writer') AS by, reason, count(*) AS rows, max(quarantined_at) AS last
+FROM quarantine
+WHERE $__timeFilter(quarantined_at)
+GROUP BY 1, 2, 3
+ORDER BY rows DESC
+LIMIT 100
+"""
+UNIVERSE = """
+SELECT kind, base_currency AS currency, count(*) AS listed, count(*) FILTER (WHERE is_active) AS active,
+       min(expiration) FILTER (WHERE expiration > now()) AS next_expiry, max(ts) AS last_change
+FROM instruments_current
+GROUP BY 1, 2
+ORDER BY listed DESC
+"""
+
+PANELS = (
+    Panel(
+        title="Coverage", kind="timeseries", width=24, source=TIMESCALE, unit="percentunit", limits=(0, 1),
+        help="Of each ten minutes and feed: channels that were live at its heartbeats; one that was dead has none.",
+        queries=(Query(COVERAGE, series=True),),
+        custom={"fillOpacity": 20, "lineInterpolation": "stepAfter"},
+    ),
+    Panel(
+        title="Feeds", kind="table", width=24, height=6, source=TIMESCALE,
+        help="Minutes with a heartbeat, channels live at them, counters since each feed started. "
+        "`tickbay certificate DAY` proves a whole day, instrument by instrument.",
+        queries=(Query(PROVEN),),
+        overrides=(("minutes_alive", {"unit": "percentunit"}), ("channels_live", {"unit": "percentunit"})),
+    ),
+    Panel(
+        title="Gaps by cause", kind="table", source=TIMESCALE, help="native/record.h says what each cause means.",
+        queries=(Query(BY_CAUSE),), overrides=(("seconds", {"unit": "s"}),),
+    ),
+    Panel(
+        title="Not to be relied upon", kind="table", source=TIMESCALE,
+        help="Intervals in which records of a kind are missing, and not healed (view dirty).",
+        queries=(Query(DIRTY),), overrides=(("seconds", {"unit": "s"}),),
+    ),
+    Panel(
+        title="Gap ledger", kind="table", width=24, height=12, source=TIMESCALE, help="Every known hole, newest first.",
+        queries=(Query(LEDGER),), overrides=(("lasted", {"unit": "s"}),),
+    ),
+    Panel(
+        title="Rows by minute", kind="timeseries", source=TIMESCALE, help="As stored, by the venue's time.",
+        queries=(Query(ROWS, series=True),), custom={"drawStyle": "bars", "fillOpacity": 40},
+    ),
+    Panel(
+        title="Refused rows", kind="table", source=TIMESCALE, help="Kept in the table quarantine, byte by byte.",
+        queries=(Query(REFUSED),),
+    ),
+    Panel(
+        title="How far the database is", kind="table", source=TIMESCALE, help="What was committed last, by stream.",
+        queries=(Query(CURSORS),), overrides=(("age", {"unit": "s"}),),
+    ),
+    Panel(
+        title="Instruments", kind="table", source=TIMESCALE, help="Listed and active, by kind and currency.",
+        queries=(Query(UNIVERSE),),
+    ),
+)  # fmt: skip
+
+DASHBOARD = Dashboard(
+    uid="tickbay-quality",
+    title="tickbay: data quality",
+    help="What was captured, what is missing, and why.",
+    panels=PANELS,
+    since="now-6h",
+    refresh="1m",
+)

@@ -128,6 +128,8 @@ class World:
         while self.answered < (until if error else len(self.sent)):
             request = self.sent[self.answered]
             self.answered += 1
+            if request["method"] == "public/auth":
+                continue  # test_login.py answers it
             names = channels_of(request)
             accepted = [name for name in reversed(names) if not refuse(name)]
             if error and names:
@@ -137,7 +139,7 @@ class World:
                 for name in accepted:
                     channel = deribit.channel(name)
                     if channel.kind is not Kind.TRADE:
-                        self.hear(channel.kind, channel.instrument)
+                        self.hear(channel.kind, channel.heard_as)
             self.reply(request["id"], result=accepted if names else "ok")
 
     def live(self, *names: str) -> None:

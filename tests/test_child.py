@@ -14,15 +14,33 @@ import pytest
 
 from tickbay.config import Config, Feeds, HealthPort, Metrics, Timescale
 from tickbay.supervisor.child import Child, process_names
-from tickbay.supervisor.machine import ThisMachine, spawn_process
+from tickbay.supervisor.machine import ThisMachine, secrets_of, spawn_process
 
 PATIENCE_S = 30.0
-SECRETS = {"DB_PASSWORD": "canary", "NOTIFY_SOCKET": "/run/canary", "WATCHDOG_USEC": "1"}
+SECRETS = {
+    "DB_PASSWORD": "canary",
+    "DERIBIT_API_KEY": "canary",
+    "DERIBIT_API_SECRET_FILE": "/canary",
+    "NOTIFY_SOCKET": "/run/canary",
+    "WATCHDOG_USEC": "1",
+}
 
 
-@pytest.mark.parametrize(("name", "trusted"), [("feed-1", False), ("journal", False), ("writer-timescale", True)])
-def test_only_a_writer_gets_the_password_and_nobody_the_supervisors_socket(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, trusted: bool
+VENUES = {"DERIBIT_API_KEY", "DERIBIT_API_SECRET_FILE"}
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("feed-1", VENUES),
+        ("feed-1a", VENUES),
+        ("journal", set()),
+        ("universe", set()),
+        ("writer-questdb", {"DB_PASSWORD"}),
+    ],
+)
+def test_each_process_gets_only_its_own_secrets_and_nobody_the_supervisors_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, held: set[str]
 ) -> None:
     """The interpreter is replaced by a program that tells how it was called (setproctitle overwrites what /proc
     says).
@@ -38,11 +56,24 @@ def test_only_a_writer_gets_the_password_and_nobody_the_supervisors_socket(
     assert os.getsid(process.pid) == process.pid, "the end of our terminal is not the end of it"
     assert process.wait(PATIENCE_S) == 0
     variables = {line.partition("=")[0] for line in (tmp_path / "told.env").read_text().splitlines()}
-    assert ("DB_PASSWORD" in variables) == trusted
+    assert variables & {*VENUES, "DB_PASSWORD"} == held
     assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & variables and "TOLD" in variables
     arguments = (tmp_path / "told.arguments").read_text()
     assert arguments == f"-P -m tickbay process {name} --config {tmp_path}/t.toml\n"
     assert (tmp_path / "told.in").read_text() == "/dev/null\n"
+
+
+def test_a_process_is_told_of_its_own_credentials_and_not_of_their_directory(tmp_path: Path) -> None:
+    """systemd's LoadCredential: one directory has the secrets of all."""
+    for name in ("db_password", "deribit_api_key", "deribit_api_secret"):
+        (tmp_path / name).write_text("canary")
+    env = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert secrets_of("writer-timescale", env) == {"DB_PASSWORD_FILE": str(tmp_path / "db_password")}
+    assert secrets_of("feed-2", env) == {
+        "DERIBIT_API_KEY_FILE": str(tmp_path / "deribit_api_key"),
+        "DERIBIT_API_SECRET_FILE": str(tmp_path / "deribit_api_secret"),
+    }
+    assert secrets_of("universe", env) == secrets_of("journal", env) == {}
 
 
 def test_the_processes_are_those_of_the_configuration() -> None:

@@ -51,7 +51,7 @@ def test_the_example_names_every_key_but_the_password() -> None:
     for key, value in tomllib.loads(EXAMPLE.read_text()).items():
         tables = value if isinstance(value, list) else [value]
         named |= {f"{key}.{inner}" for table in tables if isinstance(table, dict) for inner in table} or {key}
-    assert named == keys(Config) - {"timescale.password", "questdb.password", "questdb.token"}
+    assert named == keys(Config) - {f"{table}.{key}" for table, key, _ in SECRETS.values()}
 
 
 def test_what_the_file_sets_counts(tmp_path: Path) -> None:
@@ -315,3 +315,16 @@ def test_a_token_and_a_password_are_one_too_many(tmp_path: Path) -> None:
 def test_only_writers_get_questdb_s_secrets() -> None:
     variables = ("QUESTDB_PASSWORD", "QUESTDB_TOKEN")
     assert {*variables, *(f"{name}_FILE" for name in variables)} <= set(configuration.SECRET_VARIABLES)
+
+
+def test_the_api_key_is_a_secret_of_two_parts(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("canary-s\n")
+    secret.chmod(0o600)
+    config = loaded(tmp_path, "", DERIBIT_API_KEY="canary-k", DERIBIT_API_SECRET_FILE=str(secret))
+    assert (config.venue.api_key, config.venue.api_secret) == ("canary-k", "canary-s")
+    assert "canary" not in repr(config)
+    assert "one of the two is missing" in refusal(tmp_path, "", DERIBIT_API_KEY="canary-k")
+    both = {"DERIBIT_API_KEY": "canary-k", "DERIBIT_API_SECRET": "canary-s"}
+    assert "at most 16 feeds" in refusal(tmp_path, "[feeds]\ncount = 17", **both)
+    assert "does not belong in this file" in refusal(tmp_path, '[venue]\napi_secret = "canary-s"')

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tickbay.errors import VenueFault
 from tickbay.record import Kind
 from tickbay.venues import deribit
-from tickbay.venues.venue import Cadence, Channel, Refusal, Reply, Trouble
+from tickbay.venues.venue import Cadence, Channel, Grant, Refusal, Reply, Trouble
 
 CAPTURES = Path(__file__).parents[2] / "shared" / "captures" / "deribit" / "2026"
 
@@ -167,5 +167,14 @@ def test_recorded_replies_are_read() -> None:
     assert (partial.id, partial.accepted) == (5, frozenset({"book.BTC-PERPETUAL.none.10.100ms"}))
     assert (partial.came_ns, partial.went_ns) == (1789344931553548_000, 1789344931553627_000)
     error = deribit.read_reply((CAPTURES / "rpc_unauthorized.json").read_bytes())
-    assert error.refusal == Refusal(Trouble.REFUSED, 13009, "unauthorized: invalid_token")
+    assert error.refusal == Refusal(Trouble.STRANGER, 13009, "unauthorized: invalid_token")
     assert deribit.read_reply((CAPTURES / "string_id_echo.json").read_bytes()).id is None
+
+
+def test_a_login_gives_a_token_to_renew_it_with_and_shows_it_to_nobody() -> None:
+    granted = {"access_token": "canary-a", "refresh_token": "canary-r", "expires_in": 900, "scope": "connection"}
+    reply = deribit.read_reply(orjson.dumps({"jsonrpc": "2.0", "id": 1, "result": granted}))
+    assert reply.grant == Grant(900.0, "canary-r") and "canary" not in repr(reply)
+    assert deribit.read_reply(b'{"id":1,"result":{"expires_in":900}}').grant is None
+    request = orjson.loads(deribit.ask_renewal(3, "canary-r"))
+    assert request["params"] == {"grant_type": "refresh_token", "refresh_token": "canary-r"}

@@ -55,6 +55,8 @@ class Venue:
     ws_url: str = "wss://www.deribit.com/ws/api/v2"
     rest_url: str = "https://www.deribit.com/api/v2"
     ca_file: Path | None = None  # extra certificate authority; certificates are always verified
+    api_key: str = field(default="", repr=False)  # these two from the environment or a secret file only
+    api_secret: str = field(default="", repr=False)
     heartbeat_s: Annotated[int, Bounds(10, 600)] = 10  # asked of the venue, at least 10
     frame_bytes_max: Annotated[int, Bounds(1 << 16, 64 << 20)] = 8 << 20
     # public/subscribe; the venue recommends at most 500, and refuses requests over 32 kB
@@ -293,9 +295,12 @@ SECRETS = {
     "DB_PASSWORD": ("timescale", "password", "db_password"),
     "QUESTDB_PASSWORD": ("questdb", "password", "questdb_password"),
     "QUESTDB_TOKEN": ("questdb", "token", "questdb_token"),
+    "DERIBIT_API_KEY": ("venue", "api_key", "deribit_api_key"),
+    "DERIBIT_API_SECRET": ("venue", "api_secret", "deribit_api_secret"),
 }
-# Only writers get these.
+VENUE_SECRETS = ("DERIBIT_API_KEY", "DERIBIT_API_SECRET")  # for feeds; the others are for writers
 SECRET_VARIABLES = (*SECRETS, *(f"{variable}_FILE" for variable in SECRETS), "CREDENTIALS_DIRECTORY")
+SESSIONS_MAX = 16  # that the venue allows one key
 
 
 def find(path: Path | None, env: Mapping[str, str]) -> Path | None:
@@ -450,6 +455,10 @@ def _check(config: Config) -> None:
             f"feeds.count = {config.feeds.count} with feeds.redundancy = {config.feeds.redundancy} needs "
             f"{config.feeds.count * config.feeds.redundancy} connections: the venue takes {CONNECTIONS_MAX} and a few others"
         )
+    if bool(config.venue.api_key) != bool(config.venue.api_secret):
+        raise ConfigError("DERIBIT_API_KEY and DERIBIT_API_SECRET: one of the two is missing: set both or none")
+    if config.venue.api_key and config.feeds.count * config.feeds.redundancy > SESSIONS_MAX:
+        raise ConfigError(f"with DERIBIT_API_KEY at most {SESSIONS_MAX} feeds: the venue allows a key no more sessions")
     if config.data_dir == Path():
         raise ConfigError('data_dir = "": expected a path')
     if not config.select:

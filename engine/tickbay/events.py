@@ -77,6 +77,15 @@ class Event(Enum):
     SESSION_LOST = Meaning(Level.ERROR, "no connection to the venue: trying again", "reason losses wait_s")
     SESSION_HASTY = Meaning(Level.ERROR, "the venue says that we ask too much: cooling down", "reason")
     REPLY_STRANGE = Meaning(Level.WARNING, "an answer to nothing that we asked", "reason")
+    LOGGED_IN = Meaning(Level.INFO, "logged in at the venue", "expires_s")
+    LOGIN_FAILED = Meaning(Level.ERROR, "no login: trying again, with 100ms in place of raw until then", "reason wait_s")
+    LOGIN_DENIED = Meaning(
+        Level.ERROR,
+        "the venue does not know this DERIBIT_API_KEY and DERIBIT_API_SECRET: capture goes on without a login, with 100ms"
+        " in place of raw; correct them and restart",
+        "reason",
+    )
+    RAW_AGAIN = Meaning(Level.INFO, "logged in at last: a new connection for the unthrottled channels", "")
     RAW_REFUSED = Meaning(Level.WARNING, "unthrottled channels need a login: taking 100ms instead", "reason")
     CHANNEL_UNKNOWN = Meaning(Level.ERROR, "a channel that the venue does not have was assigned", "reason")
     CHANNEL_REFUSED = Meaning(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from tickbay.events import Event
@@ -50,7 +50,7 @@ class Close:
 class Send:
     """One text frame."""
 
-    payload: bytes
+    payload: bytes = field(repr=False)  # a login has secrets
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from tickbay.feed.action import NS_PER_S, Action, Close, Connect, Moment, Report
 from tickbay.feed.clock import StepWatch
 from tickbay.feed.heard import ListenerHeard
 from tickbay.feed.link import Link, TooOften
+from tickbay.feed.login import Standing
 from tickbay.feed.past import Past
 from tickbay.feed.producer import Producer
 from tickbay.feed.quarantine import Quarantine
@@ -365,6 +366,7 @@ class Feed:
                     "conn": self._producer.conn,
                     "channels_asked": len(self._session.channels.asked),
                     "channels_live": self._session.channels.live(),
+                    "login": self._session.login.standing.name.lower(),
                     "channels_held": len(self._session.channels.subscriptions),
                     "troubled": self._session.channels.troubled(),
                 }
@@ -456,7 +458,14 @@ class Feed:
             self._was_live = True
             if troubled:
                 return "degraded", f"{len(troubled)} channels have a hole, the first is {troubled[0]}"
-            return "live", ""
+            if self._session.login.standing in (Standing.OUT, Standing.DENIED):
+                denied = self._session.login.standing is Standing.DENIED
+                why = "the venue refuses the API key" if denied else "no login yet"
+                return "degraded", f"{why} ({self._session.login.reason}): recording 100ms in place of raw"
+            return (
+                "live",
+                "100ms in place of raw: that needs an API key" if self._session.channels.without_login else "",
+            )
         return ("degraded" if self._was_live else "starting"), state.name.lower()
 
 

@@ -16,6 +16,7 @@ REPLY_NS = 10 * NS_PER_S  # the venue answers within milliseconds; what it did n
 
 
 class Ask(Enum):
+    LOGIN = auto()
     HEARTBEAT = auto()
     TEST = auto()
     SUBSCRIBE = auto()

@@ -21,11 +21,12 @@ from tickbay.feed.backoff import Backoff
 from tickbay.feed.channels import Channels
 from tickbay.feed.clock import VenueClock
 from tickbay.feed.credits import Credits
+from tickbay.feed.login import Login
 from tickbay.feed.request import Ask, Request, Requests
 from tickbay.feed.subscription import Place
 from tickbay.gap import Cause, Gap
 from tickbay.record import FeedState, Kind
-from tickbay.venues.venue import Refusal, Trouble, Venue
+from tickbay.venues.venue import Refusal, Reply, Trouble, Venue
 
 STALL_NS = NS_PER_S  # a tick this late: it was we who stood still, and what came meanwhile is not read yet
 CUT_NS = 10 * NS_PER_S  # a connection that was cut so little before we heard of maintenance was cut for it
@@ -143,6 +144,14 @@ class Session:
             backoff=self._backoff,
             outbox=self.outbox,
         )
+        self.login = Login(
+            venue,
+            limits.api_key,
+            limits.api_secret,
+            requests=self._requests,
+            backoff=self._backoff,
+            outbox=self.outbox,
+        )
         self._due_ns = at.mono_ns  # when to connect
         self._quiet_ns = at.mono_ns  # nothing is asked of the venue before
         self._tick_ns = self._excused_ns = at.mono_ns
@@ -218,7 +227,9 @@ class Session:
             return self._done(at)
         self.clock.answered(request.sent, at, reply.came_ns, reply.went_ns)
         self._judge_clock(at)
-        if reply.refusal is None:
+        if request.ask is Ask.LOGIN and reply.refusal is None:
+            self._logged_in(reply, at)
+        elif reply.refusal is None:
             self.channels.answered(request, reply.accepted, "not acknowledged", at)
         else:
             self._refused(request, reply.refusal, at)
@@ -269,6 +280,7 @@ class Session:
         if self._is_connected():
             self._watch_requests(at)
         if self._is_connected():
+            self.login.watch(at)
             self.channels.watch(at, self._excused_ns)
         return self._done(at)
 
@@ -291,6 +303,7 @@ class Session:
                 self._lose(why, at)
             case Step.FORGET:
                 self._requests.clear()
+                self.login.forget()
                 self.channels.lose(at)
             case Step.WAIT:
                 self._wait(why, at)
@@ -305,6 +318,10 @@ class Session:
             self.reconnects += 1
         self._connected_ns = self._frames_ns = at.mono_ns
         self._frames = self._heard.frames()
+        self.login.begin(at)  # before everything else: a venue that is closed to strangers answers nothing without it
+        if self.login.possible and self.channels.without_login:
+            self.channels.without_login = False
+            self.channels.assign(self.channels.asked, at)
         self._ask_heartbeat(at)
 
     def _ask_heartbeat(self, at: Moment) -> None:
@@ -352,7 +369,10 @@ class Session:
             if request.ask is Ask.HEARTBEAT:
                 self._happen(Event.FAULT, at, Why(Cause.DISCONNECT, "no answer to set_heartbeat"))
                 return
-            self.channels.answered(request, frozenset(), "no answer", at)
+            if request.ask is Ask.LOGIN:
+                self._login_failed("no answer", at)
+            else:
+                self.channels.answered(request, frozenset(), "no answer", at)
 
     def _refused(self, request: Request, refusal: Refusal, at: Moment) -> None:
         """The venue answered with an error."""
@@ -366,21 +386,53 @@ class Session:
                 self._credits.drain(at.mono_ns)
                 self._quiet_ns = at.mono_ns + self._credits.full_in_ns(at.mono_ns)
                 self.outbox.tell(LogEvent.SESSION_HASTY, reason=detail)
+                if request.ask is Ask.LOGIN:
+                    self._login_failed(detail, at)
                 self.channels.answered(request, frozenset(), detail, at)
+            case _ if request.ask is Ask.LOGIN:
+                self._login_failed(detail, at, denied=refusal.trouble is Trouble.DENIED)
+            case Trouble.RAW | Trouble.STRANGER if self.login.forgotten(at):
+                self.channels.ask_again(request.subscriptions, at)
             case Trouble.PAUSE:
                 wait_ns = self._backoff.wait_ns(0)
                 if request.ask is Ask.HEARTBEAT:
                     self._greet_ns = at.mono_ns + wait_ns
                 self.channels.ask_again(request.subscriptions, at, wait_ns=wait_ns)
             case Trouble.RAW if not self.channels.without_login:
-                self.outbox.tell(LogEvent.RAW_REFUSED, reason=detail)
-                self.channels.without_login = True
                 self.channels.ask_again(request.subscriptions, at)
-                self.channels.assign(self.channels.asked, at)
+                self._go_without(detail, at)
             case _ if request.ask is Ask.HEARTBEAT:
                 self._happen(Event.FAULT, at, Why(Cause.DISCONNECT, detail))
             case _:
                 self.channels.refused(request, detail, at)
+
+    # ---------------------------------------------------------------- the login
+
+    def _logged_in(self, reply: Reply, at: Moment) -> None:
+        if reply.grant is None:
+            self._login_failed("an answer without a token", at)
+            return
+        self.login.granted(reply.grant, at)
+        if self.channels.without_login:
+            # Both at once would mix two chains of changes for one book, so the throttled ones end first.
+            self.outbox.tell(LogEvent.RAW_AGAIN)
+            why = Why(Cause.DISCONNECT, "logged in: a new connection for unthrottled channels", expected=True)
+            self._happen(Event.RECONNECT, at, why)
+
+    def _login_failed(self, detail: str, at: Moment, *, denied: bool = False) -> None:
+        if denied:
+            self.login.denied(detail, at)
+        else:
+            self.login.failed(detail, at)
+        if not self.login.undecided and not self.channels.without_login:
+            self._go_without(detail, at)
+
+    def _go_without(self, detail: str, at: Moment) -> None:
+        """Throttled channels in place of those that need a login, if any is asked for."""
+        if any(self._venue.without_login(name) != name for name in self.channels.asked):
+            self.outbox.tell(LogEvent.RAW_REFUSED, reason=detail)
+            self.channels.without_login = True
+            self.channels.assign(self.channels.asked, at)
 
     def _judge_clock(self, at: Moment) -> None:
         """Told once when it goes wrong and once when it is right again."""
@@ -449,8 +501,9 @@ class Session:
     def _done(self, at: Moment) -> list[Action]:
         if self._is_connected() or not self.channels.subscriptions:
             self._judge_hole(at)
-        if self._is_connected() and at.mono_ns >= self._quiet_ns:
+        if self._is_connected() and at.mono_ns >= self._quiet_ns and not self.login.undecided:
             self.channels.pump(at)
-        if self.state is FeedState.SUBSCRIBING and self.channels.settled(at):
+        if self.state is FeedState.SUBSCRIBING and not self.login.undecided and self.channels.settled(at):
+            self.login.well()
             self._happen(Event.SETTLED, at, _OF_ITSELF)
         return self.outbox.take()

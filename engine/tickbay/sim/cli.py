@@ -12,6 +12,7 @@ import uvloop
 from tickbay.errors import ConfigError
 from tickbay.sim import faults
 from tickbay.sim.instruments import parse_market
+from tickbay.sim.logins import TOKEN_S
 from tickbay.sim.server import Listen, Server, write_ports
 from tickbay.sim.venue import INTERVALS, Settings
 
@@ -105,6 +106,9 @@ def _add_faults(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="close a client that takes nothing for so long; 0: never",
     )
+    how.add_argument(
+        "--token-s", type=float, default=TOKEN_S, metavar="S", help="how long a login lasts (any key, but not `wrong`)"
+    )
     how.add_argument("--no-limits", action="store_true", help="any number of connections, no credits")
 
 
@@ -138,6 +142,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         wait_channels=args.wait_channels,
         heartbeat_scale=args.heartbeat_scale,
         slow_s=args.slow_s,
+        token_s=args.token_s,
         limits=not args.no_limits,
         ledger=args.ledger,
         captures=tuple(args.capture),

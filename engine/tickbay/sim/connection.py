@@ -64,7 +64,7 @@ class Connection(WSListener):
         self._opened_s = self._heartbeat_at_s = now_s
         self._heartbeat_s = 0.0  # 0: none asked for
         self._unanswered = False  # a test_request
-        self._authorised = False
+        self._authorised_until_s = 0.0  # 0: never logged in
 
     # --- called by picows ---------------------------------------------------------------------------------------------
 
@@ -156,8 +156,8 @@ class Connection(WSListener):
     def _subscribe(self, names: list[str]) -> list[str]:
         """Accepted names, in another order; those that are not understood are left out without a word. One that is
         subscribed already is accepted and nothing begins anew."""
-        if not self._authorised and any(name.endswith(".raw") for name in names):
-            raise RpcError(13778, "raw_subscriptions_not_available_for_unauthorized")
+        if any(name.endswith(".raw") for name in names):
+            self._require_login()
         accepted = [name for name in dict.fromkeys(names) if self._venue.channel(name) and not self._refused(name)]
         self.player.add(accepted, REPEATED_TICKERS)
         return sorted(accepted, reverse=True)
@@ -181,13 +181,16 @@ class Connection(WSListener):
         self._heartbeat_at_s = time.monotonic()
         return "ok"
 
+    def _require_login(self) -> None:
+        if not self._authorised_until_s:
+            raise RpcError(13778, "raw_subscriptions_not_available_for_unauthorized")
+        if time.monotonic() >= self._authorised_until_s:
+            raise RpcError(13009, "unauthorized", {"reason": "invalid_token"})
+
     def _authorise(self, params: Params) -> object:
-        """Any credentials will do, but for an empty secret and the word `wrong`."""
-        if params.get("client_secret", "") in ("", "wrong"):
-            raise RpcError(13004, "invalid_credentials")
-        self._authorised = True
-        granted = {"expires_in": 900, "scope": "connection", "token_type": "bearer"}
-        return {"access_token": "simulated", "refresh_token": "simulated", **granted}
+        self._authorised_until_s, granted = self._venue.logins.grant(params, time.monotonic())
+        self._venue.ledger.event("login", connection=self.number, grant=params.get("grant_type"))
+        return granted
 
     def _send_json(self, message: object) -> None:
         self.link.write(websocket_frame(orjson.dumps(message)))

@@ -22,6 +22,7 @@ from tickbay.sim.capture import Capture
 from tickbay.sim.faults import Fault
 from tickbay.sim.instruments import DAY_MS, Instrument, listing, named
 from tickbay.sim.ledger import Ledger, moved_one
+from tickbay.sim.logins import TOKEN_S, Logins
 from tickbay.sim.market import Pace, Script, index_path, pair_of, script
 from tickbay.sim.strip import Strip
 from tickbay.sim.tape import Tape
@@ -56,6 +57,7 @@ class Settings:
     captures: tuple[Path, ...] = ()
     capture_interval: str = ""  # replaces the interval in recorded channel names
     faults: tuple[Fault, ...] = ()
+    token_s: float = TOKEN_S  # how long a login lasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class Venue:
             },
         )
         self.faults = list(settings.faults)
+        self.logins = Logins(settings.token_s)
         self.maintenance = False
         self.settling = False  # subscriptions are answered 10041
         self.locked: set[str] = set()  # price indices, as platform_state has them

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from tickbay.config import CONNECT_VARIABLE, SECRET_VARIABLES
+from tickbay.config import CONNECT_VARIABLE, SECRET_VARIABLES, SECRETS, VENUE_SECRETS
 from tickbay.connect_string import without_secrets
 from tickbay.health import Report, read_report
 from tickbay.identity import Identity, pid_file
@@ -122,6 +122,21 @@ class ThisMachine:
         return read_report(self._run_dir, name)
 
 
+def secrets_of(name: str, env: Mapping[str, str]) -> dict[str, str]:
+    """The variables with the secrets of a process. Who parses what a venue sends does not hold the password of a
+    database, who writes to a database does not hold the key of a venue, and nobody else holds any."""
+    found: dict[str, str] = {}
+    for variable, (_, _, credential) in SECRETS.items():
+        if not name.startswith("feed-" if variable in VENUE_SECRETS else "writer-"):
+            continue
+        named = f"{variable}_FILE"
+        found |= {each: env[each] for each in (variable, named) if each in env}
+        path = Path(env.get("CREDENTIALS_DIRECTORY", "")) / credential
+        if not env.get(variable) and not env.get(named) and env.get("CREDENTIALS_DIRECTORY") and path.exists():
+            found[named] = str(path)  # not the directory: it has the secrets of all
+    return found
+
+
 def spawn_process(config_path: Path | None, env: Mapping[str, str]) -> Spawn:
     """The real spawn: a fresh interpreter (never a fork of a process that has threads and an event loop)."""
 
@@ -129,9 +144,9 @@ def spawn_process(config_path: Path | None, env: Mapping[str, str]) -> Spawn:
         command = [sys.executable, "-P", "-m", "tickbay", "process", name]
         if config_path is not None:
             command += ["--config", str(config_path.absolute())]
-        # Who parses what a venue sends does not hold the password of a database.
-        hidden = SUPERVISOR_VARIABLES + (() if name.startswith("writer-") else SECRET_VARIABLES)
+        hidden = SUPERVISOR_VARIABLES + SECRET_VARIABLES
         child_env = {variable: value for variable, value in env.items() if variable not in hidden}
+        child_env |= secrets_of(name, env)
         if not name.startswith("writer-") and CONNECT_VARIABLE in env:
             child_env[CONNECT_VARIABLE] = without_secrets(env[CONNECT_VARIABLE])
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=child_env, start_new_session=True)  # noqa: S603 - our own interpreter

@@ -13,7 +13,7 @@ import orjson
 
 from tickbay.errors import VenueFault
 from tickbay.record import Kind
-from tickbay.venues.venue import Cadence, Channel, Refusal, Reply, Trouble
+from tickbay.venues.venue import Cadence, Channel, Grant, Refusal, Reply, Trouble
 
 NAME_BYTES_MAX = 48  # RECORD_INSTRUMENT_MAX: a longer name could not be recorded
 INDEX_BYTES_MAX = 32  # DERIBIT_INDEX_MAX
@@ -29,6 +29,8 @@ TROUBLES = {
     10066: Trouble.HASTE,  # too_many_concurrent_requests
     11051: Trouble.MAINTENANCE,  # system_maintenance
     11056: Trouble.CLOSED,  # unauthenticated_public_requests_temporarily_disabled
+    13004: Trouble.DENIED,  # invalid_credentials
+    13009: Trouble.STRANGER,  # unauthorized, or a token that is not valid (any more)
     13028: Trouble.MAINTENANCE,  # temporarily_unavailable
     13503: Trouble.MAINTENANCE,  # unavailable
     13778: Trouble.RAW,  # raw_subscriptions_not_available_for_unauthorized
@@ -82,6 +84,16 @@ def without_login(name: str) -> str:
     return name.removesuffix(".raw") + ".100ms" if name.endswith(".raw") else name
 
 
+def ask_login(id: int, key: str, secret: str) -> bytes:
+    """The connection is logged in afterwards; no other request needs the token."""
+    params = {"grant_type": "client_credentials", "client_id": key, "client_secret": secret}
+    return _request(id, "public/auth", params)
+
+
+def ask_renewal(id: int, token: str) -> bytes:
+    return _request(id, "public/auth", {"grant_type": "refresh_token", "refresh_token": token})
+
+
 def ask_heartbeat(id: int, interval_s: int) -> bytes:
     return _request(id, "public/set_heartbeat", {"interval": interval_s})
 
@@ -112,7 +124,16 @@ def read_reply(payload: bytes) -> Reply:
     id = message.get("id")
     result = message.get("result")
     names = frozenset(name for name in result if isinstance(name, str)) if isinstance(result, list) else frozenset()
-    return Reply(id if type(id) is int else None, names, _refusal(message.get("error")), *_server_times(message))
+    refusal = _refusal(message.get("error"))
+    return Reply(id if type(id) is int else None, names, refusal, *_server_times(message), _grant(result))
+
+
+def _grant(result: Any) -> Grant | None:
+    """Of the answer to public/auth."""
+    match result:
+        case {"access_token": str(), "expires_in": int(expires_s), "refresh_token": str(renewal)}:
+            return Grant(float(expires_s), renewal)
+    return None
 
 
 def _request(id: int, method: str, params: dict[str, Any]) -> bytes:

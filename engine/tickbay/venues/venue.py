@@ -8,7 +8,7 @@ here: native/decode_*.c.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
@@ -23,6 +23,8 @@ class Trouble(Enum):
     HASTE = "haste"  # we asked too much: ask nothing for a while, and expect to be cut off
     MAINTENANCE = "maintenance"  # announced: come back slowly
     PAUSE = "pause"  # a few seconds of settlement: the same again, a little later
+    DENIED = "denied"  # the key is not known: do not try it again
+    STRANGER = "stranger"  # the login has ended: log in again
     CLOSED = "closed"  # public data is not given without a login now: come back slowly
 
 
@@ -53,6 +55,14 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """A login."""
+
+    expires_s: float
+    renewal: str = field(default="", repr=False)  # the token to renew it with; empty: by the key
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """The answer to a request of ours. `id` is None when the venue could not tell which request it means."""
 
@@ -61,6 +71,7 @@ class Reply:
     refusal: Refusal | None
     came_ns: int = 0  # the venue's clock when it had the request; 0 when it does not say
     went_ns: int = 0  # and when it answered
+    grant: Grant | None = None  # in the answer to a login
 
 
 class Venue(Protocol):
@@ -71,6 +82,11 @@ class Venue(Protocol):
         """The channel to take in place of one that needs a login; the same one where it does not."""
 
     def ask_heartbeat(self, id: int, interval_s: int) -> bytes: ...
+
+    def ask_login(self, id: int, key: str, secret: str) -> bytes: ...
+
+    def ask_renewal(self, id: int, token: str) -> bytes:
+        """With Grant.renewal."""
 
     def ask_test(self, id: int) -> bytes:
         """The answer to a test request."""

@@ -6,6 +6,7 @@ A day is compressed into a minute: each thing happens in a time of its own, and 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,11 +23,12 @@ from servers.questdb import running as running_questdb
 from simulator import Simulator, simulating
 from tickbay.certificate.certificate import checksum_of
 from tickbay.embedded import EmbeddedServer
-from whole_engine import tickbay, whole_engine
+from whole_engine import query, tickbay, whole_engine
 
 __all__ = ["postgres_server"]
 pytestmark = pytest.mark.slow
 
+SCHEMA_README = Path(__file__).parents[1] / "schema" / "README.md"
 STEP_S = 5
 TALK = ("--instruments", "ETH=8", "--no-limits", "--rate", "400")
 
@@ -79,6 +81,11 @@ def day(postgres_server: EmbeddedServer) -> Iterator[Day]:
             yield live_through(rig, simulator)
 
 
+# The queries of schema/README.md, as they stand there.
+CAPTURING = re.search(r"```sql\n(SELECT feed, round.*?)```", SCHEMA_README.read_text(), re.DOTALL)
+SILENT = re.search(r"```sql\n(SELECT instrument, minute.*?)```", SCHEMA_README.read_text(), re.DOTALL)
+
+
 def live_through(rig: Rig, simulator: Simulator) -> Day:
     rig.up()
     wait_for(lambda: all(rig.state(name) == "live" for name in rig.names), "all live")
@@ -88,13 +95,13 @@ def live_through(rig: Rig, simulator: Simulator) -> Day:
     cut_from = border()
     for connection in simulator.status()["connections"]:
         simulator.fault(f"kill connection={connection['connection']}")
-    cut = cut_from, border(5)
-    changed_from = border()
+    cut = cut_from, border()
+    changed_from = cut[1]
     simulator.fault(f"expire name={names[0]}")
     listed = names[1].replace("-C", "-P") if names[1].replace("-C", "-P") not in names else "ETH-25DEC26-99000-C"
     simulator.fault(f"list name={listed}")
-    changed = changed_from, border(10)
-    off_from = border()
+    changed = changed_from, border(5)
+    off_from = changed[1]
     rig.stop()
     border(5)
     rig.up()
@@ -151,6 +158,25 @@ def test_a_time_in_which_the_engine_was_off_is_never_covered(day: Day) -> None:
     off_s = day.times.off[1] - day.times.off[0]
     assert all(item["covered_s"] < off_s - STEP_S for item in found["instruments"])
     assert "restart" in {gap["cause"] for gap in found["gaps"]} and found["unexplained"] == []
+
+
+def test_the_queries_of_the_schema_s_manual_tell_the_same(day: Day) -> None:
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    assert CAPTURING is not None and SILENT is not None
+    told = dict(query(day.rig, CAPTURING[1].replace("2026-11-20", today)))
+    begin, end = day.times.clean[0], day.times.off[1]
+    feeds = {feed["feed"]: feed for feed in day.certificate((begin, end))[1]["feeds"]}
+    assert told.keys() == feeds.keys()
+    for feed, percent in told.items():
+        proven_s = feeds[feed]["percent"] / 100 * (end - begin)
+        assert proven_s - 1 <= float(percent) / 100 * 86_400, "it knows the whole day, the certificate only a part"
+    assert (
+        query(
+            day.rig,
+            SILENT[1].replace("2026-11-21", "END").replace("2026-11-20", today).replace("END", f"{today} 23:59:59"),
+        )
+        == []
+    )
 
 
 def test_the_certificate_of_a_time_before_the_engine_ran_cannot_be_made(day: Day) -> None:

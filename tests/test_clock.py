@@ -8,7 +8,7 @@ import pytest
 
 from session_case import TRADES, World
 from tickbay.events import Event
-from tickbay.feed.action import NS_PER_S, Moment
+from tickbay.feed.action import NS_PER_S, Moment, Outbox
 from tickbay.feed.clock import SAMPLE_S_MAX, SAMPLES, Offset, StepWatch, VenueClock
 
 MS = 1_000_000
@@ -28,7 +28,7 @@ def answer(clock: VenueClock, at: Moment, *, offset_ns: int, there_ns: int, back
 
 
 def test_over_a_line_that_is_as_long_both_ways_the_offset_is_exact() -> None:
-    clock = VenueClock()
+    clock = VenueClock(Outbox(), off_ns=100 * MS)
     heard = answer(clock, BEGIN, offset_ns=-250 * MS, there_ns=20 * MS, back_ns=20 * MS)
     found = clock.offset(heard.mono_ns)
     assert found is not None and found.offset_ns == -250 * MS
@@ -38,7 +38,7 @@ def test_over_a_line_that_is_as_long_both_ways_the_offset_is_exact() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_the_line_the_true_offset_lies_within_the_bound(seed: int) -> None:
     chance = random.Random(seed)
-    clock, at, offset_ns = VenueClock(), BEGIN, chance.randrange(-(10**12), 10**12)
+    clock, at, offset_ns = VenueClock(Outbox(), off_ns=100 * MS), BEGIN, chance.randrange(-(10**12), 10**12)
     for _ in range(50):
         there_ns, back_ns = (int(chance.lognormvariate(16, 1.5)) for _ in range(2))
         heard = answer(clock, at, offset_ns=offset_ns, there_ns=there_ns, back_ns=back_ns, work_ns=chance.randrange(MS))
@@ -48,7 +48,7 @@ def test_whatever_the_line_the_true_offset_lies_within_the_bound(seed: int) -> N
 
 
 def test_the_answer_with_the_shortest_way_is_believed_until_eight_newer_ones_came() -> None:
-    clock, at = VenueClock(), BEGIN
+    clock, at = VenueClock(Outbox(), off_ns=100 * MS), BEGIN
     at = answer(clock, at, offset_ns=7 * MS, there_ns=MS, back_ns=MS)
     for number in range(SAMPLES):
         found = clock.offset(at.mono_ns)
@@ -59,7 +59,7 @@ def test_the_answer_with_the_shortest_way_is_believed_until_eight_newer_ones_cam
 
 
 def test_the_bound_grows_with_age_and_an_old_answer_says_nothing() -> None:
-    clock = VenueClock()
+    clock = VenueClock(Outbox(), off_ns=100 * MS)
     heard = answer(clock, BEGIN, offset_ns=0, there_ns=MS, back_ns=MS)
     fresh, old = clock.offset(heard.mono_ns), clock.offset(heard.mono_ns + 600 * NS_PER_S)
     assert fresh is not None and old is not None and old.error_ns - fresh.error_ns == 9 * MS
@@ -67,7 +67,7 @@ def test_the_bound_grows_with_age_and_an_old_answer_says_nothing() -> None:
 
 
 def test_an_answer_that_cannot_be_is_not_believed() -> None:
-    clock = VenueClock()
+    clock = VenueClock(Outbox(), off_ns=100 * MS)
     heard = later(BEGIN, 10 * MS)
     clock.answered(BEGIN, heard, 0, 0)  # it does not tell
     clock.answered(BEGIN, heard, 50, 20)  # it went before it came

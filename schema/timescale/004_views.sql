@@ -43,3 +43,15 @@ WHERE NOT g.healed AND g.cause <> 'expired'
       WHERE h.healed AND h.kind = missing.kind AND h.feed = g.feed AND h.cause = g.cause AND h.from_ns = g.from_ns
         AND h.instrument IS NOT DISTINCT FROM g.instrument
   );
+
+-- When each feed proves that it was capturing: between two heartbeats of one life of its process, the first of them live and the
+-- second soon enough. What went wrong in that time all the same is in the view dirty; tickbay certificate looks at both, and at the rows.
+CREATE VIEW capturing AS
+SELECT feed, ts AS from_ts, next_ts AS to_ts, recv_ns AS from_ns, next_ns AS to_ns
+FROM (
+    SELECT replace(stream, '.status', '') AS feed, ts, recv_ns, state, epoch, frames, lead(ts) OVER beats AS next_ts,
+           lead(recv_ns) OVER beats AS next_ns, lead(epoch) OVER beats AS next_epoch, lead(frames) OVER beats AS next_frames
+    FROM collector_status
+    WINDOW beats AS (PARTITION BY stream ORDER BY epoch, seq)
+) AS heartbeats
+WHERE state = 'live' AND next_epoch = epoch AND next_frames >= frames AND next_ns - recv_ns <= 15000000000;

@@ -178,7 +178,7 @@ def summary(found: Document, path: Path) -> str:
     lines = [
         f"{found['from'][:19]} to {found['to'][:19]} UTC, from {found['store']}",
         f"  covered             {percent_text(figures['percent'])} of "
-        f"{figures['instrument_hours_due']:,.1f} hours of instruments",
+        f"{figures['instrument_hours_due']:,.2f} hours of instruments",
         f"  worst hour          {percent_text(figures['worst_hour_percent'])}",
         f"  instruments         {instruments:,}, {whole:,} of them without any hole",
         f"  gaps                {figures['gaps']:,}: {figures['gaps_healed']:,} healed, "

@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from tickbay.feed.action import NS_PER_S, Moment
+from tickbay.events import Event
+from tickbay.feed.action import NS_PER_S, Moment, Outbox
 
 SAMPLES = 8  # as NTP's clock filter; with an answer each 10 s of heartbeat that is over a minute
 DRIFT_PPM = 15  # of a clock against another, as NTP takes it: what a sample's bound grows by
@@ -50,9 +51,13 @@ class _Sample:
 
 
 class VenueClock:
-    """What is known of the venue's clock."""
+    """What is known of the venue's clock. That ours is wrong by more than `off_ns`, right again or was set, is told
+    once."""
 
-    def __init__(self) -> None:
+    def __init__(self, outbox: Outbox, *, off_ns: int) -> None:
+        self._outbox = outbox
+        self._off_ns = off_ns
+        self._is_off = False
         self._samples: deque[_Sample] = deque(maxlen=SAMPLES)
 
     def answered(self, asked: Moment, heard: Moment, came_ns: int, went_ns: int) -> None:
@@ -64,10 +69,20 @@ class VenueClock:
         offset_ns = ((came_ns - asked.wall_ns) + (went_ns - heard.wall_ns)) // 2
         error_ns = way_ns // 2 + abs(uneven_ns) + RESOLUTION_NS
         self._samples.append(_Sample(offset_ns, error_ns, heard.mono_ns))
+        self._judge(heard.mono_ns)
 
-    def forget(self) -> None:
-        """Our clock was set: what was known of it is of another clock."""
+    def _judge(self, mono_ns: int) -> None:
+        offset = self.offset(mono_ns)
+        if offset is None or offset.exceeds(self._off_ns) == self._is_off:
+            return
+        self._is_off = not self._is_off
+        event = Event.CLOCK_OFF if self._is_off else Event.CLOCK_RIGHT
+        self._outbox.tell(event, offset_ms=offset.offset_ns / 1e6, error_ms=offset.error_ns / 1e6)
+
+    def stepped(self, step_ns: int) -> None:
+        """Our clock was set, by so much forward: what was known is of another clock."""
         self._samples.clear()
+        self._outbox.tell(Event.CLOCK_STEPPED, step_ms=step_ns / 1e6)
 
     def offset(self, mono_ns: int) -> Offset | None:
         """As well as it is known now; None: it is not."""

@@ -122,8 +122,7 @@ class Session:
         self.outbox = Outbox()
         self.reconnects = 0
         self.strays = 0  # answers to no request
-        self.clock = VenueClock()
-        self._clock_is_off = False
+        self.clock = VenueClock(self.outbox, off_ns=int(limits.clock_off_ms * 1e6))
         self._venue = venue
         self._limits = limits
         self._heard = heard
@@ -226,7 +225,6 @@ class Session:
             self._stray(f"{reply.refusal.code} {reply.refusal.reason}" if reply.refusal else f"id {reply.id}")
             return self._done(at)
         self.clock.answered(request.sent, at, reply.came_ns, reply.went_ns)
-        self._judge_clock(at)
         if request.ask is Ask.LOGIN and reply.refusal is None:
             self._logged_in(reply, at)
         elif reply.refusal is None:
@@ -262,8 +260,7 @@ class Session:
 
     def clock_stepped(self, step_ns: int, at: Moment) -> list[Action]:
         """This machine's clock was set, by so much forward."""
-        self.clock.forget()
-        self.outbox.tell(LogEvent.CLOCK_STEPPED, step_ms=step_ns / 1e6)
+        self.clock.stepped(step_ns)
         return self._done(at)
 
     def tick(self, at: Moment) -> list[Action]:
@@ -433,15 +430,6 @@ class Session:
             self.outbox.tell(LogEvent.RAW_REFUSED, reason=detail)
             self.channels.without_login = True
             self.channels.assign(self.channels.asked, at)
-
-    def _judge_clock(self, at: Moment) -> None:
-        """Told once when it goes wrong and once when it is right again."""
-        offset = self.clock.offset(at.mono_ns)
-        is_off = offset is not None and offset.exceeds(self._limits.clock_off_ms * 1e6)
-        if offset is not None and is_off != self._clock_is_off:
-            self._clock_is_off = is_off
-            event = LogEvent.CLOCK_OFF if is_off else LogEvent.CLOCK_RIGHT
-            self.outbox.tell(event, offset_ms=offset.offset_ns / 1e6, error_ms=offset.error_ns / 1e6)
 
     def _stray(self, reason: str) -> None:
         self.strays += 1

@@ -72,7 +72,9 @@ def break_each_leg(rig: Rig, simulator: Simulator) -> None:
             time.sleep(2.5)
             wait_whole(rig)
     for leg in LEGS:
+        before = rig.identity(leg)
         assert rig.kill(leg)
+        wait_for(lambda leg=leg, before=before: rig.identity(leg) not in (None, before), f"{leg} to be replaced")
         wait_whole(rig)
 
 

@@ -127,7 +127,7 @@ def audit_ledger(database: Database, ledger: LedgerReader, *, progress: Progress
     due, verdict.by_ledger, verdict.stored, verdict.twice = verdict.stored, True, 0, 0
     streams = [sequence.stream for sequence in sequences]
     if any(stream.startswith("pair-") for stream in streams):
-        for name, count in pairs.judge(database, ledger, streams, verdict.add_line).items():
+        for name, count in pairs.judge(database, ledger, sorted({*streams}), verdict.add_line).items():
             setattr(verdict, name, count)
         return verdict
     LedgerAudit(database, ledger, verdict, partial(progress, due) if progress else None).run(streams)

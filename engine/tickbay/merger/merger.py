@@ -31,7 +31,8 @@ POLL_S = 0.002  # what the merge adds to a record's way; the journal's commit co
 BEAT_S = 0.5
 CHECKPOINT_S = 10.0  # of reading the legs again after a death; each writes some 200 kB
 STATUS_S = 5.0
-SKEW_MIN_NS = 10**9
+# How far apart the legs are at least taken to be, whatever is measured: more than a busy machine adds.
+SKEW_MIN_NS = 10**8
 STOP_S = 5.0  # at the end, for the journal to take what is published
 FEED_GONE_S = 1.0
 
@@ -43,6 +44,7 @@ class Merger:
         self._producer = producer
         self._past = past
         self._late = (Late(), Late())
+        self._losses = 0  # of connections, when these were begun
         wait = self._wait_for_journal
         self.pair = Pair(sources, producer, past.merge, past.cover, clock_ns=time.time_ns, wait=wait)
         self._files = Files()
@@ -127,6 +129,8 @@ class Merger:
     def _report(self) -> None:
         health, pair = self._health, self.pair
         figures = [self._past.merge.figures(leg) for leg in range(len(legs.LEGS))]
+        if pair.losses != self._losses:  # how far apart the two are is a matter of two connections
+            self._losses, self._late = pair.losses, (Late(), Late())
         health.counters = {
             "records": pair.published,
             "gaps": pair.gap_count.total,

@@ -61,7 +61,8 @@ class Pair:
         self.merge = merge
         self.cover = cover
         self.published = 0  # records
-        self.skew_ns = 10**9  # set by whoever measures it
+        self.losses = 0  # of a leg's connection
+        self.skew_ns = 10**8  # set by whoever measures it
         self.gap_count = GapCount()
         self._producer = producer
         self._clock_ns = clock_ns
@@ -97,6 +98,7 @@ class Pair:
         for leg in list(self._lost):
             if all(course.caught_up for course in self.legs[leg].values()):
                 self.merge.lost(leg)
+                self.losses += 1
                 self._lost.discard(leg)
         self._producer.flush()
         return moved

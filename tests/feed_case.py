@@ -40,6 +40,7 @@ PATIENCE_S = 20.0  # far longer than anything takes; a test that waits so long h
 VENUE = {
     "silent_s": 30,
     "stale_s": 30,
+    "ticker_stale_s": 30,
     "backoff_min_s": 0.1,
     "backoff_max_s": 1,
     "connect_timeout_s": 5,

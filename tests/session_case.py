@@ -54,6 +54,7 @@ class World:
         self.mono_ns = 5 * NS_PER_S
         self.wall_ns = BEGIN_NS
         self.heard = FakeHeard()
+        limits.setdefault("ticker_stale_s", limits.get("stale_s", 10.0))  # one patience, unless a test is about the two
         self.limits = config.Venue(**limits)  # type: ignore[arg-type]  # a test's keywords, checked by the dataclass
         self.session = Session(
             deribit,

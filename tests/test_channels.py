@@ -313,6 +313,24 @@ def test_a_silent_ticker_is_a_hole_and_is_subscribed_anew_alone() -> None:
     assert LogEvent.CHANNEL_SILENT in world.events()
 
 
+def test_one_ticker_that_is_silent_among_others_is_stale_sooner_than_many_at_once() -> None:
+    names = [f"ETH-1JAN27-{strike}-C" for strike in range(1000, 1020)]
+    others = [(Kind.QUOTE, name) for name in names[1:]]
+    world = World(stale_s=10.0, ticker_stale_s=3.0)
+    world.live(*(f"ticker.{name}.100ms" for name in names))
+    world.sleep(2.5, speaking=others)
+    assert world.gaps == []
+    world.sleep(1.0, speaking=others)
+    (hole,) = world.gaps
+    assert (hole.cause, hole.instrument) == (Cause.STALE, names[0])
+    world = World(stale_s=10.0, ticker_stale_s=3.0)
+    world.live(*(f"ticker.{name}.100ms" for name in names))
+    world.sleep(9.0, speaking=others[:10])  # half of them: not theirs, perhaps
+    assert world.gaps == []
+    world.sleep(2.0, speaking=others[:10])
+    assert {hole.instrument for hole in world.gaps} == {names[0], *names[11:]}
+
+
 def test_an_expired_option_is_silent_without_a_gap() -> None:
     world = World(stale_s=10.0)
     expires_ns = BEGIN_NS + 5 * NS_PER_S

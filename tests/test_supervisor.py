@@ -113,8 +113,8 @@ def test_the_first_sigterm_ends_feeds_then_writers_then_the_journal(engine: Engi
     engine.ready()
     assert stop(supervisor) == 0
     ended = engine.ended()
-    assert set(ended[:3]) == {"feed-1", "feed-2", "universe"}
-    assert ended[3:] == ["writer-timescale", "journal"]
+    assert set(ended[:4]) == {"feed-1", "feed-2", "universe", "healer"}
+    assert ended[4:] == ["writer-timescale", "journal"]
     assert engine.pids() == {}
 
 

@@ -67,7 +67,8 @@ class Venue:
     subscribe_refill_per_s: Annotated[int, Bounds(1, 10_000_000)] = 10_000  # … and what comes back each second
     connect_timeout_s: Annotated[float, SHORT_S] = 10.0
     silent_s: Annotated[float, SHORT_S] = 15.0  # nothing at all on the connection: it is dead
-    stale_s: Annotated[float, SHORT_S] = 10.0  # no ticker of a live option for this long: resubscribe it
+    stale_s: Annotated[float, SHORT_S] = 10.0  # no word of a channel that must speak for this long: resubscribe it
+    ticker_stale_s: Annotated[float, SHORT_S] = 3.0  # the same of one ticker while most others speak
     clock_off_ms: Annotated[float, Bounds(1, 3_600_000)] = 100.0  # this machine's clock and the venue's: tell of more
     backoff_min_s: Annotated[float, SHORT_S] = 1.0
     backoff_max_s: Annotated[float, SHORT_S] = 60.0

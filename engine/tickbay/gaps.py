@@ -23,17 +23,15 @@ from tickbay.tables import nearest
 
 LIMIT = 50
 QUERY = """
-SELECT ts, to_ts, stream, cause, kind, instrument, first_missing, last_missing, count, expected, healed, detail
-FROM (
-    SELECT DISTINCT ON (stream, cause, kind, instrument, from_ns) *
-    FROM data_gaps
-    WHERE ts >= %(since)s
-      AND (%(cause)s::text IS NULL OR cause = %(cause)s)
-      AND (%(instrument)s::text IS NULL OR instrument = %(instrument)s OR instrument IS NULL)
-    ORDER BY stream, cause, kind, instrument, from_ns, epoch DESC, seq DESC
-) AS newest
-WHERE NOT %(open)s OR to_ts IS NULL
-ORDER BY ts DESC, stream, instrument
+SELECT from_ts AS ts, to_ts, coalesce(feed, split_part(stream, '.', 1)) AS feed, cause, kind, instrument,
+       first_missing, last_missing, count, expected, healed, detail
+FROM gaps
+WHERE (from_ts >= %(since)s OR from_ts IS NULL)
+  AND (%(cause)s::text IS NULL OR cause = %(cause)s)
+  AND (%(instrument)s::text IS NULL OR instrument = %(instrument)s OR instrument IS NULL)
+  AND (NOT %(open)s OR to_ts IS NULL)
+  AND (NOT %(unhealed)s OR NOT healed)
+ORDER BY from_ts DESC NULLS LAST, feed, instrument
 LIMIT %(limit)s
 """
 
@@ -42,9 +40,9 @@ LIMIT %(limit)s
 class StoredGap:
     """One hole; what is not known is null."""
 
-    ts: datetime  # since when
+    ts: datetime | None  # since when; null: nobody knows
     to_ts: datetime | None  # until when; null: it lasts, or its feed died within it
-    stream: str
+    feed: str  # whose hole it is
     cause: str | None
     kind: str | None  # of the records that are missing; null: all kinds
     instrument: str | None  # null: all of the feed's
@@ -62,6 +60,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--cause", help=", ".join(cause.name.lower() for cause in Cause))
     parser.add_argument("--instrument", help="those that concern this one")
     parser.add_argument("--open", action="store_true", help="only those without an end")
+    parser.add_argument("--unhealed", action="store_true", help="only those of which something is still missing")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     configuration.add_argument(parser)
 
@@ -85,7 +84,7 @@ def main(arguments: Namespace) -> int:
 
 def fetch(conninfo: str, arguments: Namespace) -> list[StoredGap]:
     since = datetime.now(UTC) - timedelta(hours=arguments.hours)
-    wanted = {name: getattr(arguments, name) for name in ("cause", "instrument", "open", "limit")}
+    wanted = {name: getattr(arguments, name) for name in ("cause", "instrument", "open", "unhealed", "limit")}
     with connect(conninfo, name="gaps") as connection, translated():
         cursor = connection.cursor(row_factory=class_row(StoredGap))
         return cursor.execute(QUERY, wanted | {"since": since}).fetchall()
@@ -97,12 +96,15 @@ def render(gaps: list[StoredGap], *, hours: float, limit: int) -> str:
         return f"no known gap in the last {hours:g} hours"
     lines = [_line("FROM (UTC)", "LASTED", "FEED", "CAUSE", "KIND", "MISSING", "INSTRUMENT", "DETAIL")]
     for gap in gaps:
-        lasted = duration((gap.to_ts - gap.ts).total_seconds(), fine=True) if gap.to_ts is not None else "open"
+        lasted = "open" if gap.to_ts is None else NOTHING
+        if gap.to_ts is not None and gap.ts is not None:
+            lasted = duration((gap.to_ts - gap.ts).total_seconds(), fine=True)
         cause = f"{gap.cause}{' *' if gap.expected else ''}{' healed' if gap.healed else ''}"
-        when = gap.ts.astimezone(UTC).strftime("%m-%d %H:%M:%S.%f")[:-3]
+        when = "unknown" if gap.ts is None else gap.ts.astimezone(UTC).strftime("%m-%d %H:%M:%S.%f")[:-3]
         missing = f"{gap.count:,}" if gap.count else NOTHING
-        feed = gap.stream.removesuffix(".gap")
-        line = _line(when, lasted, feed, cause, gap.kind or "all", missing, gap.instrument or "all", gap.detail or "")
+        line = _line(
+            when, lasted, gap.feed, cause, gap.kind or "all", missing, gap.instrument or "all", gap.detail or ""
+        )
         lines.append("".join(char if char.isprintable() else "\ufffd" for char in line)[:WIDTH].rstrip())
     if any(gap.expected for gap in gaps):
         lines.append("* announced by the venue")

@@ -44,6 +44,7 @@ ws_url = "{ws_url}"
 rest_url = "{rest_url}"
 backoff_min_s = 0.1
 backoff_max_s = 0.5
+ticker_stale_s = 10  # the simulator may be paced slower than a venue
 [feeds]
 count = {feeds}
 [journal]

@@ -28,6 +28,7 @@ from tickbay.venues.venue import Cadence, Venue
 REQUESTS_MAX = 4  # unanswered at a time: enough to hide the round trip, few enough to gather what breaks together
 REFUSALS_MAX = 3  # then the refusal is a gap, and we go on asking slowly
 LOOK_NS = NS_PER_S // 2  # how often live channels are looked at; an idle option's ticker speaks each second
+FEW = 4  # silent tickers that are a fault of their own in any case
 WELL_NS = 60 * NS_PER_S  # a channel that was well for so long has no history of trouble
 
 
@@ -59,6 +60,7 @@ class Channels:
         self._backoff = backoff
         self._outbox = outbox
         self._looked_ns = 0
+        self._ticker_patience_ns = int(limits.stale_s * NS_PER_S)
 
     # ---------------------------------------------------------------- figures
 
@@ -234,12 +236,22 @@ class Channels:
         look = at.mono_ns - self._looked_ns >= LOOK_NS
         if look:
             self._looked_ns = at.mono_ns
+            self._ticker_patience_ns = self._patience_with_tickers(at, excused_ns)
         for subscription in self.subscriptions.values():
             if subscription.place is Place.REFUSED and at.mono_ns >= subscription.due_ns:
                 subscription.turn(Turn.DUE, at.mono_ns)
             elif subscription.place is Place.AWAITED or (look and subscription.place is Place.LIVE):
                 self._listen(subscription, at)
                 self._judge(subscription, at, excused_ns)
+
+    def _patience_with_tickers(self, at: Moment, excused_ns: int) -> int:
+        """One ticker that is silent while the others speak has a fault of its own, and soon. Where many are, it is the
+        venue or the line: to resubscribe all of them would not help, so they have the time of any channel."""
+        live = [s for s in self.subscriptions.values() if s.place is Place.LIVE and s.channel.kind is Kind.QUOTE]
+        soon_ns = int(self._limits.ticker_stale_s * NS_PER_S)
+        silent = sum(at.mono_ns - max(s.heard_mono_ns, s.since_ns, excused_ns) >= soon_ns for s in live)
+        many = max(FEW, len(live) // 4)
+        return soon_ns if silent <= many else int(self._limits.stale_s * NS_PER_S)
 
     def _listen(self, subscription: Subscription, at: Moment) -> None:
         """Whether its data comes is told by what changed since the last look, never by comparing clocks."""
@@ -258,7 +270,10 @@ class Channels:
         # A ticker speaks each second, and a book that was asked for has a snapshot. Later a book may be silent.
         must_speak = subscription.channel.cadence is Cadence.STEADY or subscription.place is Place.AWAITED
         quiet_ns = at.mono_ns - max(subscription.heard_mono_ns, subscription.since_ns, excused_ns)
-        if must_speak and quiet_ns >= self._limits.stale_s * NS_PER_S and not subscription.ended(at.wall_ns):
+        patience_ns = int(self._limits.stale_s * NS_PER_S)
+        if subscription.place is Place.LIVE and subscription.channel.kind is Kind.QUOTE:
+            patience_ns = min(patience_ns, self._ticker_patience_ns)
+        if must_speak and quiet_ns >= patience_ns and not subscription.ended(at.wall_ns):
             if subscription.channel.name in self.paused:  # asking again would not help
                 self._open_announced_hole(subscription, at)
                 return

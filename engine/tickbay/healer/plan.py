@@ -194,7 +194,8 @@ class Plan:
         self._asked.add(instrument)
         # Every second try elsewhere: what is not on one host may be on the other.
         host = Host.HISTORY if course.tries % 2 and self._patience.history else Host.RECENT
-        return AskRange(instrument, missing[0][0], missing[-1][1], host)
+        # One run at a time: what an answer to it does not have, that host does not have.
+        return AskRange(instrument, *missing[0], host)
 
     def _explain(self, instrument: str, course: Course, missing: list[Range]) -> None:
         """FEED-1: what no gap tells of becomes one."""
@@ -268,24 +269,24 @@ class Plan:
         course = self.courses.get(ask.instrument)
         if course is None:
             return
-        judged = max(numbers) if more and numbers else ask.last
-        self._judge(ask.instrument, course, [r for r in course.missing() if r[0] <= judged], judged, mono_ns)
+        self._judge(ask, course, max(numbers) if more and numbers else ask.last, mono_ns)
 
-    def _judge(self, instrument: str, course: Course, missing: list[Range], judged: int, mono_ns: int) -> None:
-        """`missing` has still not come, of what the venue was asked about, up to `judged`."""
+    def _judge(self, ask: AskRange, course: Course, judged: int, mono_ns: int) -> None:
+        """The host has told all that it has of the range up to `judged`."""
+        left = [part for part in course.missing() if part[0] <= judged and part[1] >= ask.first]
         wait_ns = 0
-        if missing:
+        if total(course.seen.missing(ask.first, ask.last)) <= ask.last - ask.first:
+            course.tries, course.why = 0, ""  # some of it came
+        elif left:
             course.tries += 1
             wait_ns = self._patience.wait_ns(course.tries)
             if course.tries >= self._patience.tries_max:
-                for first, last in missing:
-                    course.absent.add(first, min(last, judged))
+                for first, last in left:
+                    course.absent.add(max(first, ask.first), min(last, judged))
                 course.tries, wait_ns = 0, 0
-        else:
-            course.tries, course.why = 0, ""
-        self._due_ns.pop(instrument, None)
+        self._due_ns.pop(ask.instrument, None)
         if course.missing():
-            self._due_ns[instrument] = mono_ns + wait_ns
+            self._due_ns[ask.instrument] = mono_ns + wait_ns
 
     def down(self, ask: Ask, mono_ns: int) -> None:
         """The venue did not answer, or asked us to wait: everything waits."""
@@ -299,9 +300,8 @@ class Plan:
         if isinstance(ask, AskRange):
             course = self.courses.get(ask.instrument)
             if course is not None:
+                self._judge(ask, course, ask.last, mono_ns)
                 course.why = why
-                missing = [part for part in course.missing() if part[0] <= ask.last]
-                self._judge(ask.instrument, course, missing, ask.last, mono_ns)
             return
         case = self.cases.get(ask.key)
         if case is not None:
@@ -369,7 +369,7 @@ class Plan:
         return {
             "courses": {name: course.said() for name, course in self.courses.items()},
             "cases": [case.said() for case in self.cases.values() if not case.is_check],
-            "checked_ns": self.checked_ns,
+            "checked_ns": self.checked_ns or self._began_ns,
             "forgotten_ns": self._forgotten_ns,
         }
 

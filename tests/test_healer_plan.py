@@ -1,0 +1,210 @@
+"""The healer's decisions: histories of captures, gaps, deaths and answers, against a venue that knows every trade."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tickbay.gap import Cause, Gap
+from tickbay.healer.case import Host
+from tickbay.healer.plan import AskRange, AskWindow, Patience, Plan
+from tickbay.record import Kind
+from tickbay.venues.venue import Printed
+
+S = 10**9
+NAMES = ("A", "B")
+PAGE = 3
+PATIENCE = Patience(settle_ns=2 * S, recent_ns=86_400 * S, tries_max=3, history=True, wait_ns=lambda _failures: S)
+
+
+class World:
+    """Two instruments that trade once a second each, a feed that captures or not, and a healer that may die."""
+
+    def __init__(self) -> None:
+        self.now = 1000  # seconds, of every clock
+        self.traded: dict[str, list[int]] = {name: [] for name in NAMES}  # seconds; the n-th trade is number n + 1
+        self.captured: dict[str, set[int]] = {name: set() for name in NAMES}
+        self.published: list[tuple[str, int]] = []
+        self.gone: set[tuple[str, int]] = set()
+        self.records: list[Gap] = []  # of the feed
+        self.told: list[Gap] = []  # by the healer
+        self.hole_since = 0
+        self.memory: bytes | None = None
+        self.saved = (0, 0, 0, 0)  # how much of captured, published, records, told the memory knows
+        self.log: list[tuple[str, int, int]] = []  # what was captured: name, number, second
+        self.plan = Plan(PATIENCE)
+
+    def trade(self, name: str, *, live: bool) -> None:
+        self.now += 1  # more of one millisecond than a page holds are not found by time: the next trade tells
+        self.traded[name].append(self.now)
+        number = len(self.traded[name])
+        if live and not self.hole_since:
+            self.captured[name].add(number)
+            self.log.append((name, number, self.now))
+            self.take(self.log[-1])
+
+    def take(self, entry: tuple[str, int, int]) -> None:
+        name, number, second = entry
+        self.plan.captured(name, [(number, number)], from_ns=second * S, to_ns=second * S, mono_ns=self.now * S)
+
+    def cut(self) -> None:
+        self.now += 1  # two holes never begin at once
+        self.hole_since = self.hole_since or self.now
+
+    def mend(self) -> None:
+        if self.hole_since:
+            gap = Gap(cause=Cause.DISCONNECT, from_ns=self.hole_since * S, to_ns=self.now * S, feed="feed-1")
+            self.records.append(gap)
+            self.plan.gap(replace(gap, to_ns=0), ["X"], self.now * S)
+            self.plan.gap(gap, ["X"], self.now * S)
+            self.hole_since = 0
+
+    def pass_time(self) -> None:
+        self.now += 1
+
+    def save(self) -> None:
+        self.memory = orjson.dumps(self.plan.said())
+        self.saved = len(self.log), len(self.published), len(self.records), len(self.told)
+
+    def die(self) -> None:
+        """kill -9: all that is known is the memory, and the streams behind it."""
+        self.plan = Plan(PATIENCE)
+        if self.memory is not None:
+            self.plan.remember(orjson.loads(self.memory), self.now * S)
+        log, published, records, told = self.saved
+        for name, number in self.published[published:]:
+            self.plan.fetched(name, [(number, number)])
+        for gap in self.told[told:]:
+            if gap.to_ns:
+                self.plan.closed(gap)
+            else:
+                self.plan.reopened(gap, self.now * S)
+        for entry in self.log[log:]:
+            self.take(entry)
+        for gap in self.records[records:]:
+            self.plan.gap(gap, ["X"], self.now * S)
+
+    def check(self) -> None:
+        self.plan.check(["X"], (self.now - 2) * S, self.now * S)
+
+    def answer(self, *, down: bool = False) -> bool:
+        """One question and what comes of it; False where there is none."""
+        ask = self.plan.ask(self.now * S)
+        if ask is None:
+            self.told += self.plan.reports()
+            return False
+        if down:
+            self.plan.down(ask, self.now * S)
+        elif isinstance(ask, AskWindow):
+            self.list(ask)
+        else:
+            self.fetch(ask)
+        self.told += self.plan.reports()
+        return True
+
+    def list(self, ask: AskWindow) -> None:
+        found = sorted(
+            (Printed(name, number, second * S)
+            for name, seconds in self.traded.items()
+            for number, second in enumerate(seconds, 1)
+            if ask.window.from_ns <= second * S <= ask.window.to_ns and (name, number) not in self.gone),
+            key=lambda each: each.exch_ns,
+        )  # fmt: skip
+        self.plan.listed(ask, found[:PAGE], len(found) > PAGE, self.now * S)
+
+    def fetch(self, ask: AskRange) -> None:
+        there = range(ask.first, min(ask.last, len(self.traded[ask.instrument])) + 1)
+        held = [number for number in there if (ask.instrument, number) not in self.gone]
+        if ask.host is Host.RECENT:
+            held = [number for number in held if number % 2]  # the other half is only in the history
+        for number in held[:PAGE]:
+            if self.plan.lacking(ask.instrument, number):
+                self.published.append((ask.instrument, number))
+                self.plan.fetched(ask.instrument, [(number, number)])
+        self.plan.answered(ask, held[:PAGE], len(held) > PAGE, self.now * S)
+
+    def settle(self) -> None:
+        self.mend()
+        for _ in range(8):
+            self.now += 3
+            self.check()
+            for _ in range(200):
+                if not self.answer():
+                    break
+            self.now += 2
+
+
+STEPS: dict[str, Any] = {
+    "live A": lambda world: world.trade("A", live=True),
+    "live B": lambda world: world.trade("B", live=True),
+    "lost A": lambda world: world.trade("A", live=False),
+    "lost B": lambda world: world.trade("B", live=False),
+    "cut": World.cut, "mend": World.mend, "pass": World.pass_time, "save": World.save, "die": World.die,
+    "check": World.check, "answer": World.answer, "down": lambda world: world.answer(down=True),
+}  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from(sorted(STEPS)), max_size=60),
+    st.sets(st.tuples(st.sampled_from(NAMES), st.integers(1, 9)), max_size=4),
+)
+def test_whatever_happens_every_trade_is_there_once_and_every_gap_is_ended(
+    steps: list[str], gone: set[tuple[str, int]]
+) -> None:
+    """HEAL-1, HEAL-2."""
+    world = World()
+    world.gone = gone
+    world.trade("A", live=True)
+    for step in steps:
+        STEPS[step](world)
+    world.pass_time()
+    world.settle()
+    assert len(world.published) == len(set(world.published)), "published twice"
+    for name in NAMES:
+        fetched = {number for each, number in world.published if each == name}
+        assert not fetched & world.captured[name], "published though it was captured"
+        lost = set(range(1, len(world.traded[name]) + 1)) - fetched - world.captured[name]
+        assert lost <= {number for each, number in gone if each == name}
+    open_gaps = [gap for gap in world.told if gap.to_ns == 0]
+    ends = [gap for gap in world.told if gap.to_ns]
+    assert world.plan.cases == {}
+    for gap in [*world.records, *open_gaps]:
+        (end,) = [
+            each
+            for each in ends
+            if (each.feed, each.cause, each.instrument, each.from_ns, each.first_missing)
+            == (gap.feed, gap.cause, gap.instrument, gap.from_ns, gap.first_missing)
+        ]
+        assert end.kind is Kind.TRADE and end.to_ns >= gap.to_ns
+        assert end.healed or gone, end
+
+
+def test_a_refused_list_is_asked_again_and_then_given_up_with_its_reason() -> None:
+    world = World()
+    world.trade("A", live=True)
+    world.cut()
+    world.pass_time()
+    world.mend()
+    for _ in range(3):
+        world.now += 5
+        ask = world.plan.ask(world.now * S)
+        assert ask is not None
+        world.plan.refused(ask, "no such currency", world.now * S)
+    (end,) = world.plan.reports()
+    assert not end.healed and end.detail == "not healed: no such currency"
+
+
+def test_after_records_that_the_journal_deleted_nothing_older_is_called_missing() -> None:
+    world = World()
+    world.trade("A", live=True)
+    world.plan.forget(world.now * S + S)
+    world.now += 10
+    world.traded["A"] += [world.now] * 2
+    world.trade("A", live=True)
+    world.settle()
+    assert sorted(world.published) == [("A", 2), ("A", 3)], "of what came after that, all; of what was before, nothing"

@@ -210,7 +210,8 @@ def test_rows_that_the_database_refused_and_kept_aside_are_no_hole() -> None:
     sequence = evidence.sequence("feed-1.quote", 1)
     del sequence.steps[BEGIN // STEP_NS + 100]
     sequence.quarantined = 1
-    assert judge(evidence).unexplained == []
+    coverage = judge(evidence)
+    assert coverage.unexplained == [] and uncovered_s(coverage) == 0
 
 
 def test_rows_that_the_journal_had_to_let_go_are_missing_but_named() -> None:

@@ -8,7 +8,7 @@ from session_case import BEGIN_NS, BOOK, INSTRUMENT, TICKER, TRADES, World
 from tickbay.events import Event as LogEvent
 from tickbay.feed.action import NS_PER_S
 from tickbay.feed.channels import REFUSALS_MAX
-from tickbay.feed.session import TABLE, Event
+from tickbay.feed.life import TABLE, Event
 from tickbay.feed.subscription import Place
 from tickbay.gap import Cause, Gap
 from tickbay.record import FeedState, Kind

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+from tickbay import config
 from tickbay.events import Event
 from tickbay.feed.action import NS_PER_S, Moment, Outbox
 from tickbay.feed.backoff import Backoff
@@ -29,13 +30,13 @@ class Standing(Enum):
 
 class Login:
     def __init__(
-        self, venue: Venue, key: str, secret: str, *, requests: Requests, backoff: Backoff, outbox: Outbox
+        self, venue: Venue, limits: config.Venue, *, requests: Requests, backoff: Backoff, outbox: Outbox
     ) -> None:
-        self.standing = Standing.OUT if key else Standing.ANONYMOUS
+        self.standing = Standing.OUT if limits.api_key else Standing.ANONYMOUS
         self.failures = 0  # in a row
         self.reason = ""  # why we are not logged in
         self._venue = venue
-        self._key, self._secret = key, secret
+        self._key, self._secret = limits.api_key, limits.api_secret
         self._requests = requests
         self._backoff = backoff
         self._outbox = outbox

@@ -41,8 +41,8 @@ class Producer:
     def attach(
         cls, run_dir: Path, feed: str, *, wait: Callable[[float], bool], kinds: Collection[Kind] = USUAL_KINDS
     ) -> Producer | None:
-        """Wait for the rings of `kinds`. `wait` sleeps so many seconds and says whether we are to stop: then None. RingFault where
-        they do not appear in time, or are wrong."""
+        """Wait for the rings of `kinds`. `wait` sleeps so many seconds and says whether we are to stop: then None.
+        RingFault where they do not appear in time, or are wrong."""
         rings: dict[Kind, Ring] = {}
         ends = time.monotonic() + ATTACH_S
         while True:

@@ -1,4 +1,4 @@
-"""The life of one connection to a venue, as a table: state and event → state and steps. Pure: time, chance and what
+"""The life of one connection to a venue, over and over (its table is life.py). Pure: time, chance and what
 was heard arrive as arguments; what is to be done comes back as actions (action.py). feed.py does them.
 
 In: what happened (connected, lost, a reply, a break, a tick of the clock, another assignment). Out: requests to send,
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 
 from tickbay import config
 from tickbay.errors import VenueFault
@@ -21,6 +20,7 @@ from tickbay.feed.backoff import Backoff
 from tickbay.feed.channels import Channels
 from tickbay.feed.clock import VenueClock
 from tickbay.feed.credits import Credits
+from tickbay.feed.life import TABLE, Event, Step
 from tickbay.feed.login import Login
 from tickbay.feed.request import Ask, Request, Requests
 from tickbay.feed.subscription import Place
@@ -31,61 +31,6 @@ from tickbay.venues.venue import Refusal, Reply, Trouble, Venue
 STALL_NS = NS_PER_S  # a tick this late: it was we who stood still, and what came meanwhile is not read yet
 CUT_NS = 10 * NS_PER_S  # a connection that was cut so little before we heard of maintenance was cut for it
 FORGIVE = 4  # a connection that was live so many times longer than the wait before it was a good one
-
-
-class Event(Enum):
-    """What happens to a connection."""
-
-    DUE = auto()  # it is time to connect
-    CONNECTED = auto()
-    LOST = auto()  # it could not be made, or ended
-    FAULT = auto()  # it stands, but is of no use: silent, or the venue will not serve us
-    SETTLED = auto()  # every channel is live or known to be refused
-    RECONNECT = auto()  # somebody wants a new one
-    STOP = auto()
-
-
-class Step(Enum):
-    """What a session does on an event, in order."""
-
-    CONNECT = auto()
-    GREET = auto()  # ask for heartbeats; the subscriptions follow by themselves
-    CLOSE = auto()
-    OPEN_HOLE = auto()
-    FORGET = auto()  # every request and every answer of this connection
-    WAIT = auto()  # longer each time
-    HURRY = auto()
-    REJOICE = auto()
-
-
-_END = (Step.OPEN_HOLE, Step.FORGET, Step.WAIT)
-_GIVE_UP = (Step.CLOSE, *_END)
-_AGAIN = (Step.CLOSE, Step.OPEN_HOLE, Step.FORGET, Step.HURRY)
-
-# What is not listed cannot happen in that state, and would be our mistake.
-TABLE: dict[tuple[FeedState, Event], tuple[FeedState, tuple[Step, ...]]] = {
-    (FeedState.WAITING, Event.DUE): (FeedState.CONNECTING, (Step.CONNECT,)),
-    (FeedState.WAITING, Event.LOST): (FeedState.WAITING, ()),  # the end of a connection that we gave up
-    (FeedState.WAITING, Event.RECONNECT): (FeedState.WAITING, (Step.HURRY,)),
-    (FeedState.WAITING, Event.STOP): (FeedState.STOPPING, ()),
-    (FeedState.CONNECTING, Event.CONNECTED): (FeedState.SUBSCRIBING, (Step.GREET,)),
-    (FeedState.CONNECTING, Event.LOST): (FeedState.WAITING, _END),
-    (FeedState.CONNECTING, Event.RECONNECT): (FeedState.CONNECTING, ()),
-    (FeedState.CONNECTING, Event.STOP): (FeedState.STOPPING, (Step.CLOSE,)),
-    (FeedState.SUBSCRIBING, Event.SETTLED): (FeedState.LIVE, (Step.REJOICE,)),
-    (FeedState.SUBSCRIBING, Event.LOST): (FeedState.WAITING, _END),
-    (FeedState.SUBSCRIBING, Event.FAULT): (FeedState.WAITING, _GIVE_UP),
-    (FeedState.SUBSCRIBING, Event.RECONNECT): (FeedState.WAITING, _AGAIN),
-    (FeedState.SUBSCRIBING, Event.STOP): (FeedState.STOPPING, (Step.CLOSE,)),
-    (FeedState.LIVE, Event.LOST): (FeedState.WAITING, _END),
-    (FeedState.LIVE, Event.FAULT): (FeedState.WAITING, _GIVE_UP),
-    (FeedState.LIVE, Event.RECONNECT): (FeedState.WAITING, _AGAIN),
-    (FeedState.LIVE, Event.STOP): (FeedState.STOPPING, (Step.CLOSE,)),
-    (FeedState.STOPPING, Event.CONNECTED): (FeedState.STOPPING, (Step.CLOSE,)),
-    (FeedState.STOPPING, Event.LOST): (FeedState.STOPPING, ()),
-    (FeedState.STOPPING, Event.RECONNECT): (FeedState.STOPPING, ()),
-    (FeedState.STOPPING, Event.STOP): (FeedState.STOPPING, ()),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +88,7 @@ class Session:
             backoff=self._backoff,
             outbox=self.outbox,
         )
-        self.login = Login(
-            venue,
-            limits.api_key,
-            limits.api_secret,
-            requests=self._requests,
-            backoff=self._backoff,
-            outbox=self.outbox,
-        )
+        self.login = Login(venue, limits, requests=self._requests, backoff=self._backoff, outbox=self.outbox)
         self._due_ns = at.mono_ns  # when to connect
         self._quiet_ns = at.mono_ns  # nothing is asked of the venue before
         self._tick_ns = self._excused_ns = at.mono_ns

@@ -106,6 +106,15 @@ def test_a_word_never_seen_is_kept_and_ends_nothing() -> None:
     assert item.phase is Phase.UNKNOWN and item.is_live(NOW_NS)
 
 
+def test_one_that_is_inactive_is_not_recorded_until_it_is_open_again() -> None:
+    idle = made("A").in_state("inactive", NOW_NS)
+    assert (idle.is_live(NOW_NS), idle.end_ns) == (False, made("A").expiration_ns)
+    assert idle.in_state("open", NOW_NS).is_live(NOW_NS)
+    assert made("A").in_state("created", NOW_NS).is_live(NOW_NS), "that tells nothing"
+    heard = Standing().take(StateChanged("A", "created"), NOW_NS)
+    assert heard is not None and not heard.unknown_state and not heard.incomplete
+
+
 def test_a_word_that_no_record_could_hold_is_a_fault() -> None:
     with pytest.raises(VenueFault):
         Standing().take(StateChanged("A", "x" * 33), NOW_NS)

@@ -26,6 +26,10 @@ def test_a_catalogue_reads_back_as_written_and_a_damaged_one_is_empty(tmp_path: 
     read = read_catalogue(tmp_path / "c.json")
     assert read.listing is not None and list(read.listing.instruments[ETH]) == [made("A")]
     assert (read.listing.open_interest, read.fetched_ns, read.recorded) == ({"A": 2.5}, 77, {"A": made("A")})
+    whole = (tmp_path / "c.json").read_text()
+    (tmp_path / "c.json").write_text(whole.replace('"numbers":[', '"numbers":[1,'))
+    assert read_catalogue(tmp_path / "c.json") == Catalogue(), "of another version"
+    (tmp_path / "c.json").write_text(whole)
     (tmp_path / "c.json").write_bytes((tmp_path / "c.json").read_bytes()[:-5])
     assert read_catalogue(tmp_path / "c.json") == Catalogue()
 

@@ -74,7 +74,7 @@ class Player:
         return len(self._tape)
 
     def has(self, name: str) -> bool:
-        return name in self._live
+        return name in self._live or name in self._pending
 
     def names(self) -> list[str]:
         return [*self._live, *self._pending]

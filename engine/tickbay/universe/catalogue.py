@@ -16,7 +16,7 @@ import orjson
 from tickbay.config import Select
 from tickbay.errors import VenueDown, VenueFault
 from tickbay.identity import write_atomically
-from tickbay.universe.instrument import Instrument, InstrumentKind, read_instrument, read_legs
+from tickbay.universe.instrument import NUMBERS, TEXTS, Instrument, InstrumentKind, read_instrument, read_legs
 from tickbay.universe.rest import Rest
 from tickbay.universe.selection import Listing, Market, market_of
 
@@ -74,6 +74,8 @@ def _read(value: Mapping[str, Any]) -> Instrument:
     fields = dict(value)
     fields["kind"] = InstrumentKind(fields["kind"])
     fields["numbers"], fields["texts"] = tuple(fields["numbers"]), tuple(fields["texts"])
+    if (len(fields["numbers"]), len(fields["texts"])) != (len(NUMBERS), len(TEXTS)):
+        raise ValueError("a catalogue of another version")
     return Instrument(**fields)
 
 

@@ -131,6 +131,8 @@ class Instrument:
                 return replace(self, texts=texts, is_active=True, ended_ns=0)
             case Phase.PAUSED:
                 return replace(self, texts=texts, ended_ns=0)
+            case Phase.IDLE:
+                return replace(self, texts=texts, is_active=False, ended_ns=0)
         return replace(self, texts=texts)
 
     def record(self, *, now_ns: int, conn: int) -> Records:

@@ -26,6 +26,7 @@ from tickbay.errors import ControlDown, VenueDown, VenueFault
 from tickbay.events import Event
 from tickbay.feed.backoff import Backoff
 from tickbay.gap import Cause, Gap
+from tickbay.gap_count import GapCount
 from tickbay.process import ProcessContext
 from tickbay.record import FeedState, Kind
 from tickbay.universe.announcements import Announcements
@@ -74,6 +75,7 @@ class Universe:
         self._pending: list[Instrument] = []  # versions to be recorded
         self._put: dict[str, Instrument] = {}  # versions that are in the ring but not yet known to be on disk
         self._pending_gaps: list[Gap] = []
+        self._gap_count = GapCount()
         self._untold = self._feeds_of(self._assignment.feeds)  # feeds that may not have heard of the newest assignment
         self._troubles: dict[str, str] = {}  # why health is degraded
         self._standing = Standing()
@@ -90,6 +92,7 @@ class Universe:
         self._heard_s = time.monotonic()  # when announcements came last
         health = self._health
         health.counters = {"fetches": 0, "fetch_failures": 0, "records": 0, "announcements": 0}
+        health.counters |= self._gap_count.counters()
 
     def _last_assignment(self) -> Assignment:
         try:
@@ -364,6 +367,9 @@ class Universe:
             if not self._gaps.put(gap.record(recv_ns=now_ns, conn=self._gaps.conn, writer=self._context.name)):
                 break
             self._pending_gaps.pop(0)
+            if gap.to_ns in (0, gap.from_ns):  # found; not the end of one that was told
+                self._gap_count.add(gap)
+                self._health.counters |= self._gap_count.counters()
         while self._pending:
             batch = self._pending[:RECORDS_PER_PUT]
             records = [item.record(now_ns=now_ns, conn=self._instruments.conn) for item in batch]

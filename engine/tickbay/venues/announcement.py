@@ -18,8 +18,10 @@ class Phase(Enum):
 
     TRADING = auto()
     PAUSED = auto()  # silence is expected, and it will go on
+    IDLE = auto()  # not traded now, but it may be again
     ENDED = auto()  # nothing more will come
-    UNKNOWN = auto()  # a word that we do not know, or that does not tell: recorded, and nothing is concluded from it
+    NEUTRAL = auto()  # does not tell
+    UNKNOWN = auto()  # a word that we do not know: recorded, and nothing is concluded from it
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,14 +27,15 @@ from tickbay.venues.announcement import (
 PLATFORM = "platform_state"
 PUBLIC_METHODS = "platform_state.public_methods_state"
 
-# Words of the documentation and of what was recorded; newer ones are to be expected. `inactive` does not tell: a new
-# product may begin so, a combo may come back.
+# Words of the documentation and of what was recorded; newer ones are to be expected.
 PHASES = {
+    "created": Phase.NEUTRAL,
     "open": Phase.TRADING,
     "started": Phase.TRADING,
     "settlement": Phase.PAUSED,  # a few seconds at 08:00 UTC
     "locked": Phase.PAUSED,  # an incident
     "halted": Phase.PAUSED,  # a planned stop
+    "inactive": Phase.IDLE,  # a combo of which nobody asks, a product that has not begun
     "delivered": Phase.ENDED,
     "settled": Phase.ENDED,
     "closed": Phase.ENDED,

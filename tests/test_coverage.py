@@ -161,7 +161,7 @@ def test_a_restart_that_the_ledger_names_costs_exactly_its_gap() -> None:
 
 def test_a_life_is_proven_from_where_the_ledger_says_that_all_was_whole_again() -> None:
     evidence = recorded()
-    evidence.heartbeats = beats(-20, 3600) + [Heartbeat("feed-1", BEGIN + 3625 * S, 1, False, 0)]
+    evidence.heartbeats = [*beats(-20, 3600), Heartbeat("feed-1", BEGIN + 3625 * S, 1, False, 0)]
     evidence.heartbeats += beats(3632, 86_420, frames=0)
     evidence.gaps = [gap("restart", 3598, 3631.9, kind=kind) for kind in ("quote", "book")]  # the trades were healed
     coverage = judge(evidence)
@@ -253,6 +253,24 @@ def test_of_two_connections_one_is_enough() -> None:
     assert uncovered_s(judge(evidence)) == 0
     evidence.gaps.append(gap("disconnect", 650, 700, feed="feed-2"))
     assert uncovered_s(judge(evidence)) == 10
+
+
+def test_a_leg_that_is_down_costs_a_pair_nothing_while_the_other_records() -> None:
+    evidence = recorded(feed="pair-1")
+    evidence.heartbeats += beats(-20, 50_000, feed="feed-1a") + beats(-20, 600, feed="feed-1b")
+    evidence.heartbeats += beats(7200, 86_420, feed="feed-1b", frames=10**6)
+    coverage = judge(evidence)
+    assert uncovered_s(coverage) == 0 and coverage.unexplained == []
+    shares = {feed["feed"]: feed["percent"] for feed in certificate(evidence)["feeds"]}
+    assert shares["feed-1a"] < 60 and shares["feed-1b"] < 95, "but what each leg did is told"
+
+
+def test_a_pair_is_not_covered_while_neither_leg_records() -> None:
+    evidence = recorded(feed="pair-1")
+    evidence.heartbeats += beats(-20, 600, feed="feed-1a") + beats(660, 86_420, feed="feed-1a", frames=10**6)
+    coverage = judge(evidence)
+    assert uncovered_s(coverage) == 60
+    assert [(hole.what, hole.feed) for hole in coverage.unexplained] == [("not_running", "pair-1")]
 
 
 def test_an_instrument_that_moved_to_another_feed_is_covered_by_each_in_its_time() -> None:

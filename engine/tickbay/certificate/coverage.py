@@ -13,6 +13,7 @@ The first two are what the engine says, the last two what the rows themselves pr
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ LISTING_NS = (
     60 * 10**9
 )  # from its listing an instrument's first message may take so long: the universe looks that often
 TALKATIVE = ("option", "future", "perpetual")  # whose tickers come every second, also when nothing happens
-PAIRS = ("a", "b")
+LEG = re.compile(r"feed-[0-9]+[ab]")  # of a pair, with feeds.redundancy = 2: legs.py
 OF_CONNECTION = ("disconnect", "stale", "maintenance", "restart")  # why a whole feed captures nothing
 UNIVERSE = "universe"  # tells of instruments that no feed had room for
 
@@ -144,9 +145,11 @@ class _Judge:
         for beat in sorted(self._evidence.heartbeats):
             beats[beat.feed].append(beat)
         for feed, own in sorted(beats.items()):
-            alive = clipped(alive_of(own, self._gaps_of[feed]), *self._period.span)
-            self._found.alive[feed] = alive
-            for begin, end in without([self._period.span], alive):
+            self._found.alive[feed] = clipped(alive_of(own, self._gaps_of[feed]), *self._period.span)
+        for feed in self._found.alive:
+            if LEG.fullmatch(feed):
+                continue  # its other leg may do, so the pair is asked
+            for begin, end in without([self._period.span], self.alive(feed)):
                 if not self._is_named(feed, begin, end):
                     self._unexplained("not_running", feed, "", "", begin, end, 0)
 
@@ -159,7 +162,7 @@ class _Judge:
         """Of a pair: where one of its legs was capturing."""
         if feed.startswith("pair-"):
             number = feed.removeprefix("pair-")
-            return union(span for leg in PAIRS for span in self._found.alive.get(f"feed-{number}{leg}", []))
+            return union(span for leg in "ab" for span in self._found.alive.get(f"feed-{number}{leg}", []))
         return self._found.alive.get(feed, [])
 
     # ---------------------------------------------------------------- sequences

@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tickbay.histogram import Histogram
-from tickbay.record import DTYPES, Flag, Kind, parse_stream
+from tickbay.record import DTYPES, TICKS, Flag, Kind, parse_stream
 
-TICKS = (Kind.QUOTE, Kind.TRADE, Kind.BOOK)
 EXCHANGE_TO_RECEIVE, RECEIVE_TO_DURABLE = "exchange_to_receive", "receive_to_durable"
 FILE = "durable.times"
 COMMITS = 1024  # remembered: 100 s of them at the default commit_ms, 10 s when the rings fill fast
@@ -43,8 +42,9 @@ class Delays:
             recv_ns = records["recv_ns"]
             self._stages[RECEIVE_TO_DURABLE][feed].add(durable_ns - recv_ns)
             took_ns = recv_ns - records["exch_ns"]
-            healed = records["flags"] & Flag.HEALED  # fetched long after it happened: no delay of the live path
-            self._stages[EXCHANGE_TO_RECEIVE][feed].add(took_ns[healed == 0] if healed.any() else took_ns)
+            if kind is Kind.TRADE:  # what was fetched long after it happened tells nothing of the live path
+                took_ns = took_ns[records["flags"] & Flag.HEALED == 0]
+            self._stages[EXCHANGE_TO_RECEIVE][feed].add(took_ns)
 
     def report(self, now_s: float) -> dict[str, dict[str, dict[str, object]]]:
         """For health: stage → feed → Histogram.report()."""

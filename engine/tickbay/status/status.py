@@ -88,7 +88,7 @@ def _times(status: Status) -> list[str]:
     slowest: dict[tuple[str, str], StageStatus] = {}  # of all feeds one line, of the sinks one each
     for stage in sorted(status.stages, key=lambda stage: stage.p99_ms or 0.0):
         if stage.p99_ms is not None:
-            slowest[stage.stage, "" if stage.subject.startswith("feed-") else stage.subject] = stage
+            slowest[stage.stage, "" if stage.subject.startswith(("feed-", "pair-")) else stage.subject] = stage
     if slowest:
         lines += ["", f"{'last minute, in milliseconds':<44}{'P50':>10}{'P99':>12}{'RECORDS':>14}"]
     for (name, _), stage in sorted(slowest.items(), key=lambda item: STAGES.index(item[0][0])):

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from tickbay.histogram import Histogram
-from tickbay.journal.delays import TICKS, DurableTimes
+from tickbay.journal.delays import DurableTimes
+from tickbay.record import TICKS
 from tickbay.sinks.sink import Chunk
 
 DURABLE_TO_COMMIT, RECEIVE_TO_COMMIT, COMMIT = "durable_to_commit", "receive_to_commit", "commit"

@@ -41,7 +41,7 @@ WHERE NOT g.healed AND g.cause <> 'expired'
   AND NOT EXISTS (
       SELECT FROM data_gaps AS h
       WHERE h.healed AND h.kind = missing.kind AND h.feed = g.feed AND h.cause = g.cause AND h.from_ns = g.from_ns
-        AND h.instrument IS NOT DISTINCT FROM g.instrument
+        AND h.instrument IS NOT DISTINCT FROM g.instrument AND h.first_missing IS NOT DISTINCT FROM g.first_missing
   );
 
 -- When each feed proves that it was capturing: between two heartbeats of one life of its process, the first of them live and the

@@ -1,0 +1,119 @@
+"""Dirty intervals left out by one join: the examples of schema/README.md, as they stand there, on real servers."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from servers.postgres import fresh_database, postgres_server
+from servers.questdb import QuestdbServer, questdb, questdb_server
+from tickbay.config import Questdb
+from tickbay.cursor import CursorFile
+from tickbay.embedded import EmbeddedServer
+from tickbay.files import Files
+from tickbay.gap import Cause, Gap
+from tickbay.record import Flag, Kind, Records, blank, set_text
+from tickbay.sinks.connection import conninfo_of
+from tickbay.sinks.orders import Orders
+from tickbay.sinks.questdb import QuestdbSink
+from tickbay.sinks.rewind import Marks
+from tickbay.sinks.sink import Chunk, Sink
+from tickbay.sinks.timescale import TimescaleSink
+
+__all__ = ["postgres_server", "questdb", "questdb_server"]
+pytestmark = pytest.mark.slow
+
+README = Path(__file__).parents[1] / "schema" / "README.md"
+S = 10**9
+BEGIN_NS = time.time_ns() // S * S - 1000 * S
+FEED, OTHER = "feed-1", "feed-2"
+
+
+def examples() -> list[str]:
+    section = README.read_text().partition("### Leave dirty intervals out")[2].partition("\n## ")[0]
+    found = re.findall(r"```sql\n(.*?)```", section, re.DOTALL)
+    assert len(found) == 2
+    return found
+
+
+def at(second: int) -> int:
+    return BEGIN_NS + second * S
+
+
+def ticks(kind: Kind, seconds: list[int]) -> Records:
+    """One record of A and one of B at each of these seconds."""
+    records = blank(kind, 2 * len(seconds))
+    for place, second in enumerate(seconds):
+        for number, name in enumerate(("A", "B")):
+            record = records[2 * place + number : 2 * place + number + 1]
+            record["recv_ns"] = record["exch_ns"] = at(second)
+            record["flags"] = Flag.OPTION
+            set_text(record, "instrument", name)
+            if kind is Kind.TRADE:
+                record["trade_seq"], record["price"] = second, 1.0
+                record["direction"], record["trade_id"] = 1, str(second).encode()
+    records["seq"] = np.arange(1, len(records) + 1)
+    return records
+
+
+def gaps() -> dict[str, list[Gap]]:
+    """The whole feed from 10 to 20, of which the trades were fetched; A's quotes from 30 on; B's trades 40 to 45, not had."""
+    cut = Gap(cause=Cause.DISCONNECT, from_ns=at(10), feed=FEED)
+    ended = Gap(cause=Cause.DISCONNECT, from_ns=at(10), to_ns=at(20), feed=FEED)
+    stale = Gap(cause=Cause.STALE, kind=Kind.QUOTE, instrument="A", from_ns=at(30), feed=FEED)
+    lost = Gap(
+        cause=Cause.SEQUENCE, kind=Kind.TRADE, instrument="B", from_ns=at(40), to_ns=at(45), first_missing=41,
+        last_missing=44, feed=FEED,
+    )  # fmt: skip
+    fetched = Gap(cause=ended.cause, kind=Kind.TRADE, from_ns=at(10), to_ns=at(20), count=2, healed=True, feed=FEED)
+    over = Gap(cause=Cause.EXPIRED, instrument="A", from_ns=at(5), to_ns=at(50), expected=True, feed=FEED)
+    return {FEED: [cut, ended, stale, lost, over], "healer": [fetched]}
+
+
+def store(sink: Sink) -> None:
+    chunks = [
+        Chunk(f"{feed}.{kind.name.lower()}", kind, 7, ticks(kind, [5, 10, 15, 20, 35, 42]))
+        for feed in (FEED, OTHER)
+        for kind in (Kind.QUOTE, Kind.TRADE)
+    ]
+    for feed, told in gaps().items():
+        records = np.concatenate([gap.record(recv_ns=at(60), conn=1, writer=feed) for gap in told])
+        records["seq"] = range(1, len(records) + 1)
+        chunks.append(Chunk(f"{feed}.gap", Kind.GAP, 7, records))
+    sink.open([chunk.stream for chunk in chunks])
+    assert sink.commit(chunks).quarantined == 0
+    sink.settled(10.0)
+
+
+def check(ask: Callable[[str], list[Any]]) -> None:
+    clean, marked = examples()
+    found = [(row[1],) for row in ask(clean)]
+    # Of each feed both instruments at 5, 10, 15, 20, 35, 42: less feed-1's at 15, and its A's at 35 and 42.
+    assert len(found) == 24 - 2 - 2
+    assert sum(name == "A" for (name,) in found) == 12 - 1 - 2
+    causes = {(row[0], row[1]): row[3] for row in ask(marked)}
+    assert {key: cause for key, cause in causes.items() if cause} == {("B", 42): "sequence"}
+
+
+def test_the_examples_leave_out_what_is_dirty_in_timescale(postgres_server: EmbeddedServer) -> None:
+    settings = fresh_database(postgres_server)
+    with closing(TimescaleSink(settings)) as sink:
+        store(sink)
+    with psycopg.connect(conninfo_of(settings)) as connection:
+        check(lambda text: connection.execute(text.encode()).fetchall())
+
+
+def test_the_examples_leave_out_what_is_dirty_in_questdb(questdb: QuestdbServer, tmp_path: Path) -> None:
+    cursor = CursorFile(tmp_path / "questdb.cursor", Files())
+    marks = Marks(tmp_path / "questdb.marks", Files(), keep_s=900)
+    with closing(QuestdbSink(Questdb(port=questdb.port), cursor, marks, Orders(tmp_path, "questdb"))) as sink:
+        store(sink)
+    check(questdb.query)

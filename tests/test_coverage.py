@@ -310,6 +310,7 @@ def test_stores_that_differ_or_do_not_answer_are_no_certificate() -> None:
         "questdb and timescale differ in feed-1.quote (epoch 1)"
     ]
     assert certificate(recorded(), others={"questdb": "does not tell"})["verdict"] == BELOW
+    assert certificate(recorded(), others={"journal": "does not tell"})["verdict"] == CERTIFIED, "it need not have it"
 
 
 def test_the_same_evidence_gives_the_same_certificate_and_any_change_another_checksum() -> None:

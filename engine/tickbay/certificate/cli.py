@@ -59,7 +59,7 @@ def main(arguments: Namespace) -> int:
         store = arguments.store or (config.sinks or ("journal",))[0]
         found = certify(config, title, period, store=store, target_percent=arguments.target, progress=show)
     except (TickbayError, OSError) as error:
-        print(f"tickbay certificate: {error}", file=sys.stderr)
+        print(f"tickbay certificate: {_reason(error)}", file=sys.stderr)
         return 2
     path = write(config.data_dir, found)
     print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() if arguments.json else summary(found, path))
@@ -143,7 +143,14 @@ def _counts(config: Config, period: Period, store: str) -> Evidence | str:
         with opened(store, config) as database:
             return database.counts(period)
     except (TickbayError, OSError) as error:
-        return f"does not tell: {error}"
+        return f"does not tell: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    """In one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename} cannot be read: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def _doubts(config: Config, period: Period, store: str) -> list[str]:

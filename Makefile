@@ -81,6 +81,8 @@ lock: $(VENV)/.ready ## renew requirements/*.lock from pyproject.toml
 		--no-annotate --no-header --extra dev --constraints requirements/run.lock pyproject.toml --output-file requirements/dev.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header requirements/peer.in --output-file requirements/peer.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --constraints requirements/run.lock requirements/build.in --output-file requirements/build.lock
 
 clean: ## remove what was built; recorded data stays
 	$(MAKE) --no-print-directory -C native clean

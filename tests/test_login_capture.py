@@ -39,7 +39,7 @@ def test_a_login_lasts_over_its_tokens_and_a_new_connection_and_leaves_no_trace(
         wait_for(lambda: len(logins(tmp_path)) >= 3, "the login to be renewed")
         (feed,) = simulator.feeds()
         simulator.fault(f"kill connection={feed}")
-        wait_for(lambda: set(simulator.feeds()) - {feed}, "a new connection")
+        wait_for(lambda: bool(set(simulator.feeds()) - {feed}), "a new connection")
         rig.wait_flowing()
         report = read_report(shm_dir, "feed-1")
         assert report is not None and (report.state, report.detail) == ("live", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -187,9 +187,7 @@ class Told:
     def on_undecodable(self, payload: bytes, recv_ns: int) -> None:
         self.calls.append(("undecodable", payload))
 
-    def on_break(
-        self, kind: int, instrument: bytes, expected: int, got: int, recv_ns: int, since_ns: int
-    ) -> None:
+    def on_break(self, kind: int, instrument: bytes, expected: int, got: int, recv_ns: int, since_ns: int) -> None:
         self.calls.append(("break", kind, instrument, expected, got))
 
     def on_book_whole(self, instrument: bytes, recv_ns: int) -> None:
@@ -204,18 +202,19 @@ class Told:
 
 
 class Rig:
-    """Three rings, a listener over them, and what it told."""
+    """Three rings and those of `others`, a listener over them, and what it told."""
 
-    def __init__(self, folder: Path, **options: int) -> None:
+    def __init__(self, folder: Path, others: Sequence[Kind] = (), **options: int) -> None:
         self.rings = {}
-        for kind in (Kind.QUOTE, Kind.TRADE, Kind.BOOK):
+        for kind in (Kind.QUOTE, Kind.TRADE, Kind.BOOK, *others):
             path = folder / kind.name
             ring.create(path, kind, SLOTS, stream=f"feed-1.{kind.name.lower()}", boot_id="boot", epoch=1, first_seq=1)
             self.rings[kind] = ring.Ring.attach(path, kind)
             self.rings[kind].produce(1, 1)
         self.told = Told()
         natives = [self.rings[kind].native for kind in (Kind.QUOTE, Kind.TRADE, Kind.BOOK)]
-        self.listener = _native.FeedListener(self.told, *natives, **options)  # type: ignore[arg-type]  # no unpacking of three
+        more = tuple(self.rings[kind].native for kind in others)
+        self.listener = _native.FeedListener(self.told, *natives, others=more, **options)  # type: ignore[arg-type]  # no unpacking of three
 
     def play(self, frames: Callable[[picows.WSTransport], None], *, conn: int = 5) -> list[tuple[Any, ...]]:
         """Connect to a server on loopback that sends `frames` and closes with 1000; returns what was told."""
@@ -328,6 +327,52 @@ def test_a_full_ring_costs_one_wait_and_loses_what_it_tells(shm_dir: Path) -> No
     rig.rings[Kind.QUOTE].set_durable(SLOTS)
     rig.listener.settle()
     assert told[-1] == ("overflowed", Kind.QUOTE, 600 - SLOTS)
+
+
+def bbo(instrument: str) -> bytes:
+    data = f'{{"timestamp":1,"instrument_name":"{instrument}","best_bid_price":1.5,"best_bid_amount":2.0}}'
+    return notification(f"quote.{instrument}", data)
+
+
+def notification(channel: str, data: str) -> bytes:
+    head = '{"jsonrpc":"2.0","method":"subscription","params":{"channel":'
+    return f'{head}"{channel}","data":{data}}}}}'.encode()
+
+
+def test_other_kinds_come_into_their_rings_and_are_heard_under_their_own_names(shm_dir: Path) -> None:
+    rig = Rig(shm_dir, (Kind.BBO, Kind.INDEX, Kind.MARK))
+    marks = '[{"timestamp":1,"instrument_name":"ETH-1"},{"timestamp":1,"instrument_name":"ETH-2"}]'
+    price = notification("deribit_price_index.eth_usd", '{"timestamp":1,"price":2.5}')
+    rig.play(text(bbo("ETH-1"), notification("markprice.options.eth_usd", marks), price, bbo("ETH-2")))
+    assert rig.rings[Kind.BBO].read(1)["instrument"].tolist() == [b"ETH-1", b"ETH-2"]
+    assert rig.rings[Kind.MARK].read(1)["price_index"].tolist() == [b"eth_usd"] * 2
+    counters = rig.listener.counters()
+    assert (counters["bbos"], counters["marks"], counters["indices"], counters["unknown"]) == (2, 2, 1, 0)
+    heard = np.frombuffer(rig.listener.instruments, CONTINUITY)
+    times = {row["instrument"].decode(): row for row in heard if row["instrument"]}
+    assert set(times) == {"ETH-1", "ETH-2", "eth_usd", "price.eth_usd"}
+    assert times["ETH-1"]["bbo_ns"] > 0 and times["eth_usd"]["mark_ns"] > 0 and times["price.eth_usd"]["index_ns"] > 0
+
+
+def test_a_kind_without_a_ring_counts_as_unknown(shm_dir: Path) -> None:
+    rig = Rig(shm_dir)
+    rig.play(text(bbo("ETH-1"), quote("ETH-1"), notification("markprice.options.eth_usd", "[]")))
+    counters = rig.listener.counters()
+    assert (counters["unknown"], counters["bbos"], counters["quotes"], counters["lost_records"]) == (2, 0, 1, 0)
+
+
+def test_a_full_ring_of_another_kind_loses_what_it_tells_and_goes_on(shm_dir: Path) -> None:
+    """RING-2, FEED-1."""
+    rig = Rig(shm_dir, (Kind.BBO,), full_wait_ms=20)
+    told = rig.play(text(*[bbo("ETH-1")] * 600, quote("ETH-1")))
+    assert told[1:-2] == [("overflow", Kind.BBO)]
+    counters = rig.listener.counters()
+    assert (counters["bbos"], counters["lost_records"], counters["quotes"]) == (SLOTS, 600 - SLOTS, 1)
+    rig.rings[Kind.BBO].set_durable(SLOTS)
+    rig.listener.settle()
+    assert told[-1] == ("overflowed", Kind.BBO, 600 - SLOTS)
+    rig.play(text(bbo("ETH-2")), conn=6)
+    assert rig.listener.counters()["bbos"] == SLOTS + 1
 
 
 def test_a_handler_that_fails_ends_the_connection_and_nothing_more_is_taken(shm_dir: Path) -> None:

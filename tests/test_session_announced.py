@@ -119,7 +119,7 @@ def test_during_settlement_requests_are_made_again_a_little_later_and_nobody_is_
     world.assign(TICKER, BOOK, TRADES)
     world.connect()
     world.answer(error=10041)
-    assert world.session.state is FeedState.SUBSCRIBING and world.closes == []
+    assert world.closes == [] and {world.place(name) for name in (TICKER, BOOK, TRADES)} == {Place.QUEUED}
     asked = len(world.requests("subscribe"))
     world.sleep(0.5)
     assert len(world.requests("subscribe")) == asked

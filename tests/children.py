@@ -1,8 +1,8 @@
 """Processes for test_supervisor.py: a supervisor whose children only beat, and those children.
 
 `python children.py supervise FILE` is `tickbay up` with another spawn; `python children.py child NAME FILE` is a
-process that does what the file `<data_dir>/behave/NAME` says: nothing (beat until told to stop), "exit N", "refuse"
-or "deaf" (to SIGTERM).
+process that does what the file `<data_dir>/behave/NAME` says: nothing (beat until told to stop), "exit N", "refuse",
+"deaf" (to SIGTERM) or "mute" (it never beats).
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def supervise(path: Path) -> int:
 
 
 def child(name: str, path: Path) -> int:
-    with running(name, configuration.load(path, os.environ)) as context:
+    config = configuration.load(path, os.environ)
+    if (order := config.data_dir / "behave" / name).exists() and order.read_text() == "mute":
+        signal.pause()
+    with running(name, config) as context:
         return guarded(context, lambda: behave(context))
 
 

@@ -65,7 +65,7 @@ def test_names_follow_the_conventions_and_labels_are_of_bounded_sets() -> None:
     assert [metric.name for metric in metrics if (metric.kind == "counter") != metric.name.endswith("_total")] == []
     assert [metric.name for metric in metrics if re.search(r"_(ms|ns|hours|mb|kb|percent)(_|$)", metric.name)] == []
     assert [metric.name for metric in metrics if not metric.help.endswith(".")] == []
-    bounded = {"process", "sink", "kind", "state", "cause", "stage", "verdict", "version"}
+    bounded = {"process", "sink", "kind", "state", "cause", "stage", "verdict", "version", "leg"}
     assert {label for metric in metrics for label in metric.labels} <= bounded, "never an instrument"
 
 

@@ -213,6 +213,13 @@ def test_what_no_feed_has_room_for_is_a_gap_until_there_is_room(somewhere: Place
     assert (ended["cause"], ended["instrument"]) == (Cause.EXPIRED, b"A")
     assert (end["cause"], end["instrument"], end["from_ns"]) == (Cause.REFUSED, b"B", hole["from_ns"])
     assert end["to_ns"] > end["from_ns"]
+
+    def counted() -> dict[str, int]:
+        report = read_report(somewhere.run_dir, "universe")
+        counters = report.counters if report is not None else {}
+        return {name: count for name, count in counters.items() if name.startswith("gaps.") and count}
+
+    wait_for(lambda: counted() == {"gaps.refused": 1, "gaps.expired": 1}, "them to be counted, each once")
     wait_for(lambda: somewhere.health() == ("live", ""), "health")
     assert somewhere.stop() == 0
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tickbay.legs import LEGS
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -27,6 +29,7 @@ class Told:
     metric: Metric
     key: str
     scale: float = 1.0
+    leg: str = ""  # the value of the label of that name, where the metric has it
 
 
 def _counter(key: str, name: str, labels: tuple[str, ...], help: str) -> Told:
@@ -38,6 +41,12 @@ def _gauge(key: str, name: str, labels: tuple[str, ...], help: str, *, scale: fl
 
 
 FEED, SINK, NONE = ("process",), ("sink",), ()
+
+# With feeds.redundancy = 2: of the two feeds of one pair.
+LEG = ("process", "leg")
+LEG_RECORDS = Metric("tickbay_merger_leg_records_total", "counter", LEG, "Records that came over the leg.")
+LEG_FIRST = Metric("tickbay_merger_leg_first_total", "counter", LEG, "Of those, the ones that came over it first.")
+LEG_MISSED = Metric("tickbay_merger_leg_missed_total", "counter", LEG, "Records that came over the other leg only.")
 
 # By role. The one label, where there is one, is the process ("feed-1") or the sink ("timescale").
 TOLD: Mapping[str, tuple[Told, ...]] = {
@@ -67,7 +76,9 @@ TOLD: Mapping[str, tuple[Told, ...]] = {
         _gauge("channels_troubled", "tickbay_feed_channels_troubled", FEED, "Channels that have a hole right now."),
         _gauge("gaps_pending", "tickbay_feed_gaps_pending", FEED, "Gap records that wait for room in their ring."),
         _gauge("clock_offset_ms", "tickbay_clock_offset_seconds", FEED,
-               "The venue's clock less this machine's, as of the last answer; 0 before the first.", scale=1e-3),
+               "The venue's clock less this machine's, by the best of the last answers.", scale=1e-3),
+        _gauge("clock_error_ms", "tickbay_clock_error_seconds", FEED, "That is right to so much, either way.",
+               scale=1e-3),
     ),
     "journal": (
         _counter("records", "tickbay_journal_records_total", NONE, "Records made durable."),
@@ -107,6 +118,30 @@ TOLD: Mapping[str, tuple[Told, ...]] = {
         _gauge("instruments", "tickbay_universe_instruments", NONE, "Instruments that the rules select."),
         _gauge("channels", "tickbay_universe_channels", NONE, "Channels assigned to feeds."),
         _gauge("refused", "tickbay_universe_refused", NONE, "Instruments that no feed has room for."),
+        _gauge("announcing", "tickbay_universe_announcing", NONE, "1 while the venue's announcements are heard."),
+    ),
+    "healer": (
+        _counter("requests", "tickbay_healer_requests_total", NONE, "Requests for trades that were missed."),
+        _counter("failures", "tickbay_healer_failures_total", NONE, "Requests that failed."),
+        _counter("rows", "tickbay_healer_rows_total", NONE, "Trades fetched afterwards."),
+        _counter("healed", "tickbay_healer_healed_total", NONE, "Holes that were filled."),
+        _counter("unhealed", "tickbay_healer_unhealed_total", NONE, "Holes that the venue cannot fill any more."),
+        _gauge("cases", "tickbay_healer_cases", NONE, "Holes that are being filled or wait for it."),
+        _gauge("missing", "tickbay_healer_missing", NONE, "Trades known to be missing in them."),
+    ),
+    "merger": (
+        _counter("records", "tickbay_merger_records_total", FEED, "Records published: each once, from either leg."),
+        _counter("unchained", "tickbay_merger_unchained_total", FEED,
+                 "Messages of books whose chain broke on both legs."),
+        _gauge("held", "tickbay_merger_held", FEED, "Records that wait for what comes before them."),
+        *(
+            told
+            for leg in LEGS
+            for told in (
+                Told(LEG_RECORDS, f"{leg}_records", leg=leg), Told(LEG_FIRST, f"{leg}_first", leg=leg),
+                Told(LEG_MISSED, f"{leg}_missed", leg=leg),
+            )
+        ),
     ),
 }  # fmt: skip
 
@@ -156,4 +191,4 @@ COMPUTED = (
 
 def every_metric() -> tuple[Metric, ...]:
     """In the order in which they are served."""
-    return (*COMPUTED, *(told.metric for tolds in TOLD.values() for told in tolds))
+    return (*COMPUTED, *dict.fromkeys(told.metric for tolds in TOLD.values() for told in tolds))

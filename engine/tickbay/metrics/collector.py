@@ -56,8 +56,9 @@ class Collector:
         living = {process.name for process in status.processes if process.pid is not None}
         for role, tolds in TOLD.items():
             own = [report for report in reports.values() if report.role == role]
-            for told in tolds:
-                yield family(told.metric, _told(told, own, living))
+            for metric in dict.fromkeys(told.metric for told in tolds):
+                same = (told for told in tolds if told.metric == metric)
+                yield family(metric, (sample for told in same for sample in _told(told, own, living)))
 
 
 def family(metric: Metric, samples: Iterable[Sample]) -> Family:
@@ -75,8 +76,8 @@ def _told(told: catalogue.Told, reports: Iterable[Report], living: set[str]) -> 
         if told.metric.kind == "gauge":
             figures = report.gauges if report.process in living else {}
         if (value := figures.get(told.key)) is not None:
-            labels = (_label(report.process),) if told.metric.labels else ()
-            yield labels, value * told.scale
+            labels = (_label(report.process), told.leg)
+            yield labels[: len(told.metric.labels)], value * told.scale
 
 
 def _label(process: str) -> str:

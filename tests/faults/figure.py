@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-MODULE = re.compile(r"r(\d\d)_\w+")
+MODULE = re.compile(r"(r\d\d|sim)_\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Result:
 
 def figures() -> list[Figure]:
     """Every figure that has a module here, in order."""
-    names = sorted(path.stem for path in Path(__file__).parent.glob("r[0-9][0-9]_*.py"))
+    names = sorted(path.stem for path in Path(__file__).parent.glob("*_*.py") if MODULE.fullmatch(path.stem))
     found = []
     for name in names:
         match = MODULE.fullmatch(name)
@@ -51,7 +51,7 @@ def figures() -> list[Figure]:
         module = importlib.import_module(f"faults.{name}")
         found.append(
             Figure(
-                name=f"R{int(match[1])}",
+                name=match[1].upper().replace("R0", "R"),
                 asked=module.ASKED,
                 size=module.SIZE,
                 size_deep=module.SIZE_DEEP,

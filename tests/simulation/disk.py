@@ -128,6 +128,8 @@ class Disk:
         self.trouble: Trouble | None = None
         self.failed = 0  # calls
         self.boots = 0
+        self.trap: tuple[str, Callable[[], None]] | None = None  # at which call of the journal, what
+        self.removing: Callable[[str, Inode], None] = lambda name, inode: None  # is told of a name that goes
         self.chance = chance
         self.directories = {name: Directory() for name in directories}
         self._inodes = 0
@@ -192,6 +194,11 @@ class VirtualFiles(Files):
         self._world.call(self._process)
         if self._disk.slow:
             self._world.sleep(self._disk.chance.expovariate(1 / SLOW_S))
+        if self._disk.trap is not None and self._disk.trap[0] == call and self._process.name == "journal":
+            (_, spring), self._disk.trap = self._disk.trap, None
+            spring()
+            if not self._process.alive:
+                raise Dead
         error = self._disk.fails(call)
         if error:
             self._world.note(f"{self._process.name}: {call} fails: {errno.errorcode[error]}")
@@ -235,7 +242,7 @@ class VirtualFiles(Files):
             self._call("pwritev")
         except (OSError, Dead):
             if alive and self._disk.boots == boots:  # it failed, or the process died, somewhere in the middle
-                inode.write(data[: chance.randrange(len(data))], offset)
+                inode.write(data[: chance.randrange(len(data) + 1)], offset)
             raise
         if chance.random() < SHORT:
             data = data[: chance.randint(1, len(data))]
@@ -265,13 +272,13 @@ class VirtualFiles(Files):
 
     def rename(self, old: Path, new: Path) -> None:
         self._call("rename")
-        self._disk.find(old)
+        self._disk.removing(old.name, self._disk.find(old))
         (directory, before), (_, after) = split(old), split(new)
         self._disk.directories[directory].change(lambda names: names.__setitem__(after, names.pop(before)))
 
     def unlink(self, path: Path) -> None:
         self._call("unlink")
-        self._disk.find(path)
+        self._disk.removing(path.name, self._disk.find(path))
         directory, name = split(path)
         self._disk.directories[directory].change(lambda names: names.pop(name))
 

@@ -15,6 +15,17 @@ from tickbay.supervisor.child import process_names
 
 CALLS_MAX = 60  # a process is hit at one of so many of its next calls of the system
 REQUESTS_MAX = 25
+# Calls of the disk that fail together; a failed sync is the worst, because the kernel tells of it once.
+FAILING = (
+    ("fdatasync",),
+    ("fdatasync",),
+    ("pwritev",),
+    ("fallocate",),
+    ("rename", "sync_directory"),
+    ("open",),
+    ("unlink",),
+    ("preadv",),
+)
 
 
 @dataclass
@@ -90,7 +101,7 @@ class Faults:
     def end(self) -> None:
         for end in self.over:
             end()
-        self.disk.trouble = None
+        self.disk.trouble = self.disk.trap = None
         self.machine.doomed.clear()
         for process in self.machine.processes:
             process.trap = None
@@ -141,8 +152,11 @@ class Faults:
     def lose_power(self) -> None:
         """Mostly in the middle of what the journal does."""
         journal = self.machine.find("journal")
-        if journal is None or self.world.chance.random() < 0.2:
+        dice = self.world.chance.random()
+        if journal is None or dice < 0.2:
             self.power_cut()
+        elif dice < 0.6:  # when all is written and nothing of it synced
+            self.disk.trap = ("fdatasync", self.power_cut)
         else:
             self._trap("journal", lambda _: self.power_cut())
 
@@ -150,17 +164,7 @@ class Faults:
 
     def fail_disk(self) -> None:
         chance = self.world.chance
-        calls = chance.choice(
-            (
-                ("fdatasync",),
-                ("pwritev",),
-                ("fallocate",),
-                ("rename", "sync_directory"),
-                ("open",),
-                ("unlink",),
-                ("preadv",),
-            )
-        )
+        calls = chance.choice(FAILING)
         error = errno.ENOSPC if calls in (("fallocate",), ("pwritev",)) and chance.random() < 0.3 else errno.EIO
         self.disk.trouble = Trouble(calls, error, chance.choice((1, 1, 2, 5, 20)))
 

@@ -20,7 +20,7 @@ from simulation.roles import Roles
 from simulation.world import World
 from tickbay import config
 
-SLOTS = config.Ring(quote=512, trade=512, book=1024, gap=512, instrument=512, status=512, full_wait_ms=50)
+SLOTS = config.Ring(quote=512, trade=1024, book=2048, gap=512, instrument=512, status=512, full_wait_ms=50)
 CONVERGED_S = 150.0  # once faults are over: a silence of 15 s, a restart of 30 s, a parked sink of 60 s, and slack
 BOOT_S = 1.0
 LOOK_S = 0.25
@@ -82,7 +82,7 @@ class History:
         chance = self.world.chance
         self.config = self._draw_config()
         self.disk = Disk(chance, ["journal", "cursors"])
-        self.ledger = Ledger(path / "rings", self.disk)
+        self.ledger = Ledger(self.config, self.disk)
         poison = chance.choice((0, 0, 0, 97))  # every so manieth record is refused
         self.postgres = Postgres(self.world, self.ledger, lambda number: bool(poison) and number % poison == 0)
         self.questdb = Questdb(self.world, self.ledger, lambda number: bool(poison) and number % poison == 1)
@@ -93,8 +93,8 @@ class History:
             self.ledger,
             self.postgres,
             self.questdb,
-            burst=chance.choice((10, 40, 150)),
-            pause_s=chance.choice((0.1, 0.3, 0.8)),
+            burst=chance.choice((10, 40, 100)),
+            pause_s=chance.choice((0.2, 0.4, 0.8)),
         )
         self.machine = VirtualMachine(self.world, self.config, self.roles.table())
         self.roles.machine = self.machine
@@ -115,6 +115,7 @@ class History:
         self._restarted = False  # by the operator
         self._over = self._converged = False
         self._durable: list[tuple[float, dict[str, int]]] = []
+        self._checked: dict[str, dict[str, int]] = {sink: {} for sink in sinks}
         self._begun: dict[str, dict[str, int]] = {sink: {} for sink in sinks}
 
     def _draw_config(self) -> config.Config:
@@ -148,8 +149,8 @@ class History:
         self._boot()
         if self._rival:
             self.world.at(chance.uniform(1, 5), self._start_rival)
-        lasts_s = chance.uniform(3.0, 8.0)
-        self.faults.draw(chance.randint(1, 6), lasts_s)
+        lasts_s = chance.uniform(2.5, 6.0)
+        self.faults.draw(chance.randint(2, 6), lasts_s)
         self.world.at(LOOK_S, self._look)
         self.world.run(lambda: False, lasts_s)
         self.world.note("faults are over")
@@ -158,9 +159,10 @@ class History:
         ends_s = lasts_s + CONVERGED_S
         if not self.world.run(lambda: self._converged, ends_s):
             raise Broken(f"SUP-2: {CONVERGED_S:g} s after the last fault: {self._unfinished()}")
+        self._check()
         if chance.random() < 0.5:
             self._stop()
-        self._check()
+            self._check()
 
     def _boot(self) -> None:
         """As systemd: the supervisor always comes back."""
@@ -231,6 +233,8 @@ class History:
         self.world.at(LOOK_S, self._look)
         self.ledger.look()
         for sink, begun in self._begun.items():
+            if sink == "timescale" or not self.questdb.lost:
+                self.ledger.check_cursor(sink, self._taken(sink), self._checked[sink])
             for stream, position in self.ledger.cursor_of(sink).items():
                 if position.seq:
                     begun.setdefault(stream, position.seq)
@@ -273,7 +277,7 @@ class History:
 
     def _check(self) -> None:
         for sink in self.config.sinks:
-            self.ledger.check_whole(sink, self._stored(sink), self._begun[sink])
+            self.ledger.check_whole(sink, self._stored(sink), self._begun[sink], stopped=self._stopping)
         self._check_restarts()
 
     def _stored(self, sink: str):  # type: ignore[no-untyped-def]

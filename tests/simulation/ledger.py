@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from simulation.disk import Disk
+from simulation.disk import Disk, Inode
+from tickbay.config import Config
 from tickbay.cursor import START, Position, newest
+from tickbay.journal.segment import segment_number, walk
 from tickbay.record import parse_stream
 from tickbay.ring import Ring
 
@@ -43,9 +44,13 @@ class Stored:
 
 
 class Ledger:
-    def __init__(self, rings: Path, disk: Disk) -> None:
-        self._rings = rings
+    def __init__(self, config: Config, disk: Disk) -> None:
+        self._rings = config.run_dir / "rings"
+        self._sinks = config.sinks
+        self._segment_bytes = config.journal.segment_bytes
+        self._quota_bytes = int(config.journal.quota_gb * 1e9)
         self._disk = disk
+        disk.removing = self.removing
         self.streams: dict[str, Stream] = {}
         self.lost = 0  # records that a power cut took, and may
         self.watching = False
@@ -100,7 +105,8 @@ class Ledger:
     def _check_synced(self) -> None:
         journal = self._disk.directories["journal"]
         segment = max((name for name in journal.names if name.endswith(".seg")), default="")
-        if segment and (journal.names[segment].dirty or journal.synced.get(segment) is not journal.names[segment]):
+        inode = journal.names.get(segment)
+        if inode is not None and (inode.dirty or inode.lost or journal.synced.get(segment) is not inode):
             raise Broken(f"JRNL-2: durable moved before {segment} was synced")
 
     def committed(self, sink: str, ends: Mapping[str, Position]) -> None:
@@ -109,6 +115,22 @@ class Ledger:
         for name, end in ends.items():
             if name not in self.forgotten and end.seq > self.streams[name].durable:
                 raise Broken(f"JRNL-2: {sink} has {name} up to {end.seq}, durable is {self.streams[name].durable}")
+
+    def removing(self, name: str, inode: Inode) -> None:
+        """A segment goes: because every sink is past it, or because there is no room for another one."""
+        number = segment_number(name)
+        if number is None:
+            return
+        files = self._disk.directories["journal"].names
+        used = sum(len(each.live) for file, each in files.items() if file.endswith((".seg", ".spare")))
+        if used + self._segment_bytes > self._quota_bytes:
+            return
+        lasts = {batch.stream: batch.last for batch in walk(inode.live, number).batches}
+        for sink in self._sinks:
+            cursor = self.cursor_of(sink)
+            for stream, last in lasts.items():
+                if cursor.get(stream, START) < last:
+                    raise Broken(f"JRNL-3: {name} goes, {sink} has not taken {stream} {last.seq} of it")
 
     # -------- looked at
 
@@ -120,11 +142,15 @@ class Ledger:
                 if seq > len(numbers) or numbers[seq - 1] != number:
                     raise Broken(f"SINK-1: {sink} has number {number} at {name} {seq}, which was another record")
 
-    def check_whole(self, sink: str, stored: Stored, begun: Mapping[str, int]) -> None:
+    def check_whole(self, sink: str, stored: Stored, begun: Mapping[str, int], *, stopped: bool) -> None:
         """At the end: all that was durable is there, or known to be missing. `begun`: where the cursor file first had
         each stream."""
         self.check_rows(sink, stored)
         for name, stream in self.watched():
+            if (
+                stopped and name not in NUMBERED
+            ):  # what the journal wrote when the writers had ended comes at the next start
+                continue
             rows, quarantined = stored.rows.get(name, {}), stored.quarantined.get(name, set())
             if twice := rows.keys() & quarantined:
                 raise Broken(f"SINK-4: {sink} has {name} {min(twice)} as a row and in quarantine")
@@ -141,17 +167,12 @@ class Ledger:
         inode = self._disk.directories["cursors"].names.get(f"{sink}.cursor")
         return newest(inode.live)[1] if inode is not None else {}
 
-    def check_cursor(
-        self, sink: str, cursor: Mapping[str, Position], stored: Stored, *, checked: dict[str, int]
-    ) -> None:
-        """JRNL-3, SINK-2: a cursor file is never ahead of what its sink keeps. `checked` is how far that is known."""
-        for name, position in cursor.items():
-            has = None
-            for seq in range(checked.get(name, 0) + 1, position.seq + 1):
-                has = has if has is not None else stored.has(name)
-                if seq not in has and not stored.explains(name, seq):
-                    raise Broken(f"SINK-2: the cursor of {sink} is at {name} {position.seq}, {seq} is not kept")
-            checked[name] = max(checked.get(name, 0), position.seq)
+    def check_cursor(self, sink: str, taken: Mapping[str, int], checked: dict[str, int]) -> None:
+        """SINK-1, SINK-2: a cursor file is never ahead of what the sink keeps. `checked`: how far that was seen."""
+        for name, position in self.cursor_of(sink).items():
+            if position.seq > max(taken.get(name, 0), checked.get(name, 0)) and name not in self.dropped:
+                raise Broken(f"SINK-2: the cursor of {sink} is at {name} {position.seq}, it has {taken.get(name, 0)}")
+            checked[name] = max(position.seq, checked.get(name, 0))
 
     @property
     def drained(self) -> bool:

@@ -19,7 +19,7 @@ from tickbay.supervisor.child import process_names
 BOOT_ID = "virtual boot"
 STARTED_S = (0.05, 0.4)  # from the spawn to the lock: a fresh interpreter takes its time
 REFUSED, FAILED, KILLED = 2, 1, -int(signal.SIGKILL)
-SILENT_SLACK_S = 1.0  # the supervisor looks now and then
+SILENT_SLACK_S = WAIT_SLACK_S = 1.0  # the supervisor looks now and then
 
 
 class VirtualStopping(Stopping):
@@ -78,6 +78,8 @@ class VirtualMachine:
         self.beats: dict[int, float] = {}
         self.doomed: dict[str, float] = {}  # names that die soon after each start, until then
         self.starts: dict[str, list[float]] = {}
+        self.ends: dict[str, float] = {}  # when each name ended last
+        self.failed: dict[str, bool] = {}  # and whether nobody had asked for it
         self.fingerprint = config.fingerprint()
         self._pids = 100
 
@@ -89,12 +91,12 @@ class VirtualMachine:
         self.processes.append(process)
         self.stoppings[process.pid] = VirtualStopping(self.world)
         self.beats[process.pid] = self.world.now_s
-        process.ended.append(lambda: self.processes.remove(process))
+        process.ended.append(lambda: self._note_end(process))
         self.starts.setdefault(name, []).append(self.world.now_s)
         self.world.note(f"{name}: started, pid {process.pid}")
         self.world.start(process, lambda: self._main(process))
         if self.world.now_s < self.doomed.get(name, 0.0):
-            self.world.at(self.world.chance.uniform(0, 1.0), lambda: self.kill(process))
+            self.world.at(self.world.chance.uniform(0, 1.0), lambda: self._die_young(process))
         return process
 
     def _main(self, process: Process) -> None:
@@ -117,6 +119,15 @@ class VirtualMachine:
             status = FAILED
         self.world.note(f"{process.name}: ends with {status}")
         self.world.end(process, status)
+
+    def _die_young(self, process: Process) -> None:
+        if process.name in self.doomed:
+            self.kill(process)
+
+    def _note_end(self, process: Process) -> None:
+        self.processes.remove(process)
+        self.ends[process.name] = self.world.now_s
+        self.failed[process.name] = process.status != 0 and not self.stoppings[process.pid].is_set()
 
     def kill(self, process: Process) -> None:
         if process.alive:
@@ -195,8 +206,10 @@ class Handle:
 class SupervisorsView:
     """Machine of tickbay.supervisor.machine, for one life of the supervisor."""
 
-    def __init__(self, machine: VirtualMachine) -> None:
+    def __init__(self, machine: VirtualMachine, supervisor: Process) -> None:
         self._machine = machine
+        self._supervisor = supervisor
+        self._began_s = machine.world.now_s
         self.due: deque[Callable[[], None]] = deque()  # ends of processes, to be told from its loop
         self.asked: set[int] = set()  # to end
 
@@ -213,7 +226,20 @@ class SupervisorsView:
         holder = self._machine.find(name)
         if holder is not None:
             raise Broken(f"SUP-1: {name} was started beside the one that lives")
+        self._check_wait(name)
         return Handle(self._machine, self, self._machine.spawn(name), own=True)
+
+    def _check_wait(self, name: str) -> None:
+        """SUP-2: whoever dies is not back at once, and within the longest wait, if the supervisor could see to it."""
+        machine = self._machine
+        ended_s = machine.ends.get(name, 0.0)
+        waited_s = machine.world.now_s - ended_s
+        if self._began_s > ended_s or self._supervisor.stops:
+            return
+        if machine.failed.get(name) and waited_s < machine.config.supervisor.backoff_min_s / 2:
+            raise Broken(f"SUP-2: {name} was started again {waited_s:.3f} s after its end")
+        if waited_s > machine.config.supervisor.backoff_max_s + WAIT_SLACK_S:
+            raise Broken(f"SUP-2: {name} was started {waited_s:.1f} s after its end")
 
     def names(self) -> list[str]:
         return sorted(self._machine.files)

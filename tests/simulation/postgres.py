@@ -87,7 +87,7 @@ class Postgres:
         self.cursors.update(changes.cursors)
         for stream, epoch, seq, number in changes.rows:
             rows = self.stored.rows.setdefault(stream, {})
-            if seq in rows:
+            if seq in rows and stream not in self.ledger.forgotten:
                 raise Broken(f"SINK-1: {stream} {seq} is stored twice")
             rows[seq] = (epoch, number)
         for stream, seq in changes.quarantined:
@@ -356,7 +356,7 @@ def rows_of(block: bytes) -> list[tuple[str, int, int, int]]:
     stream = block[_ORIGIN.size : _ORIGIN.size + length].decode()
     at = _ORIGIN.size + length
     count, rest = divmod(len(block), size)
-    if count > 1 and (rest or stream not in NUMBERED):  # the feed's ticks all have the same length
+    if rest or (count > 1 and stream not in NUMBERED):  # the feed's ticks all have the same length
         return _rows_one_by_one(block)
     table = np.frombuffer(block, np.uint8).reshape(count, size)
     numbers = table[:, 18:26].copy().view(">i8").ravel() - BEGAN_NS

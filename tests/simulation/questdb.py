@@ -63,6 +63,7 @@ class Questdb:
         self.refuses = refuses
         self.up = True
         self.starts = 1
+        self.lost = False  # with the power, something that it had told of as applied
         self.tables = {table: Table() for table in SHAPES}
         self.stored = Stored()
         self.requests = 0
@@ -82,7 +83,7 @@ class Questdb:
 
     def lose_power(self) -> None:
         """What came in the last minute may be gone, table by table."""
-        self.up = False
+        self.up, self.lost = False, True
         for table in self.tables.values():
             since_s = self.world.now_s - self.world.chance.uniform(0, PAGE_CACHE_S)
             every = [*table.applied, *table.waiting]
@@ -148,7 +149,7 @@ class Questdb:
     def _store(self, write: Write) -> None:
         for stream, epoch, seq, number in write.rows:
             rows = self.stored.rows.setdefault(stream, {})
-            if seq in rows and rows[seq] != (epoch, number):
+            if seq in rows and rows[seq] != (epoch, number) and stream not in self.ledger.forgotten:
                 raise AssertionError(f"SINK-2: {stream} {seq} is stored twice: {rows[seq]} and {(epoch, number)}")
             rows[seq] = (epoch, number)
         for stream, seq in write.quarantined:

@@ -142,7 +142,7 @@ class Roles:
 
     def supervisor(self, process: Process) -> int:
         context = self.context(process)
-        view = SupervisorsView(self.machine)
+        view = SupervisorsView(self.machine, process)
         supervisor = Supervisor(
             context,
             view,

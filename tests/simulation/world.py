@@ -30,6 +30,7 @@ class Process:
         self.pid = pid
         self.alive = True
         self.stopped = False  # SIGSTOP
+        self.stops = 0
         self.status: int | None = None
         self.tasks: list[Task] = []
         self.ended: list[Callable[[], None]] = []  # who is told of its end
@@ -116,6 +117,7 @@ class World:
         """SIGSTOP, and SIGCONT after so long."""
         if process.alive and not process.stopped:
             process.stopped = True
+            process.stops += 1
             self.at(seconds, lambda: self._go_on(process))
 
     def _go_on(self, process: Process) -> None:

@@ -78,8 +78,8 @@ class Retention:
         cursors = read_cursors(self._config, self._files)
         while sealed and self._expired(sealed[0]) and not gaps_of(sealed[0], cursors):
             self._segments.drop_oldest()
-        while sealed and self._segments.over_quota():
-            gaps += self._drop(cursors)
+        while sealed and self._segments.over_quota() and self._drop(cursors, gaps):
+            pass
         return gaps
 
     def make_room(self) -> list[Gap]:
@@ -97,16 +97,25 @@ class Retention:
             if not sealed or (not forced and gaps_of(sealed[0], cursors)):
                 raise OSError(errno.ENOSPC, "the disk is full up to journal.free_floor_gb, and no sink has taken more")
             freed += 0 if forced else self._segments.oldest_bytes()
-            gaps += self._drop(cursors)
+            if not self._drop(cursors, gaps):
+                break
         return gaps
 
     def _expired(self, index: SegmentIndex) -> bool:
         return index.written_ns + self._retain_ns < self._clock_ns()
 
-    def _drop(self, cursors: Cursors) -> list[Gap]:
-        gaps = gaps_of(self._segments.sealed[0], cursors)
-        self._segments.drop_oldest()
-        return gaps
+    def _drop(self, cursors: Cursors, gaps: list[Gap]) -> bool:
+        """Let the oldest go and add what that lost to `gaps`. After an error those that are in it already must be told:
+        then False, and the next call meets the error again."""
+        lost = gaps_of(self._segments.sealed[0], cursors)
+        try:
+            self._segments.drop_oldest()
+        except OSError:
+            if not gaps:
+                raise
+            return False
+        gaps += lost
+        return True
 
     def hold_hours(self, written_bytes: int, now_s: float) -> float:
         """How long the journal could go on if every sink stopped now, at the current rate; infinite while that is 0."""

@@ -182,7 +182,8 @@ class Segments:
             self._files.unlink(path.with_suffix(".idx"))
         self._spares.recycle(path, self._sizes[number])
         del self.sealed[0], self._sizes[number]
-        self._files.sync_directory(self._directory)
+        with suppress(OSError):  # a file that a power cut brings back is let go again
+            self._files.sync_directory(self._directory)
 
     def untaken_bytes(self, cursors: Mapping[str, Mapping[str, Position]]) -> int:
         """Bytes of segments that some sink still needs, the newest included."""

@@ -94,10 +94,10 @@ class Spares:
                 self._files.unlink(path)
             raise
         if done:
+            self._written = 0  # also where the rename fails: the next one begins at its beginning
             spare = path.with_suffix(SUFFIX)
             self._files.rename(path, spare)
             self._ready.append(spare)
-            self._written = 0
         else:
             self._unfinished = path
 

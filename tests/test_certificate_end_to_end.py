@@ -146,7 +146,8 @@ def test_a_cut_connection_lowers_what_is_covered_and_is_named(day: Day) -> None:
 
 def test_an_instrument_that_came_or_ended_meanwhile_is_not_punished(day: Day) -> None:
     _, found, _ = day.certificate(day.times.changed)
-    assert percents(found)[day.listed] == percents(found)[day.expired] == 100.0
+    # What it was not there for would cost a third or more; a gap of milliseconds that the ledger names may lie there.
+    assert min(percents(found)[day.listed], percents(found)[day.expired]) > 99
     assert found["unexplained"] == []
     ended = next(item for item in found["instruments"] if item["instrument"] == day.expired)
     assert ended["ends"] < found["to"] and ended["due_s"] < day.times.changed[1] - day.times.changed[0]

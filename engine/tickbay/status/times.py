@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from tickbay.health import Report
 
-# In the order of the way. The journal tells the first two, each writer the others.
-STAGES = ("exchange_to_receive", "receive_to_durable", "durable_to_commit", "receive_to_commit")
+# In the order of the way. The journal tells the first two, each writer the others; `commit` is how long one batch took.
+STAGES = ("exchange_to_receive", "receive_to_durable", "durable_to_commit", "receive_to_commit", "commit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from simulation.disk import Disk, Trouble
 from simulation.machine import VirtualMachine
@@ -50,7 +51,7 @@ class Faults:
         names = chance.sample(sorted(kinds), k=min(len(kinds), chance.randint(1, 5)))
         for _ in range(count):
             name = chance.choice(names)
-            self.world.at(chance.uniform(0.5, until_s), lambda name=name: self._happen(name, kinds[name]))  # type: ignore[misc]
+            self.world.at(chance.uniform(0.5, until_s), partial(self._happen, name, kinds[name]))
 
     def _happen(self, name: str, fault: Callable[[], None]) -> None:
         self.world.note(f"fault: {name}")

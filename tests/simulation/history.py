@@ -12,7 +12,7 @@ from pathlib import Path
 
 from simulation.disk import Disk
 from simulation.faults import Faults
-from simulation.ledger import Broken, Ledger
+from simulation.ledger import Broken, Ledger, Stored
 from simulation.machine import VirtualMachine
 from simulation.postgres import Postgres
 from simulation.questdb import Questdb
@@ -280,7 +280,7 @@ class History:
             self.ledger.check_whole(sink, self._stored(sink), self._begun[sink], stopped=self._stopping)
         self._check_restarts()
 
-    def _stored(self, sink: str):  # type: ignore[no-untyped-def]
+    def _stored(self, sink: str) -> Stored:
         return self.postgres.stored if sink == "timescale" else self.questdb.stored
 
     def _check_restarts(self) -> None:

@@ -16,6 +16,7 @@ from simulation.history import folder, run
 # drawn from a seed shows there, and another seed has to be named.
 NAMED: dict[int, tuple[str, ...]] = {
     69: ("a hole was not told", "QuestDB forgot a hole"),
+    1043: ("numbers began anew",),
     1141: ("recovery did not sync a name",),
 }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
+from functools import partial
 
 import greenlet
 
@@ -108,7 +109,7 @@ class World:
         process.alive, process.status = False, status
         for task in process.tasks:
             if task is not greenlet.getcurrent():
-                self.at(0.0, lambda task=task: task.throw(Dead))  # type: ignore[misc]
+                self.at(0.0, partial(task.throw, Dead))
         for told in process.ended:
             told()
         process.ended.clear()

@@ -331,10 +331,12 @@ def test_poison_rows_are_quarantined_and_their_neighbours_land(keeper: Keeper) -
     """SINK-4, TIME-1."""
     records = made(Kind.TRADE, 2000, at_ns=MINUTE_NS)
     records["flags"] = 4
-    poison = {3: "text", 4: "text", 700: "time", 999: "text", 1999: "text"}
+    poison = {3: "text", 4: "text", 700: "time", 999: "text", 1500: "varchar", 1999: "text"}
     for index, what in poison.items():
         if what == "text":
             records["instrument"][index] = b"\xff\xfe not UTF-8"
+        elif what == "varchar":  # the server would store it as it is
+            records["combo_id"][index] = b"\xc3"
         else:
             records["exch_ns"][index] = 148_000 * 365 * DAY_NS // 1000
     sink = keeper.sink()

@@ -111,7 +111,8 @@ class QuestdbDatabase:
         for table, _ in TABLES[TRADE]:
             rows = self._server.query(
                 f"SELECT DISTINCT h.instrument, h.trade_seq FROM (SELECT * FROM {table} WHERE healed) AS h"  # noqa: S608 - as above
-                f" JOIN (SELECT * FROM {table} WHERE NOT healed) AS t ON instrument, trade_seq"
+                f" JOIN (SELECT * FROM {table} WHERE NOT healed) AS t"
+                " ON h.instrument = t.instrument AND h.trade_seq = t.trade_seq"
             )
             found += [(instrument, number) for instrument, number in rows]
         return found

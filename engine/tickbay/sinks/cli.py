@@ -12,6 +12,7 @@ import os
 
 from tickbay.config import Config, add_argument, find, load
 from tickbay.errors import ConfigError, SinkRefused
+from tickbay.process import make_directories
 from tickbay.sinks.orders import Orders
 from tickbay.sinks.questdb_columns import SHAPES
 from tickbay.sinks.questdb_server import QuestdbServer
@@ -40,6 +41,7 @@ def main(arguments: argparse.Namespace) -> int:
         return _list(config)
     if arguments.sink not in config.sinks:
         raise ConfigError(f"no sink {arguments.sink!r} is enabled: enabled are {', '.join(config.sinks) or 'none'}")
+    make_directories(config)  # an order may be given before the first start
     orders = Orders(config.data_dir, arguments.sink)
     try:
         if arguments.action == "park":

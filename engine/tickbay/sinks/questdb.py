@@ -27,7 +27,7 @@ from tickbay.record import LAYOUTS, parse_stream
 from tickbay.sinks import questdb_schema
 from tickbay.sinks.columns import KIND_WORDS, Table
 from tickbay.sinks.connection import one_line
-from tickbay.sinks.lines import bodies
+from tickbay.sinks.lines import bodies, without_bad_texts
 from tickbay.sinks.load import Load, Pieces, Poison, chosen, cut_out, sort
 from tickbay.sinks.orders import Orders
 from tickbay.sinks.poison import Breaker, copy_around
@@ -176,15 +176,16 @@ class QuestdbSink:
 
     def _send_all(self, load: Load, holes: Sequence[Hole]) -> Committed:
         allowed = self._breaker.allowed(load.records)
-        poison = list(load.poison)
+        tables, bad_texts = without_bad_texts(load.tables)
+        poison = load.poison + bad_texts
         if len(poison) > allowed:
             raise SinkParked(f"{len(poison)} of {load.records} records: {poison[-1].reason}: check the clock")
         try:
-            rows, sent = self._send_tables(load)
+            rows, sent = self._send_tables(tables)
         except SinkRefused:
             # Once more from the beginning, around what is refused: what landed before lands again (SINK-2).
             rows = sent = 0
-            for table, pieces in load.tables:
+            for table, pieces in tables:
                 bad = self._send_around(table, pieces, allowed - len(poison))
                 poison += bad
                 rows += sum(int(chosen(table, records).sum()) for _, records in pieces) - len(bad)
@@ -194,10 +195,10 @@ class QuestdbSink:
         reasons = tuple(f"{item.table}: {item.reason}" for item in poison[:REASONS_TOLD])
         return Committed(rows=rows, quarantined=len(poison), bytes=sent, reasons=reasons)
 
-    def _send_tables(self, load: Load) -> tuple[int, int]:
-        """All tables, a request each or several. Returns rows and bytes."""
+    def _send_tables(self, tables: Sequence[tuple[Table, Pieces]]) -> tuple[int, int]:
+        """A request for each table, or several. Returns rows and bytes."""
         rows = sent = 0
-        for body in bodies(load.tables):
+        for body in bodies(tables):
             self._server.send(body)
             rows, sent = rows + body.rows, sent + body.bytes
         return rows, sent

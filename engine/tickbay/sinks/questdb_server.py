@@ -101,9 +101,12 @@ class QuestdbServer:
             answer = self._early_answer()
         else:
             answer = self._connection.getresponse()
-        data = answer.read(ANSWER_BYTES_MAX + 1)
-        if len(data) > ANSWER_BYTES_MAX:
-            raise http.client.HTTPException(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
+        with answer:  # it holds the socket, also where it is not read to its end
+            data = answer.read(ANSWER_BYTES_MAX + 1)
+            if len(data) > ANSWER_BYTES_MAX:
+                raise http.client.HTTPException(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
+            if answer.length:  # read() of so many bytes does not say that there were fewer
+                raise http.client.IncompleteRead(data, answer.length)
         if answer.will_close:
             self.close()
         return answer.status, data

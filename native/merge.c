@@ -1,5 +1,7 @@
 #include "merge.h"
 
+#include "digest.h"
+
 #include <assert.h>
 #include <stdbool.h>
 #include <string.h>
@@ -12,41 +14,18 @@
 
 /* ---------------------------------------------------------------- digests */
 
-struct digest {
-    uint64_t a, b;
-};
-
-/* Two lanes of multiply and fold, 128 bits in all: among 10^9 records a day two that differ are not equal in a million years. */
-static inline void mix(struct digest *digest, uint64_t word)
-{
-    digest->a = (digest->a ^ word) * 0x9e3779b97f4a7c15u;
-    digest->a ^= digest->a >> 32;
-    digest->b = (digest->b + word) * 0xd6e8feb86659fd93u;
-    digest->b ^= digest->b >> 29;
-}
-
-/* `size` bytes, a multiple of 8. */
-static void mix_bytes(struct digest *digest, const void *bytes, size_t size)
-{
-    for (size_t place = 0; place < size; place += sizeof(uint64_t)) {
-        uint64_t word;
-        memcpy(&word, (const unsigned char *)bytes + place, sizeof word);
-        mix(digest, word);
-    }
-}
-
 static struct digest digest_of(enum record_kind kind, const struct record_head *head, uint64_t id)
 {
-    struct digest digest = {kind, 0x2545f4914f6cdd1du};
-    mix_bytes(&digest, head->instrument, sizeof head->instrument);
+    struct digest digest = digest_begin(kind);
+    digest_bytes(&digest, head->instrument, sizeof head->instrument);
     if (kind == RECORD_BOOK || kind == RECORD_TRADE) {
-        mix(&digest, id);
-        mix(&digest, head->flags & RECORD_SNAPSHOT);
+        digest_word(&digest, id);
+        digest_word(&digest, head->flags & RECORD_SNAPSHOT);
         return digest;
     }
-    mix(&digest, (uint64_t)head->exch_ns);
-    mix(&digest, head->flags);
-    mix_bytes(&digest, head + 1, record_size(kind) - sizeof *head);
+    digest_word(&digest, (uint64_t)head->exch_ns);
+    digest_word(&digest, head->flags);
+    digest_bytes(&digest, head + 1, record_size(kind) - sizeof *head);
     return digest;
 }
 
@@ -152,8 +131,8 @@ static struct merge_seen *arrive(struct merge *merge, int leg, struct digest dig
 
 static struct merge_chain *find_chain(struct merge *merge, enum record_kind kind, const char *instrument)
 {
-    struct digest digest = {kind, 0};
-    mix_bytes(&digest, instrument, RECORD_INSTRUMENT_MAX);
+    struct digest digest = digest_begin(kind);
+    digest_bytes(&digest, instrument, RECORD_INSTRUMENT_MAX);
     for (uint64_t probe = digest.a ^ digest.b;; probe++) {
         struct merge_chain *chain = &merge->chains[probe % MERGE_CHAINS];
         if (chain->instrument[0] == '\0') {

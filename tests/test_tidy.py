@@ -19,7 +19,7 @@ FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 60
 
 CONTRACTS = ["RING-1", "RING-2", "RING-3", "JRNL-1", "JRNL-2", "JRNL-3", "SINK-1", "SINK-2", "SINK-3", "SINK-4"]
-CONTRACTS += ["FEED-1", "FEED-2", "HEAL-1", "HEAL-2", "SUP-1", "SUP-2", "TIME-1"]
+CONTRACTS += ["FEED-1", "FEED-2", "HEAL-1", "HEAL-2", "PAIR-1", "SUP-1", "SUP-2", "TIME-1"]
 
 
 def files(*patterns: str) -> list[Path]:
@@ -209,7 +209,7 @@ def reached(start: str) -> set[str]:
     return found
 
 
-ROLES = {"feed.feed", "journal.journal", "writer.writer", "universe.universe", "healer.healer", "metrics.metrics"}
+ROLES = {"feed.feed", "merger.merger", "journal.journal", "writer.writer", "universe.universe", "healer.healer", "metrics.metrics"}
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))
@@ -259,7 +259,7 @@ def test_every_unit_has_its_header_and_its_test() -> None:
     assert [name_of(path) for path in wanted if not path.exists()] == []
 
 
-@pytest.mark.parametrize("unit", ["batch", "decode_deribit", "feed", "ilp", "number", "pgcopy", "ring"])
+@pytest.mark.parametrize("unit", ["batch", "decode_deribit", "feed", "ilp", "merge", "number", "pgcopy", "ring"])
 def test_every_unit_that_reads_what_we_did_not_write_is_fuzzed(unit: str) -> None:
     assert (NATIVE / "fuzz" / f"fuzz_{unit}.c").exists()
 

@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 
 from tickbay.config import Config
-from tickbay.record import USUAL_TICKS, Kind, parse_stream
+from tickbay.record import Kind, parse_stream
 
 LEGS = ("a", "b")
-# The ticks that a merger makes one stream of. What has neither a sequence nor a change id is stored of both legs.
-MERGED = USUAL_TICKS
 _LEG = re.compile(r"feed-([1-9][0-9]{0,2})([ab])")
 
 
@@ -62,4 +60,4 @@ def merger_of(stream: str) -> str:
     except ValueError:
         return ""
     leg = _LEG.fullmatch(feed)
-    return f"merger-{leg[1]}" if leg and (kind is Kind.GAP or kind.name.lower() in MERGED) else ""
+    return f"merger-{leg[1]}" if leg and kind is not Kind.STATUS else ""

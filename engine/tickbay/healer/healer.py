@@ -31,6 +31,7 @@ from tickbay.healer.case import Host
 from tickbay.healer.intake import Intake, by_instrument
 from tickbay.healer.plan import Ask, AskRange, AskWindow, Patience, Plan
 from tickbay.journal.stream_reader import StreamReader
+from tickbay.legs import place_of
 from tickbay.process import ProcessContext
 from tickbay.record import DTYPES, Flag, Kind, Records
 from tickbay.universe.assignment import Assignment, assignment_path, read_assignment
@@ -309,7 +310,7 @@ class Healer:
             assignment = read_assignment(self._assignment_path) or Assignment()
         except VenueFault:
             assignment = Assignment()  # the universe says so
-        return self._markets(assignment.feeds.get(feed, ())) or self._markets(
+        return self._markets(assignment.feeds.get(place_of(feed), ())) or self._markets(
             channel for channels in assignment.feeds.values() for channel in channels
         )
 

@@ -15,6 +15,7 @@ from tickbay.gap import Gap
 from tickbay.healer.plan import Plan
 from tickbay.healer.spans import Range
 from tickbay.journal.stream_reader import StreamReader
+from tickbay.legs import merger_of
 from tickbay.record import Kind, Records, stream_name
 from tickbay.sinks.sink import Hole
 
@@ -44,7 +45,7 @@ class Intake:
         """All that is new. Trades before gaps: a gap's trades are then known."""
         for wanted in (Kind.TRADE, Kind.GAP):
             for stream, kind in sorted(self._reader.streams().items()):
-                if kind is wanted and stream not in OWN.values():
+                if kind is wanted and _is_captured(stream):
                     self._take(stream, mono_ns)
 
     def mark_own(self) -> None:
@@ -58,7 +59,7 @@ class Intake:
         not known; but they may as well not, so they must not be published."""
         found: dict[str, set[int]] = {}
         for stream, kind in self._reader.streams().items():
-            if kind is Kind.TRADE and stream not in OWN.values():
+            if kind is Kind.TRADE and _is_captured(stream):
                 for record in self._reader.published(stream, self.positions.get(stream, START)):
                     found.setdefault(record["instrument"].decode(), set()).add(int(record["trade_seq"]))
         return found
@@ -113,3 +114,8 @@ def ranges_of(numbers: Sequence[int]) -> list[Range]:
         else:
             ranges.append((number, number))
     return ranges
+
+
+def _is_captured(stream: str) -> bool:
+    """Not our own; and of a pair what its two legs brought together, not what one of them lacks."""
+    return stream not in OWN.values() and not merger_of(stream)

@@ -28,8 +28,8 @@ SUFFIX = ".ring"
 def wanted_streams(config: Config) -> dict[str, Kind]:
     """Every stream that some process of this configuration writes."""
     kinds = feed_kinds(config.tick_kinds)
-    streams = {stream_name(feed, kind): kind for feed in legs.feeds(config) for kind in kinds}
-    streams |= {stream_name(pair, kind): kind for pair in legs.pairs(config) for kind in feed_kinds(legs.MERGED)}
+    sources = [*legs.feeds(config), *legs.pairs(config)]
+    streams = {stream_name(source, kind): kind for source in sources for kind in kinds}
     for kind in (Kind.INSTRUMENT, Kind.GAP):
         streams[stream_name("universe", kind)] = kind
     if config.heal.enabled:

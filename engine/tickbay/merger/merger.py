@@ -24,7 +24,7 @@ from tickbay.merger.late import Late
 from tickbay.merger.pair import Leg, Moment, Pair
 from tickbay.merger.past import Past
 from tickbay.process import ProcessContext
-from tickbay.record import FeedState, Kind
+from tickbay.record import FeedState, Kind, feed_kinds
 from tickbay.ring import Ring, RingFull, RingMissing
 
 POLL_S = 0.002  # what the merge adds to a record's way; the journal's commit comes later anyway
@@ -35,6 +35,11 @@ STATUS_S = 5.0
 SKEW_MIN_NS = 10**8
 STOP_S = 5.0  # at the end, for the journal to take what is published
 FEED_GONE_S = 1.0
+
+COUNTED = {  # fields of struct status
+    Kind.QUOTE: "quotes", Kind.TRADE: "trades", Kind.BOOK: "books", Kind.BBO: "bbos", Kind.INDEX: "indices",
+    Kind.MARK: "marks", Kind.FUNDING: "fundings", Kind.DEPTH: "depths",
+}  # fmt: skip
 
 
 class Merger:
@@ -170,8 +175,7 @@ class Merger:
             self._health.state, self._health.detail = "live", ""
 
     def _write_status(self) -> None:
-        kinds = {Kind.QUOTE: "quotes", Kind.TRADE: "trades", Kind.BOOK: "books"}
-        figures = {name: self._producer.rings[kind].head - 1 for kind, name in kinds.items()}
+        figures = {COUNTED[kind]: ring.head - 1 for kind, ring in self._producer.rings.items() if kind in COUNTED}
         figures["gaps"] = self.pair.gap_count.total
         self._producer.write_status(time.time_ns(), FeedState.LIVE, figures)
 
@@ -197,7 +201,8 @@ def run(context: ProcessContext) -> None:
         context.health.beat()
         return context.stopping.wait(seconds)
 
-    producer = Producer.attach(context.config.run_dir, pair, wait=wait)
+    kinds = feed_kinds(context.config.tick_kinds)
+    producer = Producer.attach(context.config.run_dir, pair, wait=wait, kinds=kinds)
     if producer is None:
         return
     past = Past(context, pair, producer)

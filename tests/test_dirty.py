@@ -65,7 +65,7 @@ def ticks(kind: Kind, seconds: list[int]) -> Records:
 
 
 def gaps() -> dict[str, list[Gap]]:
-    """All of the feed from 10 to 20, of which the trades were fetched; A's quotes from 30 on; B's trades from 40 to 45."""
+    """All of the feed 10 to 20, its trades fetched; A's quotes from 30 on; B's trades from 40 to 45."""
     cut = Gap(cause=Cause.DISCONNECT, from_ns=at(10), feed=FEED)
     ended = Gap(cause=Cause.DISCONNECT, from_ns=at(10), to_ns=at(20), feed=FEED)
     stale = Gap(cause=Cause.STALE, kind=Kind.QUOTE, instrument="A", from_ns=at(30), feed=FEED)

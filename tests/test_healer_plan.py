@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tickbay.gap import Cause, Gap
 from tickbay.healer.case import Host
-from tickbay.healer.plan import AskRange, AskWindow, Patience, Plan
+from tickbay.healer.plan import Ask, AskRange, AskWindow, Patience, Plan
 from tickbay.record import Kind
 from tickbay.venues.venue import Printed
 
@@ -37,6 +37,7 @@ class World:
         self.saved = (0, 0, 0, 0)  # how much of captured, published, records, told the memory knows
         self.log: list[tuple[str, int, int]] = []  # what was captured: name, number, second
         self.plan = Plan(PATIENCE)
+        self.pending: Ask | None = None
 
     def trade(self, name: str, *, live: bool) -> None:
         self.now += 1  # more of one millisecond than a page holds are not found by time: the next trade tells
@@ -72,7 +73,7 @@ class World:
 
     def die(self) -> None:
         """kill -9: all that is known is the memory, and the streams behind it."""
-        self.plan = Plan(PATIENCE)
+        self.plan, self.pending = Plan(PATIENCE), None
         if self.memory is not None:
             self.plan.remember(orjson.loads(self.memory), self.now * S)
         log, published, records, told = self.saved
@@ -93,7 +94,7 @@ class World:
 
     def answer(self, *, down: bool = False) -> bool:
         """One question and what comes of it; False where there is none."""
-        ask = self.plan.ask(self.now * S)
+        ask, self.pending = self.pending or self.plan.ask(self.now * S), None
         if ask is None:
             self.told += self.plan.reports()
             return False
@@ -105,6 +106,21 @@ class World:
             self.fetch(ask)
         self.told += self.plan.reports()
         return True
+
+    def ask(self) -> None:
+        """A question whose answer takes its time."""
+        self.now += 3
+        self.pending = self.pending or self.plan.ask(self.now * S)
+
+    def late(self) -> None:
+        """A trade that seemed lost comes by itself."""
+        for name in NAMES:
+            for number in range(1, len(self.traded[name])):
+                if number not in self.captured[name] and (name, number) not in self.published:
+                    self.captured[name].add(number)
+                    self.log.append((name, number, self.now))
+                    self.take(self.log[-1])
+                    return
 
     def list(self, ask: AskWindow) -> None:
         found = sorted(
@@ -144,13 +160,21 @@ STEPS: dict[str, Any] = {
     "lost A": lambda world: world.trade("A", live=False),
     "lost B": lambda world: world.trade("B", live=False),
     "cut": World.cut, "mend": World.mend, "pass": World.pass_time, "save": World.save, "die": World.die,
-    "check": World.check, "answer": World.answer, "down": lambda world: world.answer(down=True),
+    "check": World.check, "ask": World.ask, "late": World.late, "answer": World.answer, "down": lambda world: world.answer(down=True),
 }  # fmt: skip
+
+# What must come together to be a danger, which chance alone would seldom bring together.
+LOST = ("live A", "lost A", "live A", "ask")
+TALES = {
+    "late answer": (*LOST, "late", "answer"),
+    "death behind it": (*LOST, "answer", "die"),
+    "death before": (*LOST, "die"),
+}
 
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.sampled_from(sorted(STEPS)), max_size=60),
+    st.lists(st.sampled_from(sorted([*STEPS, *TALES])), max_size=60),
     st.sets(st.tuples(st.sampled_from(NAMES), st.integers(1, 9)), max_size=4),
 )
 def test_whatever_happens_every_trade_is_there_once_and_every_gap_is_ended(
@@ -160,8 +184,9 @@ def test_whatever_happens_every_trade_is_there_once_and_every_gap_is_ended(
     world = World()
     world.gone = gone
     world.trade("A", live=True)
-    for step in steps:
-        STEPS[step](world)
+    for name in steps:
+        for step in TALES.get(name, (name,)):
+            STEPS[step](world)
     world.pass_time()
     world.settle()
     assert len(world.published) == len(set(world.published)), "published twice"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tickbay import config as configuration
-from tickbay.config import ENVIRONMENT, SECRETS, Config, Select, Timescale, load
+from tickbay.config import ENVIRONMENT, SECRETS, Config, HealthPort, Metrics, Select, Timescale, load
 from tickbay.errors import ConfigError
 
 EXAMPLE = Path(__file__).parent.parent / "tickbay.toml.example"
@@ -120,7 +120,13 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         TOP_N_INSTRUMENTS="50",
         FLUSH_INTERVAL_SEC="0.25",
         LOG_LEVEL="error",
+        TICKBAY_METRICS_HOST="0.0.0.0",
+        TICKBAY_METRICS_PORT="0",
+        TICKBAY_METRICS_HOSTS="tickbay, nas.lan",
+        TICKBAY_HEALTH_PORT="8080",
     )
+    assert config.metrics == Metrics(host="0.0.0.0", port=0, hosts=("tickbay", "nas.lan"))
+    assert config.health == HealthPort(host="127.0.0.1", port=8080)
     assert (config.data_dir, config.run_dir) == (Path("/b"), Path("/c"))
     assert config.timescale == Timescale(host="db", port=6543, user="u", dbname="n", flush_ms=250)
     assert (config.venue.ws_url, config.venue.rest_url) == ("wss://w/", "https://r/")

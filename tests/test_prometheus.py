@@ -85,7 +85,10 @@ def test_prometheus_has_what_status_says_and_a_killed_feed_is_a_restart_and_no_s
     rig.up()
     rig.wait_flowing()
     metrics, health = port(rig, "metrics"), port(rig, "health")
-    assert tool("promtool", "check", "metrics", input=get(metrics, "/metrics")[1]) == ""
+    served = get(metrics, "/metrics")[1]
+    assert tool("promtool", "check", "metrics", input=served) == ""
+    assert rig.database.password not in served + get(health, "/readyz")[1]
+    assert "ETH-" not in served, "no instrument is a label"
     assert get(health, "/healthz") == (200, "healthy\n")
     assert get(health, "/readyz")[0] == 200
     with prometheus.running(CONFIG.format(scrape_s=SCRAPE_S, rules=RULES, port=metrics)) as server:

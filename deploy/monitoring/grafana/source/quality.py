@@ -56,7 +56,34 @@ WHERE from_ts < $__timeTo()::timestamptz AND (to_ts IS NULL OR to_ts > $__timeFr
 GROUP BY cause
 ORDER BY gaps DESC
 """
-# What the daily certificate goes by: times in which something is missing, and was not healed.
+# As a certificate of the time range: of each feed and kind, the share of the time that no hole of the whole feed covers
+# (of holes that overlap, each moment counts once), and what holes single instruments have besides.
+CERTIFIED = """
+WITH span AS (
+    SELECT $__timeFrom()::timestamptz AS begins, least($__timeTo()::timestamptz, now()) AS ends
+), feeds AS (
+    SELECT process AS feed, min(ts) AS since FROM collector_status WHERE $__timeFilter(ts) GROUP BY process
+), holes AS (
+    SELECT d.feed, d.kind, d.instrument,
+           tstzrange(greatest(d.from_ts, span.begins), least(d.to_ts, span.ends)) AS hole
+    FROM dirty AS d, span
+    WHERE coalesce(d.from_ts, span.begins) < span.ends AND coalesce(d.to_ts, span.ends) > span.begins
+), whole AS (
+    SELECT feed, kind, range_agg(hole) AS times FROM holes WHERE instrument IS NULL GROUP BY feed, kind
+), single AS (
+    SELECT feed, kind, count(DISTINCT instrument) AS instruments,
+           sum(extract(epoch FROM upper(hole) - lower(hole))) AS seconds
+    FROM holes WHERE instrument IS NOT NULL GROUP BY feed, kind
+)
+SELECT feeds.feed, k.kind,
+       1 - coalesce((SELECT sum(extract(epoch FROM upper(t) - lower(t))) FROM unnest(whole.times) AS t), 0)
+           / extract(epoch FROM span.ends - least(feeds.since, span.ends - interval '1 second')) AS covered,
+       coalesce(single.instruments, 0) AS instruments_with_holes, coalesce(single.seconds, 0) AS their_seconds
+FROM feeds CROSS JOIN span CROSS JOIN (VALUES ('quote'), ('trade'), ('book')) AS k (kind)
+LEFT JOIN whole USING (feed, kind) LEFT JOIN single USING (feed, kind)
+ORDER BY covered, feed, kind
+"""
+# Times in which something is missing, and was not healed.
 DIRTY = """
 SELECT kind, count(*) AS intervals, count(DISTINCT instrument) AS instruments,
        sum(extract(epoch FROM least(to_ts, $__timeTo()::timestamptz) - greatest(from_ts, $__timeFrom()::timestamptz)))
@@ -112,6 +139,13 @@ PANELS = (
         "`tickbay certificate DAY` proves a whole day, instrument by instrument.",
         queries=(Query(PROVEN),),
         overrides=(("minutes_alive", {"unit": "percentunit"}), ("channels_live", {"unit": "percentunit"})),
+    ),
+    Panel(
+        title="Certificate of the time range", kind="table", width=24, source=TIMESCALE,
+        help="Of each feed and kind: the share of the time that no hole of the whole feed covers, and the holes of "
+        "single instruments. Without what was healed.",
+        queries=(Query(CERTIFIED),),
+        overrides=(("covered", {"unit": "percentunit", "decimals": 4}), ("their_seconds", {"unit": "s"})),
     ),
     Panel(
         title="Gaps by cause", kind="table", source=TIMESCALE, help="native/record.h says what each cause means.",

@@ -145,7 +145,7 @@ class World:
 
     def settle(self) -> None:
         self.mend()
-        for _ in range(8):
+        for _ in range(150):  # each even trade takes two hosts in turn
             self.now += 3
             self.check()
             for _ in range(200):
@@ -160,7 +160,8 @@ STEPS: dict[str, Any] = {
     "lost A": lambda world: world.trade("A", live=False),
     "lost B": lambda world: world.trade("B", live=False),
     "cut": World.cut, "mend": World.mend, "pass": World.pass_time, "save": World.save, "die": World.die,
-    "check": World.check, "ask": World.ask, "late": World.late, "answer": World.answer, "down": lambda world: world.answer(down=True),
+    "check": World.check, "ask": World.ask, "late": World.late, "answer": World.answer,
+    "down": lambda world: world.answer(down=True),
 }  # fmt: skip
 
 # What must come together to be a danger, which chance alone would seldom bring together.

@@ -8,6 +8,7 @@ after comparing its start time.
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from tickbay.errors import ConfigError
 PID_FILE_BYTES_MAX = 4096
 
 
+@functools.cache  # no process outlives it
 def boot_id() -> str:
     """The kernel's name for this boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -32,10 +32,12 @@ class Inode:
     live: bytearray = field(default_factory=bytearray)
     synced: bytearray = field(default_factory=bytearray)
     dirty: set[int] = field(default_factory=set)  # blocks that the next sync writes
+    version: int = 0  # of `live`
     lost: set[int] = field(default_factory=set)  # blocks that a failed sync has not written, and no other will
 
     def write(self, data: bytes | memoryview, offset: int) -> None:
         end = offset + len(data)
+        self.version += 1
         if len(self.live) < end:
             self.live.extend(bytes(end - len(self.live)))
         self.live[offset:end] = data
@@ -44,6 +46,7 @@ class Inode:
         self.lost.difference_update(blocks)
 
     def resize(self, length: int) -> None:
+        self.version += 1
         del self.live[length:]
         self.live.extend(bytes(length - len(self.live)))
 
@@ -73,6 +76,7 @@ class Inode:
                 part = self.live[block * BLOCK : (block + 1) * BLOCK][: max(0, size - block * BLOCK)]
                 data[block * BLOCK : block * BLOCK + len(part)] = part
         self.live, self.synced = data, bytearray(data)
+        self.version += 1
         self.dirty.clear()
         self.lost.clear()
 

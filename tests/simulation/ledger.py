@@ -54,6 +54,7 @@ class Ledger:
         self.streams: dict[str, Stream] = {}
         self.lost = 0  # records that a power cut took, and may
         self.watching = False
+        self._cursors: dict[str, tuple[tuple[int, int], dict[str, Position]]] = {}  # as parsed last
         self.dropped: set[str] = set()  # streams of which the quota took what a sink had not
         # Of those, the ones of which the journal then had nothing at all when the power went: begun anew, in an epoch
         # of their own, which nobody here tells apart.
@@ -165,7 +166,14 @@ class Ledger:
     def cursor_of(self, sink: str) -> dict[str, Position]:
         """What the cursor file says, also when its writer does not live."""
         inode = self._disk.directories["cursors"].names.get(f"{sink}.cursor")
-        return newest(inode.live)[1] if inode is not None else {}
+        if inode is None:
+            return {}
+        version = inode.number, inode.version
+        known, cursor = self._cursors.get(sink, ((0, 0), {}))
+        if known != version:
+            cursor = newest(inode.live)[1]
+            self._cursors[sink] = (version, cursor)
+        return cursor
 
     def check_cursor(self, sink: str, taken: Mapping[str, int], checked: dict[str, int]) -> None:
         """SINK-1, SINK-2: a cursor file is never ahead of what the sink keeps. `checked`: how far that was seen."""

@@ -107,7 +107,8 @@ class VirtualMachine:
             if holder is not None and holder.alive:
                 raise ConfigError(f"{process.name} is already running")
             self.locks[process.name] = process
-            self.files[process.name] = (process, self.fingerprint)
+            if process.name in ("supervisor", *self.wanted):  # a rival has its run_dir elsewhere
+                self.files[process.name] = (process, self.fingerprint)
             status = self.roles.get(process.name.partition("-")[0], self.roles["other"])(process)
         except Dead:
             return

@@ -5,6 +5,7 @@ test_prometheus.py.
 from __future__ import annotations
 
 import re
+import socket
 from http import HTTPStatus
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tickbay.identity import Identity
 from tickbay.metrics.answer import Answer, answer, health_pages, is_known, metrics_pages
 from tickbay.metrics.catalogue import every_metric
 from tickbay.metrics.collector import LE_NS, buckets_s
+from tickbay.metrics.server import Server
 from tickbay.metrics.usage import usage
 from tickbay.writer.batch_sizes import BatchSizes
 
@@ -184,6 +186,20 @@ def test_health_answers_503_where_nothing_is_recorded(config: Config) -> None:
 
 
 # -------- who may ask
+
+
+def test_it_listens_where_it_is_told_also_by_ipv6(config: Config) -> None:
+    try:
+        server = Server("::1", 0, health_pages(config), ())
+    except OSError as error:
+        pytest.skip(f"no IPv6: {error}")
+    try:
+        with socket.create_connection(("::1", server.port), timeout=10) as asking:
+            asking.sendall(b"GET /healthz HTTP/1.1\r\nhost: [::1]\r\n\r\n")
+            assert asking.recv(1000).startswith(b"HTTP/1.0 503 Service Unavailable\r\n")
+    finally:
+        server.close()
+    assert server.failure is None
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"])

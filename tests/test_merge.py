@@ -5,6 +5,7 @@ PAIR-1, GAP-1.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickbay._native import MERGE_LATE_NS, Merge
+from tickbay.config import load
+from tickbay.errors import ConfigError
+from tickbay.feed.backoff import apart
 from tickbay.gap import Cause, Gap
-from tickbay.legs import merger_of, place_of
+from tickbay.legs import feeds, merger_of, place_of
 from tickbay.merger.cover import Cover
 from tickbay.merger.late import Late, percentile_ns
 from tickbay.record import DTYPES, Flag, Kind, Records, blank
@@ -226,6 +230,21 @@ def test_a_leg_s_stream_is_taken_by_its_merger(stream: str, merger: str) -> None
 
 def test_a_place_is_what_both_legs_and_their_pair_record() -> None:
     assert {place_of(feed) for feed in ("feed-7", "feed-7a", "feed-7b", "pair-7")} == {"feed-7"}
+
+
+def test_two_legs_do_not_come_back_at_the_same_moment() -> None:
+    first, second = apart("feed-1a"), apart("feed-1b")
+    assert all(first() < 0.5 <= second() < 1 for _ in range(100))
+    assert len({apart("feed-1")() > 0.5 for _ in range(100)}) == 2
+
+
+def test_a_pair_s_second_connection_counts(tmp_path: Path) -> None:
+    file = tmp_path / "tickbay.toml"
+    file.write_text("[feeds]\ncount = 15\nredundancy = 2\n")
+    with pytest.raises(ConfigError, match="needs 30 connections"):
+        load(file, {})
+    file.write_text("[feeds]\ncount = 14\nredundancy = 2\n")
+    assert len(feeds(load(file, {}))) == 28
 
 
 def test_lateness_is_of_the_last_minute() -> None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 NS_PER_S = 1_000_000_000
 DOUBLINGS_MAX = 30  # from any sensible least wait, far beyond any sensible greatest
+
+
+def apart(feed: str) -> Callable[[], float]:
+    """Chance for a Backoff. The legs of a pair take the lower and the upper half: when both lose their connection at
+    once, they do not come back, and fail again, at the same moment."""
+    begin = {"a": 0.0, "b": 0.5}.get(feed[-1])
+    return random.random if begin is None else lambda: begin + random.random() / 2
 
 
 class Backoff:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -34,6 +33,7 @@ from tickbay.control import Server
 from tickbay.errors import ConfigError, JournalFault, VenueDown, VenueFault
 from tickbay.events import Event
 from tickbay.feed.action import NS_PER_S, Action, Close, Connect, Moment, Report, Send, Tell
+from tickbay.feed.backoff import apart
 from tickbay.feed.clock import StepWatch
 from tickbay.feed.heard import ListenerHeard
 from tickbay.feed.link import Link, TooOften
@@ -112,7 +112,7 @@ class Feed:
             feeds=config.feeds.count * config.feeds.redundancy
             + 1,  # the universe's connection takes its share of the credits
             heard=self._heard,
-            random=random.random,
+            random=apart(context.name),
             at=now(),
             known_ns=known_ns,
             orphans=orphans,

@@ -19,6 +19,7 @@ from tickbay.cursor import Position, read_cursor
 from tickbay.files import Files
 from tickbay.health import Report, read_reports
 from tickbay.record import parse_stream
+from tickbay.status.pairs import LegStatus, legs_of
 from tickbay.status.positions import RingPosition, SinkLag, ring_positions, sink_lag
 from tickbay.status.times import ClockStatus, StageStatus, clock_of, stages_of
 from tickbay.supervisor.child import process_names
@@ -85,6 +86,7 @@ class Status:
     processes: tuple[ProcessStatus, ...]
     streams: tuple[StreamStatus, ...]
     stages: tuple[StageStatus, ...]
+    legs: tuple[LegStatus, ...]  # of pairs, with feeds.redundancy = 2
     clock: ClockStatus | None  # null: no venue has answered yet
     totals: Totals = field()
 
@@ -123,6 +125,7 @@ def collect(config: Config) -> Status:
             for stream, position in rings.items()
         ),
         stages=stages_of(living),
+        legs=legs_of(living),
         clock=clock,
         totals=_totals(processes, reports, rings),
     )
@@ -147,7 +150,8 @@ def _process(
     role = name.partition("-")[0]
     alive = report is not None and report.identity.alive()
     rates = report.rates if report is not None and alive else {}
-    own = [position for stream, position in rings.items() if role == "journal" or parse_stream(stream)[0] == name]
+    source = name.replace("merger-", "pair-")
+    own = [position for stream, position in rings.items() if role == "journal" or parse_stream(stream)[0] == source]
     fill = max((position.fill for position in own), default=None)
     lag_rows = sum(position.undurable for position in own) if own else None
     lag_s = None
@@ -195,6 +199,7 @@ def _rows_per_s(role: str, rates: Mapping[str, float]) -> float | None:
     names = {
         "feed": ("quotes", "trades", "books"),
         "journal": ("records",),
+        "merger": ("records",),
         "writer": ("rows",),
         "universe": ("records",),
     }

@@ -60,7 +60,7 @@ def render(status: Status, *, colours: bool) -> str:
         cells = [_cell(text(process), width) for _, width, text in COLUMNS]
         cells[1] = paint(cells[1], COLOURS.get(process.state, YELLOW))
         lines.append(" ".join(cells).rstrip())
-    lines += [_totals(status), "", *_journal(status), *_times(status)]
+    lines += [_totals(status), "", *_journal(status), *_times(status), *_legs(status)]
     lines += [paint(line, DIM) for line in _errors(status)]
     return "\n".join(lines)
 
@@ -94,6 +94,17 @@ def _times(status: Status) -> list[str]:
     for (name, _), stage in sorted(slowest.items(), key=lambda item: STAGES.index(item[0][0])):
         shown = f"{name.replace('_to_', ' → ')}, {stage.subject}"
         lines.append(f"  {shown:<42}{stage.p50_ms:>10,.1f}{stage.p99_ms:>12,.1f}{stage.records:>14,}")
+    return lines
+
+
+def _legs(status: Status) -> list[str]:
+    """The two feeds of each pair beside each other."""
+    if not status.legs:
+        return []
+    lines = ["", f"{'legs':<17}{'RECORDS':>16}{'FIRST':>10}{'MISSED':>10}{'LATE P50':>12}{'P99, in ms':>12}"]
+    for leg in status.legs:
+        late = f"{leg.late_p50_ms:>12,.1f}{leg.late_p99_ms:>12,.1f}"
+        lines.append(f"  {leg.feed:<15}{leg.records:>16,}{_share(leg.first_share):>10}{leg.missed:>10,}{late}")
     return lines
 
 

@@ -42,7 +42,7 @@ APPLY_TIMEOUT_S = 120.0
 
 def measure(size: Size) -> Result:
     result = Result("questdb", size)
-    rows, turns = size.of(BATCH, 500), size.of(25, 2)
+    rows, turns = size.of(BATCH, 500), size.of(8, 2)
     records = np.resize(records_of(size)[Kind.QUOTE], rows)
     records["exch_ns"] = time.time_ns() // 10**9 * 10**9
     with tempfile.TemporaryDirectory(prefix="tickbay-bench-") as name, ExitStack() as stack:
@@ -54,19 +54,20 @@ def measure(size: Size) -> Result:
         sink = make_sink(folder, Questdb(port=embedded.port), stack)
         sink.open([STREAM])
         ours, limit = [], []
-        for turn in range(2):  # the first warms the server up
+        rounds = 1 + size.of(6, 1)
+        for turn in range(rounds):  # the first warms the server up
             chunks = [Chunk(STREAM, Kind.QUOTE, EPOCH, numbered(records, turn * turns + each)) for each in range(turns)]
             ours.append(seconds(partial(commit, sink, chunks, server)))
             bodies = [bytes(encoded(numbered(records, turn * turns + each), LIMIT_EPOCH)) for each in range(turns)]
             limit.append(seconds(partial(post, server, bodies)))
         stored = server.query(f"SELECT epoch, count() FROM {TABLE.name} ORDER BY epoch")
-        assert stored == [[EPOCH, 2 * turns * rows], [LIMIT_EPOCH, 2 * turns * rows]], stored
-        result.checked = f"{4 * turns * rows} rows of {len(SHAPES[TABLE.name])} columns are applied"
-        result.add("writer, applied", turns * rows / ours[1], "rows/s")
-        result.add("limit: ready bodies, applied", turns * rows / limit[1], "rows/s")
+        assert stored == [[EPOCH, rounds * turns * rows], [LIMIT_EPOCH, rounds * turns * rows]], stored
+        result.checked = f"{2 * rounds * turns * rows} rows of {len(SHAPES[TABLE.name])} columns are applied"
+        result.add("writer, applied", turns * rows / min(ours[1:]), "rows/s", f"best of {rounds - 1}, in turn")
+        result.add("limit: ready bodies, applied", turns * rows / min(limit[1:]), "rows/s")
         tell_client(result, records, size, embedded.port)
         if not size.small:
-            result.aim("QuestDB", "of the rate of ready bodies", 90, 100 * limit[1] / ours[1], " %")
+            result.aim("QuestDB", "of the rate of ready bodies", 90, 100 * min(limit[1:]) / min(ours[1:]), " %")
     return result
 
 

@@ -169,6 +169,8 @@ def test_the_schema_command_makes_and_checks_the_tables(
     assert main(["schema", "status", "--config", str(file)]) == 0
     assert re.fullmatch(r"qdb: schema version (\d+) of \1 \(QuestDB 9\.[\d.]+\)\n", capsys.readouterr().out)
     questdb.query("ALTER TABLE book_changes DROP COLUMN side")
+    while "side" in {row[0] for row in questdb.query("SHOW COLUMNS FROM book_changes")}:
+        time.sleep(0.05)
     assert main(["schema", "status", "--config", str(file)]) == 1
     assert "wrong: book_changes.side is missing, should be SYMBOL" in capsys.readouterr().out
 
@@ -217,6 +219,7 @@ def test_a_server_that_stands_still_is_down_and_comes_back(monkeypatch: pytest.M
         assert time.monotonic() - began < datetime.timedelta(minutes=1).total_seconds()
         real._process.send_signal(signal.SIGCONT)
         assert server.query("SELECT 1") == [[1]]
+        server.close()
 
 
 def test_a_sink_is_parked_before_the_first_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,7 +103,7 @@ static struct merge_seen *add_seen(struct merge *merge, struct digest digest)
 }
 
 /* Count one arrival; `*known` is whether the same came before, on any leg. */
-static struct merge_seen *arrive(struct merge *merge, int leg, struct digest digest, int64_t recv_ns, bool *known)
+static struct merge_seen *arrive(struct merge *merge, int leg, struct digest digest, int64_t recv_ns, bool resent, bool *known)
 {
     struct merge_figures *figures = &merge->legs[leg];
     struct merge_seen *seen = find_seen(merge, digest);
@@ -119,7 +119,7 @@ static struct merge_seen *arrive(struct merge *merge, int leg, struct digest dig
         figures->repeats++;
     } else {
         figures->second++;
-        figures->late[late_bucket(recv_ns - seen->recv_ns)]++;
+        figures->late[late_bucket(recv_ns - seen->recv_ns)] += !resent;
         if (seen->judged)
             merge->legs[1 - leg].only--; /* so it was not the only one after all */
         seen->legs = 3;
@@ -416,7 +416,8 @@ static enum verdict judge(struct merge *merge, struct merge_turn *turn, struct m
     if (turn->again || message->snapshot) /* counted before; and a leg's snapshot is no copy of the other's */
         seen = find_seen(merge, digest);
     else
-        seen = arrive(merge, message->leg, digest, message->head->recv_ns, &known);
+        seen = arrive(merge, message->leg, digest, message->head->recv_ns,
+                      !chained && message->head->recv_ns < merge->conn_ns[message->leg] + MERGE_SETTLE_NS, &known);
     message->published = seen != NULL && seen->published;
     if (chained && chain == NULL)
         merge->unchained++;
@@ -438,6 +439,8 @@ void merge_run(struct merge *merge, struct merge_turn *turn)
         if (counts[0] > 0 && counts[1] > 0)
             leg = next_of(turn, 1, size)->recv_ns < next_of(turn, 0, size)->recv_ns;
         const struct record_head *head = next_of(turn, leg, size);
+        if (head->conn > merge->conn[leg])
+            merge->conn_ns[leg] = head->recv_ns;
         merge_connected(merge, leg, head->conn);
         struct message message = message_of(turn->kind, leg, head);
         message.released = head->recv_ns <= turn->release_ns[leg];

@@ -57,13 +57,16 @@ struct merge_figures {
     uint64_t records;                   /* given to us */
     uint64_t first, second, repeats;    /* arrived before the other leg's copy, after it, or again on the same leg */
     uint64_t only;                      /* the other leg did not bring it within MERGE_SETTLE_NS */
-    uint64_t late[MERGE_LATE_BUCKETS];  /* of `second`: how long after the first */
+    /* Of `second`: how long after the first. Not of what a new connection begins with, which is older than it: the last ticker
+     * of each instrument. */
+    uint64_t late[MERGE_LATE_BUCKETS];
 };
 
 struct merge {
     struct merge_figures legs[MERGE_LEGS];
     uint32_t conn[MERGE_LEGS];      /* the connection of each leg; 0: lost */
     uint32_t lost_conn[MERGE_LEGS]; /* the last one that was lost */
+    int64_t conn_ns[MERGE_LEGS];    /* recv_ns of the connection's first record */
     uint64_t chains_used;
     uint64_t seen_count;            /* ever; the place of the next is this modulo MERGE_WINDOW */
     uint64_t judged;                /* how many of them are counted in `only` or known to have two */

@@ -125,9 +125,9 @@ class JournalCase(Clock):
     def stored(self, stream: str) -> list[tuple[int, int, int]]:
         """(epoch, seq, number) of every record on disk."""
         return [
-            (chunk.epoch, int(record["seq"]), int(record["exch_ns"]))
+            (chunk.epoch, seq, number)
             for chunk in self.chunks(stream)
-            for record in chunk.records
+            for seq, number in zip(chunk.records["seq"].tolist(), chunk.records["exch_ns"].tolist(), strict=True)
         ]
 
     def chunks(self, stream: str, after: Position = START) -> Iterator[Chunk]:

@@ -130,7 +130,6 @@ class Disk:
         self.ballast = 0  # bytes that somebody else has written
         self.slow = False
         self.trouble: Trouble | None = None
-        self.failed = 0  # calls
         self.boots = 0
         self.trap: tuple[str, Callable[[], None]] | None = None  # at which call of the journal, what
         self.removing: Callable[[str, Inode], None] = lambda name, inode: None  # is told of a name that goes
@@ -167,7 +166,6 @@ class Disk:
             return 0
         error = self.trouble.error
         self.trouble.left -= 1
-        self.failed += 1
         if self.trouble.left == 0:
             self.trouble = None
         return error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,8 +67,11 @@ def run(seed: int, path: Path) -> Verdict:
     broken = ""
     try:
         history.play()
-    except AssertionError as error:
-        broken = f"{error}" if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
+    except Broken as error:
+        broken = f"{error}"
+    except Exception as error:  # noqa: BLE001 - whatever the code under test raises is what the seed has found
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        broken = f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}: {error}"
     finally:
         history.close()
     return history.verdict(broken)
@@ -189,7 +193,7 @@ class History:
         """Of the machine; a database may be on another one."""
         chance = self.world.chance
         self.world.note("the power is gone")
-        self.disk.boots += 1  # nobody boots by himself
+        self.disk.boots += 1  # who ends now is of an earlier boot: nobody starts it again
         self.machine.lose_power()
         self.disk.lose_power()
         self.ledger.power_lost()
@@ -305,7 +309,7 @@ class History:
             ring.unlink()
 
     def verdict(self, broken: str) -> Verdict:
-        told = "\n".join(self.world.log)
+        told = "\n".join(self.world.log).replace(str(self._path), "")
         digest = hashlib.blake2b(f"{told} {self.world.calls} {self.world.chance.getstate()}".encode(), digest_size=8)
         rows = sum(len(rows) for sink in self.config.sinks for rows in self._stored(sink).rows.values())
         return Verdict(self.seed, broken, self.world.log, digest.hexdigest(), self.world.calls, rows, self.world.now_s)

@@ -4,7 +4,6 @@ feed is a counter that writes real rings; who writes no ticks only lives.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
@@ -306,6 +305,3 @@ def drive(coroutine: Coroutine[Any, Any, int]) -> int:
     except StopIteration as done:
         return int(done.value)
     raise AssertionError("it waits for something that is not ours")
-
-
-assert os.getpid() == DEAD[0]

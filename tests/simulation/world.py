@@ -62,7 +62,6 @@ class World:
         self.now_s = 0.0
         self.log: list[str] = []  # what happened, for a person; two runs of a seed have the same
         self.calls = 0
-        self.noting = True
         self._hub = greenlet.getcurrent()
         self._order = 0
         self._queue: list[tuple[float, int, Task | None, int, Callable[[], None] | None]] = []

@@ -117,7 +117,10 @@ PANELS = (
         help="Mark volatility, mean of the options out of the money: expiries down, strike in percent of the "
         "underlying across.",
         queries=(Query(SURFACE),),
-        transformations=(matrix(row="expiry", column="moneyness", value="mark_iv"),),
+        transformations=(
+            matrix(row="expiry", column="moneyness", value="mark_iv"),
+            {"id": "sortBy", "options": {"sort": [{"field": "expiry\\moneyness"}]}},
+        ),
     ),
     Panel(
         title="Term structure", kind="xychart", source=TIMESCALE, unit="percent",

@@ -55,7 +55,7 @@ def told(played: Played) -> str:
         print(f"seed {seed}: {broken}\n    python -m tests.simulation --seed {seed} --trace", file=sys.stderr)
     return (
         f"{played.seeds:,} seeds, {played.calls:,} calls of the system, {played.rows:,} rows, "
-        f"{played.hours:.0f} hours of virtual time: {len(played.broken)} broken"
+        f"{played.hours:.1f} hours of virtual time: {len(played.broken)} broken"
     )
 
 

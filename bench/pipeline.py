@@ -179,7 +179,7 @@ def write_config(folder: Path, run_dir: Path, server: EmbeddedServer, simulator:
     path = folder / "tickbay.toml"
     path.write_text(
         f'data_dir = "engine"\nrun_dir = "{run_dir}"\n[feeds]\ncount = {plan.feeds}\n'
-        "[metrics]\nport = 0\n[health]\nport = 0\n"
+        "[metrics]\nport = 0\n[health]\nport = 0\n[web]\nport = 0\n"
         f'[venue]\nws_url = "{simulator.ws_url}"\nrest_url = "{simulator.rest_url}"\nstale_s = {STALE_S}\n'
         f'[timescale]\nport = {server.port}\nuser = "{USER}"\ndbname = "{demo.DATABASE}"\n'
     )

@@ -35,7 +35,7 @@ class Engine:
         self.file.write_text(
             f'run_dir = "{self.run_dir}"\ndata_dir = "{self.data_dir}"\n'
             "[feeds]\ncount = 2\n"
-            "[metrics]\nenabled = false\n[health]\nenabled = false\n"
+            "[metrics]\nenabled = false\n[health]\nenabled = false\n[web]\nenabled = false\n"
             f"[supervisor]\nheartbeat_timeout_s = 2\nstop_timeout_s = 10\n{more}"
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tickbay.config import Config, Feeds, HealthPort, Metrics, Timescale
+from tickbay.config import Config, Feeds, HealthPort, Metrics, Timescale, Web
 from tickbay.supervisor.child import Child, process_names
 from tickbay.supervisor.machine import ThisMachine, secrets_of, spawn_process
 
@@ -79,7 +79,7 @@ def test_a_process_is_told_of_its_own_credentials_and_not_of_their_directory(tmp
 def test_the_processes_are_those_of_the_configuration() -> None:
     config = Config(feeds=Feeds(count=2), timescale=Timescale(enabled=False))
     assert process_names(config) == ["journal", "universe", "feed-1", "feed-2", "metrics"]
-    quiet = replace(config, metrics=Metrics(enabled=False), health=HealthPort(enabled=False))
+    quiet = replace(config, metrics=Metrics(enabled=False), health=HealthPort(enabled=False), web=Web(enabled=False))
     assert process_names(quiet) == ["journal", "universe", "feed-1", "feed-2"]
     assert "writer-timescale" in process_names(Config())
 

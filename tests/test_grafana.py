@@ -104,7 +104,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, timescale_server: EmbeddedSe
         simulator = stack.enter_context(simulating(folder, *market))
         more = f"{HASTY}[questdb]\nenabled = true\nport = {quest.port}\n"
         rig = stack.enter_context(whole_engine(folder, run_dir, timescale_server, simulator, more=more))
-        off = "[metrics]\nenabled = false\n[health]\nenabled = false\n"
+        off = "[metrics]\nenabled = false\n[health]\nenabled = false\n[web]\nenabled = false\n"
         rig.file.write_text(rig.file.read_text().replace(off, ON))
         start = datetime.now(UTC)
         rig.up()

@@ -28,7 +28,7 @@ from whole_engine import tickbay, whole_engine
 
 __all__ = ["postgres_server"]
 
-ON = "[metrics]\nenabled = true\nport = 0\n[health]\nenabled = true\nport = 0\n"
+ON = "[metrics]\nenabled = true\nport = 0\n[health]\nenabled = true\nport = 0\n[web]\nenabled = true\nport = 0\n"
 RULES = Path(__file__).parent.parent / "deploy" / "monitoring" / "prometheus" / "rules"
 SCRAPE_S = 1
 RUBBISH = (
@@ -52,7 +52,7 @@ def rig(tmp_path: Path, shm_dir: Path, postgres_server: EmbeddedServer) -> Itera
         simulating(tmp_path, *market) as simulator,
         whole_engine(tmp_path, shm_dir, postgres_server, simulator, more=HASTY) as rig,
     ):
-        off = "[metrics]\nenabled = false\n[health]\nenabled = false\n"
+        off = "[metrics]\nenabled = false\n[health]\nenabled = false\n[web]\nenabled = false\n"
         rig.file.write_text(rig.file.read_text().replace(off, ON))
         yield rig
 

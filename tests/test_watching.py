@@ -16,7 +16,7 @@ from tickbay.health import read_report
 from tickbay.identity import pid_file
 
 pytestmark = pytest.mark.slow
-OFF = "[metrics]\nenabled = false\n[health]\nenabled = false\n"
+OFF = "[metrics]\nenabled = false\n[health]\nenabled = false\n[web]\nenabled = false\n"
 
 
 @pytest.fixture

@@ -193,6 +193,12 @@ class Heal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    enabled: bool = True
+    disagree_s: Annotated[float, SHORT_S] = 5.0  # a book's best prices are not the ticker's for so long: send it anew
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Supervisor:
     heartbeat_timeout_s: Annotated[float, Bounds(1, 3600)] = 15.0  # a child silent for longer is killed and replaced
     backoff_min_s: Annotated[float, SHORT_S] = 0.5
@@ -219,6 +225,14 @@ class HealthPort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Web:
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: AnyPort = 8080
+    hosts: tuple[str, ...] = ()  # as of Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     level: Annotated[str, Words(("debug", "info", "warning", "error"))] = "info"
     format: Annotated[str, Words(("auto", "human", "json"))] = "auto"  # auto: human on a terminal, else json
@@ -237,9 +251,11 @@ class Config:
     questdb: Questdb = field(default_factory=Questdb)
     universe: Universe = field(default_factory=Universe)
     heal: Heal = field(default_factory=Heal)
+    check: Check = field(default_factory=Check)
     supervisor: Supervisor = field(default_factory=Supervisor)
     metrics: Metrics = field(default_factory=Metrics)
     health: HealthPort = field(default_factory=HealthPort)
+    web: Web = field(default_factory=Web)
     log: Log = field(default_factory=Log)
 
     @property
@@ -253,6 +269,11 @@ class Config:
         """The kinds of records that a feed writes of what the venue sends: the usual three, and what rules have."""
         asked = {*USUAL_CHANNELS, *(channel for rule in self.select for channel in rule.channels)}
         return tuple(dict.fromkeys(kind for channel, kind in CHANNELS.items() if channel in asked))
+
+    @property
+    def checks(self) -> bool:
+        """Whether there is a book with a ticker to compare it with."""
+        return self.check.enabled and any({"ticker", "book"} <= {*rule.channels} for rule in self.select)
 
     @property
     def history_url(self) -> str:
@@ -276,10 +297,13 @@ ENVIRONMENT = {
     "DB_PORT": ("timescale", "port"),
     "DB_USER": ("timescale", "user"),
     "DB_NAME": ("timescale", "dbname"),
+    "DB_SSLMODE": ("timescale", "sslmode"),
+    "QUESTDB_ENABLED": ("questdb", "enabled"),
     "QUESTDB_HOST": ("questdb", "host"),
     "QUESTDB_PORT": ("questdb", "port"),
     "QUESTDB_USER": ("questdb", "user"),
     "QUESTDB_DATABASE": ("questdb", "database"),
+    "QUESTDB_TLS": ("questdb", "tls"),
     "DERIBIT_WS_URL": ("venue", "ws_url"),
     "DERIBIT_REST_URL": ("venue", "rest_url"),
     "TICKBAY_METRICS_HOST": ("metrics", "host"),
@@ -288,6 +312,9 @@ ENVIRONMENT = {
     "TICKBAY_HEALTH_HOST": ("health", "host"),
     "TICKBAY_HEALTH_PORT": ("health", "port"),
     "TICKBAY_HEALTH_HOSTS": ("health", "hosts"),
+    "TICKBAY_WEB_HOST": ("web", "host"),
+    "TICKBAY_WEB_PORT": ("web", "port"),
+    "TICKBAY_WEB_HOSTS": ("web", "hosts"),
     "LOG_LEVEL": ("log", "level"),
 }
 CONNECT_VARIABLE = "QDB_CLIENT_CONF"  # as QuestDB's own clients read it; child.py takes the secrets out
@@ -356,7 +383,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _overridden(config: Config, env: Mapping[str, str]) -> Config:
     """`config` with what the environment says."""
     origin = Origin("environment", Path.cwd())
-    tables = ("", "venue", "timescale", "questdb", "metrics", "health", "log")
+    tables = ("", "venue", "timescale", "questdb", "metrics", "health", "web", "log")
     changes: dict[str, dict[str, Any]] = {table: {} for table in tables}
     if _number(env, "DERIBIT_TESTNET", bool, origin):
         changes["venue"] |= TESTNET

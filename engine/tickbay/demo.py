@@ -192,7 +192,7 @@ def write_config(
     path = folder / "tickbay.toml"
     path.write_text(
         f'data_dir = "engine"\nrun_dir = "{run_dir}"\n\n{venue}'
-        "[metrics]\nport = 0\n[health]\nport = 0\n"  # beside an engine that has the usual ones
+        "[metrics]\nport = 0\n[health]\nport = 0\n[web]\nport = 0\n"  # beside an engine that has the usual ones
         f'[timescale]\nport = {server.port}\nuser = "{USER}"\ndbname = "{DATABASE}"\n'
         + (f"[questdb]\nenabled = true\nport = {questdb.port}\n" if questdb else "")
     )

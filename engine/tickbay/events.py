@@ -12,10 +12,13 @@ import select
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, IntEnum, unique
 
 import orjson
+
+from tickbay.event_file import EventFile
 
 REPEAT_S = 10.0  # the same event again within this time is only counted
 REPEATS_MAX = 256  # different events remembered for that; the oldest goes first
@@ -158,6 +161,12 @@ class Event(Enum):
     # metrics
     PORT_TAKEN = Meaning(Level.ERROR, "cannot listen: trying again", "error")
 
+    # checker
+    BOOK_DISAGREES = Meaning(
+        Level.WARNING, "a book's best prices are not the ticker's: it is sent anew", "feed instrument detail"
+    )
+    CHECK_UNSAVED = Meaning(Level.ERROR, "the books cannot be saved: a restart knows fewer of them", "error")
+
     # healer
     HOLE_HEALED = Meaning(Level.INFO, "trades that were missing have been fetched", "feed cause instrument trades")
     HOLE_UNHEALED = Meaning(
@@ -198,6 +207,7 @@ class Events:
         fd: int = 2,
         secrets: Sequence[str] = (),
         on_error: Callable[[str], None] | None = None,
+        kept: EventFile | None = None,
     ) -> None:
         self._process = process
         self._level = Level[level.upper()]
@@ -205,6 +215,7 @@ class Events:
         self._fd = fd
         self._secrets = tuple(secret for secret in secrets if secret)
         self._on_error = on_error
+        self._kept = kept
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         self._recent: dict[tuple[object, ...], _Recent] = {}
@@ -253,15 +264,21 @@ class Events:
             return value
         if isinstance(value, float):
             return round(value, 6)
-        text = str(value)
+        text = str(value).encode(errors="replace").decode()  # a file's name may be no text
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text if len(text) <= TEXT_MAX else text[:TEXT_MAX] + "…"
 
     def _write(self, event: Event, fields: dict[str, object], repeats: int) -> None:
-        line = (self._human_line if self._human else self._json_line)(event, fields, repeats)
+        line = self._json_line(event, fields, repeats)
         if len(line) > LINE_BYTES_MAX:
-            line = (self._human_line if self._human else self._json_line)(event, {"cut": True}, repeats)
+            fields = {"cut": True}
+            line = self._json_line(event, fields, repeats)
+        if self._kept is not None:
+            with suppress(OSError):  # a full tmpfs ends no process; the log itself has the line
+                self._kept.append(line)
+        if self._human:
+            line = self._human_line(event, fields, repeats)
         try:
             writable = any(state & select.POLLOUT for _, state in self._poll.poll(0))
             if not writable or os.write(self._fd, line) != len(line):

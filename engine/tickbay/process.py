@@ -29,6 +29,7 @@ from tickbay import __version__, identity
 from tickbay.clock import MACHINE, Clock
 from tickbay.config import Config, add_argument, find, load
 from tickbay.errors import ConfigError
+from tickbay.event_file import EventFile
 from tickbay.events import Event, Events
 from tickbay.files import Files
 from tickbay.health import Health
@@ -41,11 +42,12 @@ ROLES = {
     "merger": "tickbay.merger.merger",
     "writer": "tickbay.writer.writer",
     "healer": "tickbay.healer.healer",
+    "checker": "tickbay.checker.checker",
     "metrics": "tickbay.metrics.metrics",
 }
-NAME = re.compile(r"universe|journal|healer|metrics|feed-[1-9][0-9]{0,2}[ab]?|merger-[1-9][0-9]{0,2}|writer-[a-z][a-z0-9]{0,15}")
-RUN_FOLDERS = ("rings", "health", "pids", "sockets")
-DATA_FOLDERS = ("journal", "cursors", "quarantine", "universe", "healer", "merger")
+NAME = re.compile(r"universe|journal|healer|checker|metrics|feed-[1-9][0-9]{0,2}[ab]?|merger-[1-9][0-9]{0,2}|writer-[a-z][a-z0-9]{0,15}")
+RUN_FOLDERS = ("rings", "health", "pids", "sockets", "events")
+DATA_FOLDERS = ("journal", "cursors", "quarantine", "universe", "healer", "checker", "merger")
 MEMORY_FILESYSTEMS = ("tmpfs", "ramfs")
 
 
@@ -111,7 +113,7 @@ class ProcessContext:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("name", help="universe, journal, healer, metrics, feed-N, merger-N or writer-<sink>")
+    parser.add_argument("name", help="universe, journal, healer, checker, metrics, feed-N, merger-N or writer-<sink>")
     add_argument(parser)
 
 
@@ -119,7 +121,7 @@ def main(arguments: Namespace) -> int:
     """Be process `arguments.name` until it is told to stop; returns the exit status."""
     name = arguments.name
     if not NAME.fullmatch(name):
-        raise ConfigError(f"no process is called {name!r}: expected universe, journal, healer, metrics, feed-N or writer-<sink>")
+        raise ConfigError(f"no process is called {name!r}: expected universe, journal, healer, checker, metrics, feed-N or writer-<sink>")
     config = load(find(arguments.config, os.environ), os.environ)
     with running(name, config) as context:
         return guarded(context, lambda: importlib.import_module(ROLES[context.role]).run(context))
@@ -138,8 +140,12 @@ def running(name: str, config: Config) -> Iterator[ProcessContext]:
         name,
         level=config.log.level,
         format=config.log.format,
-        secrets=(config.timescale.password, config.questdb.password, config.questdb.token),
+        secrets=(
+            config.timescale.password, config.questdb.password, config.questdb.token,
+            config.venue.api_key, config.venue.api_secret,
+        ),
         on_error=health.error,
+        kept=EventFile(config.run_dir, name),
     )
     health.on_beat = events.settle
     context = ProcessContext(name, config, health, events, Stopping())

@@ -53,6 +53,8 @@ free_floor_gb = 0
 enabled = false
 [health]
 enabled = false
+[web]
+enabled = false
 [timescale]
 {server}
 """

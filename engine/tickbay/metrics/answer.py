@@ -1,7 +1,7 @@
-"""What is answered to an HTTP request: pure, but for looking at the engine. GET only, for known hosts only.
+"""What is answered to an HTTP request: pure, but for looking at the engine. GET and HEAD only, for known hosts only.
 
-In: a request's first line and headers. Out: status, headers and body. /metrics is on metrics.port; /healthz and /readyz
-are on health.port:
+In: a request's first line and headers. Out: status, headers and body. /metrics is on metrics.port; what is on web.port
+is in web/api.py; /healthz and /readyz are on health.port:
 
 - /healthz: 200 while the engine records, also where something needs attention; 503 where it does not.
 - /readyz: 200 where all is well; 503 with the reasons, as `tickbay status` has them, where something needs attention.
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 from prometheus_client import CollectorRegistry
@@ -28,6 +28,7 @@ from tickbay.config import Config
 from tickbay.metrics.collector import Collector
 from tickbay.status.snapshot import Status, collect
 
+FIELDS_MAX = 16  # of a query
 PLAIN = "text/plain; charset=utf-8"
 
 
@@ -38,14 +39,26 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Page = Callable[[Mapping[str, str]], Answer]  # of a request's headers
+@dataclass(frozen=True, slots=True)
+class Request:
+    headers: Mapping[str, str]  # spelt Like-This
+    query: Mapping[str, str] = field(default_factory=dict)  # of a key that comes twice, the last
+
+
+class BadQuery(Exception):
+    """A query that cannot be answered; the sentence is for who asked."""
+
+
+Page = Callable[[Request], Answer]
+METHODS = ("GET", "HEAD")
 
 
 def metrics_pages(config: Config) -> dict[str, Page]:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Collector(config))
 
-    def metrics(headers: Mapping[str, str]) -> Answer:
+    def metrics(request: Request) -> Answer:
+        headers = request.headers
         encode, content_type = choose_encoder(headers.get("Accept", ""))
         body, more = encode(registry), {"Content-Type": content_type}
         if gzip_accepted(headers.get("Accept-Encoding", "")):
@@ -56,11 +69,11 @@ def metrics_pages(config: Config) -> dict[str, Page]:
 
 
 def health_pages(config: Config) -> dict[str, Page]:
-    def healthz(_headers: Mapping[str, str]) -> Answer:
+    def healthz(_request: Request) -> Answer:
         verdict = collect(config).verdict
         return text(HTTPStatus.SERVICE_UNAVAILABLE if verdict == "down" else HTTPStatus.OK, verdict)
 
-    def readyz(_headers: Mapping[str, str]) -> Answer:
+    def readyz(_request: Request) -> Answer:
         status = collect(config)
         code = HTTPStatus.OK if status.verdict == "healthy" else HTTPStatus.SERVICE_UNAVAILABLE
         return Answer(code, orjson.dumps(reduced(status)), {"Content-Type": "application/json"})
@@ -93,14 +106,23 @@ def answer(
     method: str, target: str, headers: Mapping[str, str], *, pages: Mapping[str, Page], hosts: tuple[str, ...]
 ) -> Answer:
     """To one request; its headers are spelt Like-This. `hosts` are the names by which we may be called."""
-    if method != "GET":
-        return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"GET only\n", {"Allow": "GET", "Content-Type": PLAIN})
+    if method not in METHODS:
+        allowed = {"Allow": ", ".join(METHODS), "Content-Type": PLAIN}
+        return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"GET only\n", allowed)
     if not is_known(headers.get("Host", ""), hosts):  # HTTP-1
-        return text(HTTPStatus.MISDIRECTED_REQUEST, "this host name is not among ours: see metrics.hosts, health.hosts")
-    page = pages.get(target.partition("?")[0])
+        return text(HTTPStatus.MISDIRECTED_REQUEST, "this host name is not among ours: see .hosts in tickbay.toml")
+    path, _, query = target.partition("?")
+    page = pages.get(path)
     if page is None:
         return text(HTTPStatus.NOT_FOUND, "there is " + " and ".join(pages))
-    return page(headers)
+    try:
+        wanted = parse_qsl(query, keep_blank_values=True, max_num_fields=FIELDS_MAX)
+    except ValueError:
+        return text(HTTPStatus.BAD_REQUEST, f"a query of more than {FIELDS_MAX} fields")
+    try:
+        return page(Request(headers, dict(wanted)))
+    except BadQuery as error:
+        return text(HTTPStatus.BAD_REQUEST, str(error))
 
 
 def text(status: HTTPStatus, sentence: str) -> Answer:

@@ -1,5 +1,5 @@
-"""METRICS: what the engine does, for Prometheus (metrics.port), and whether it is well (health.port). The process
-`metrics`.
+"""METRICS: what the engine does, for Prometheus (metrics.port), whether it is well (health.port), and both for a person
+(web.port). The process `metrics`.
 
 In: run/health, the rings' headers, the cursors, as `tickbay status` reads them, when it is asked. Out: HTTP. It holds
 nothing that another process waits for, so whatever befalls it, capture goes on; the supervisor replaces it, and waits
@@ -11,21 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tickbay.config import Config, HealthPort, Metrics
+from tickbay.config import Config, HealthPort, Metrics, Web
 from tickbay.events import Event
 from tickbay.metrics.answer import Page, health_pages, metrics_pages
 from tickbay.metrics.server import Server
 from tickbay.process import ProcessContext
+from tickbay.web.api import web_pages
 
 BEAT_S = 0.5
 RETRY_BEATS = 10  # a port that is taken is tried again so often
 
-Endpoint = Metrics | HealthPort
+Endpoint = Metrics | HealthPort | Web
 
 
 @dataclass(slots=True)
 class Door:
-    """One of the two ports."""
+    """One of the ports."""
 
     name: str  # of its table in the configuration
     settings: Endpoint
@@ -66,6 +67,7 @@ def _doors(config: Config) -> list[Door]:
     wanted: tuple[tuple[str, Endpoint, Callable[[Config], dict[str, Page]]], ...] = (
         ("metrics", config.metrics, metrics_pages),
         ("health", config.health, health_pages),
+        ("web", config.web, web_pages),
     )
     return [Door(name, settings, pages(config)) for name, settings, pages in wanted if settings.enabled]
 

@@ -53,7 +53,7 @@ class SinkLag:
 def ring_positions(run_dir: Path) -> dict[str, RingPosition]:
     """Of every ring in `run_dir`, by stream. A file that is no whole ring is left out: the journal reports that one."""
     found = {}
-    for stream, ring in _rings(run_dir):
+    for stream, ring in open_rings(run_dir):
         with closing(ring):
             durable = ring.durable  # before head, so that a busy ring never looks emptier than it is
             found[stream] = RingPosition(stream, ring.kind, ring.head - 1, durable, ring.capacity, ring.epoch()[0])
@@ -63,7 +63,7 @@ def ring_positions(run_dir: Path) -> dict[str, RingPosition]:
 def sink_lag(run_dir: Path, cursor: Mapping[str, Position], now_ns: int) -> SinkLag:
     """How far the sink with this cursor is behind the rings of `run_dir`."""
     rows, oldest_ns = 0, now_ns
-    for stream, ring in _rings(run_dir):
+    for stream, ring in open_rings(run_dir):
         with closing(ring):
             if merger_of(stream):
                 continue
@@ -86,10 +86,12 @@ def _received_ns(ring: Ring, seq: int, now_ns: int) -> int:
     return now_ns
 
 
-def _rings(run_dir: Path) -> Iterator[tuple[str, Ring]]:
+def open_rings(run_dir: Path, wanted: Kind | None = None) -> Iterator[tuple[str, Ring]]:
+    """Every ring in `run_dir`, or those of a kind, by stream; who takes one closes it."""
     for path in sorted((run_dir / "rings").glob("*.ring")):
         try:
             _, kind = parse_stream(path.stem)
-            yield path.stem, Ring.attach(path, kind)
+            if wanted in (None, kind):
+                yield path.stem, Ring.attach(path, kind)
         except (ValueError, RingFault):
             continue

@@ -135,6 +135,7 @@ class Child:
 def process_names(config: Config) -> list[str]:
     """Every process that this configuration wants, in the order in which they are started."""
     writers = [f"writer-{sink}" for sink in config.sinks]
-    watching = ["metrics"] if config.metrics.enabled or config.health.enabled else []
+    watching = ["metrics"] if config.metrics.enabled or config.health.enabled or config.web.enabled else []
     healing = ["healer"] if config.heal.enabled else []
-    return ["journal", *writers, "universe", *legs.mergers(config), *legs.feeds(config), *healing, *watching]
+    checking = ["checker"] if config.checks else []
+    return ["journal", *writers, "universe", *legs.mergers(config), *legs.feeds(config), *healing, *checking, *watching]

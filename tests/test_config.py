@@ -249,15 +249,16 @@ def test_questdb_s_variables_win_over_the_file_and_over_its_clients_connect_stri
     questdb = loaded(tmp_path, text, QDB_CLIENT_CONF=connect).questdb
     assert (questdb.host, questdb.port, questdb.user, questdb.password) == ("a", 1, "b", "c")
     assert (questdb.tls, questdb.ca_file, questdb.database) == ("on", Path("/d"), "h")
-    env = {"QUESTDB_HOST": "i", "QUESTDB_PORT": "3", "QUESTDB_USER": "j", "QUESTDB_DATABASE": "k"}
+    env = {"QUESTDB_HOST": "i", "QUESTDB_PORT": "3", "QUESTDB_USER": "j", "QUESTDB_DATABASE": "k", "QUESTDB_TLS": "off"}
     questdb = loaded(tmp_path, text, QDB_CLIENT_CONF=connect, QUESTDB_PASSWORD="l", **env).questdb
     assert (questdb.host, questdb.port, questdb.user, questdb.database) == ("i", 3, "j", "k")
-    assert (questdb.password, questdb.tls) == ("l", "on")
+    assert (questdb.password, questdb.tls, questdb.enabled) == ("l", "off", False)
+    assert loaded(tmp_path, text, QUESTDB_ENABLED="true").questdb.enabled
 
 
 def test_an_empty_variable_of_questdb_s_changes_nothing(tmp_path: Path) -> None:
     names = [name for name in (*ENVIRONMENT, *SECRETS, *(f"{name}_FILE" for name in SECRETS)) if "QUESTDB" in name]
-    assert len(names) == 8
+    assert len(names) == 10
     env = dict.fromkeys((*names, "QDB_CLIENT_CONF"), "")
     assert loaded(tmp_path, "", **env) == loaded(tmp_path, "")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tickbay.config import Config, Feeds, HealthPort, Metrics, Timescale, Web
+from tickbay.config import Config, Feeds, Heal, HealthPort, Metrics, Timescale, Web
 from tickbay.supervisor.child import Child, process_names
 from tickbay.supervisor.machine import ThisMachine, secrets_of, spawn_process
 
@@ -78,9 +78,12 @@ def test_a_process_is_told_of_its_own_credentials_and_not_of_their_directory(tmp
 
 def test_the_processes_are_those_of_the_configuration() -> None:
     config = Config(feeds=Feeds(count=2), timescale=Timescale(enabled=False))
-    assert process_names(config) == ["journal", "universe", "feed-1", "feed-2", "metrics"]
+    names = process_names(config)
+    assert names[:4] == ["journal", "universe", "feed-1", "feed-2"]
+    assert names[-1] == "metrics" and "healer" in names
+    assert "healer" not in process_names(replace(config, heal=Heal(enabled=False)))
     quiet = replace(config, metrics=Metrics(enabled=False), health=HealthPort(enabled=False), web=Web(enabled=False))
-    assert process_names(quiet) == ["journal", "universe", "feed-1", "feed-2"]
+    assert process_names(quiet) == names[:-1]
     assert "writer-timescale" in process_names(Config())
 
 

@@ -120,6 +120,14 @@ LAG = (
             Query("tickbay_journal_free_bytes", "free on the disk"),
         ),
     ),
+    Panel(
+        title="Syncs of the journal", kind="timeseries", source=PROMETHEUS, unit="s", limits=(0, None),
+        help="How long the journal's disk takes, of the last minute: half of them, and 99 %.",
+        queries=(
+            Query("tickbay_journal_sync_p50_seconds", "half"),
+            Query("tickbay_journal_sync_p99_seconds", "99 %"),
+        ),
+    ),
 )  # fmt: skip
 
 GAPS = (

@@ -161,6 +161,8 @@ enum gap_cause {
     GAP_JOURNAL_QUOTA = 10, /* the journal deleted what a sink had not taken, or could not write, for lack of space */
     GAP_EXPIRED = 11,       /* the instrument ended: nothing more will come */
     GAP_REBALANCE = 12,     /* the instrument moved to another feed */
+    GAP_DISAGREEMENT = 13,  /* the book's best prices were not the ticker's, from when they agreed last: something was
+                             * lost without breaking the chain, farther back in the book perhaps before that */
 };
 
 struct gap {

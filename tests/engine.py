@@ -17,7 +17,7 @@ from typing import TypeVar
 from tickbay.health import Report, read_report
 from tickbay.identity import pid_file
 
-NAMES = ("journal", "writer-timescale", "universe", "feed-1", "feed-2", "healer")
+NAMES = ("journal", "writer-timescale", "universe", "feed-1", "feed-2", "healer", "checker")
 PATIENCE_S = 30.0  # for anything that must come; on a busy machine an interpreter alone takes a second
 
 

@@ -47,6 +47,7 @@ WORDS: dict[tuple[Kind, str], dict[int, str]] = {
         10: "journal_quota",
         11: "expired",
         12: "rebalance",
+        13: "disagreement",
     },
     (Kind.STATUS, "state"): {1: "connecting", 2: "subscribing", 3: "live", 4: "waiting", 5: "stopping"},
     (Kind.INSTRUMENT, "kind"): {

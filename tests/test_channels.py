@@ -431,3 +431,30 @@ def test_a_new_connection_on_request_is_made_at_once() -> None:
     assert len(world.closes) == 1
     world.sleep(0.1)
     assert world.connects == 2
+
+
+def test_a_book_that_disagrees_with_its_ticker_is_a_gap_from_when_they_agreed_and_is_sent_anew() -> None:
+    """CHECK-1, FEED-1. Only while it stands as the one who compared them saw it."""
+    world = World()
+    world.live(TICKER, BOOK)
+    agreed_ns = world.wall_ns
+    world.sleep(5, speaking=[(Kind.QUOTE, INSTRUMENT)])
+    disagree(world, agreed_ns)
+    (gap,) = world.open_holes()
+    assert (gap.cause, gap.kind, gap.from_ns, gap.detail) == (Cause.DISAGREEMENT, Kind.BOOK, agreed_ns, "why")
+    disagree(world, agreed_ns)
+    assert len(world.gaps) == 1, "it is being seen to"
+    world.sleep(0.2)
+    assert world.requests("unsubscribe") == [[BOOK]]
+    world.heard.times.pop((Kind.BOOK, INSTRUMENT))
+    for _ in range(3):
+        world.answer()
+        world.sleep(0.2)
+    assert world.open_holes() == [] and world.gaps[-1].to_ns > agreed_ns and world.place(BOOK) is Place.LIVE
+    seen_ns = world.session.channels.subscriptions[BOOK].whole_ns - 1
+    world.do(world.session.disagreed(INSTRUMENT, world.at, since_ns=agreed_ns, seen_ns=seen_ns, detail="of before"))
+    assert world.open_holes() == [] and world.place(BOOK) is Place.LIVE, "it is another book by now"
+
+
+def disagree(world: World, since_ns: int) -> None:
+    world.do(world.session.disagreed(INSTRUMENT, world.at, since_ns=since_ns, seen_ns=world.wall_ns, detail="why"))

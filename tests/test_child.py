@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tickbay.config import Config, Feeds, Heal, HealthPort, Metrics, Timescale, Web
+from tickbay.config import Check, Config, Feeds, Heal, HealthPort, Metrics, Select, Timescale, Web
 from tickbay.supervisor.child import Child, process_names
 from tickbay.supervisor.machine import ThisMachine, secrets_of, spawn_process
 
@@ -85,6 +85,8 @@ def test_the_processes_are_those_of_the_configuration() -> None:
     quiet = replace(config, metrics=Metrics(enabled=False), health=HealthPort(enabled=False), web=Web(enabled=False))
     assert process_names(quiet) == names[:-1]
     assert "writer-timescale" in process_names(Config())
+    no_books = replace(config, select=(Select(channels=("ticker", "trades")), Select(channels=("book",))))
+    assert "checker" not in process_names(no_books), "there is nothing to compare"
 
 
 def test_a_child_that_never_ran_is_not_adopted(tmp_path: Path) -> None:

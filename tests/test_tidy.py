@@ -209,7 +209,7 @@ def reached(start: str) -> set[str]:
     return found
 
 
-ROLES = {"feed.feed", "merger.merger", "journal.journal", "writer.writer", "universe.universe", "healer.healer", "metrics.metrics"}
+ROLES = {"feed.feed", "merger.merger", "journal.journal", "writer.writer", "universe.universe", "healer.healer", "checker.checker", "metrics.metrics"}
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))

@@ -271,11 +271,6 @@ class Config:
         return tuple(dict.fromkeys(kind for channel, kind in CHANNELS.items() if channel in asked))
 
     @property
-    def checks(self) -> bool:
-        """Whether there is a book with a ticker to compare it with."""
-        return self.check.enabled and any({"ticker", "book"} <= {*rule.channels} for rule in self.select)
-
-    @property
     def history_url(self) -> str:
         """Who has the trades of more than a day ago; empty: nobody."""
         return self.heal.history_url or (HISTORY_URL if self.venue.rest_url == Venue().rest_url else "")

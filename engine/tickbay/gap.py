@@ -36,6 +36,7 @@ class Cause(IntEnum):
     JOURNAL_QUOTA = 10
     EXPIRED = 11
     REBALANCE = 12
+    DISAGREEMENT = 13
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

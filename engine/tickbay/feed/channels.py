@@ -289,6 +289,16 @@ class Channels:
             self._open_hole(subscription, Cause.SEQUENCE, since_ns, name, first_missing=expected, last_missing=got)
             self._resubscribe(subscription, Turn.BROKEN, at)
 
+    def disagreed(self, instrument: str, at: Moment, *, since_ns: int, seen_ns: int, detail: str) -> None:
+        """The best prices of this book, as they were at `seen_ns`, are not the ticker's, and were last at `since_ns`: a
+        change was lost without breaking the chain."""
+        subscription = self._of(Kind.BOOK, instrument)
+        if subscription is None or not subscription.wanted or subscription.place is not Place.LIVE:
+            return
+        if seen_ns > subscription.whole_ns:  # else it has begun anew since
+            self._open_hole(subscription, Cause.DISAGREEMENT, since_ns, detail)
+            self._resubscribe(subscription, Turn.BROKEN, at)
+
     def resync(self, instrument: str, at: Moment) -> None:
         """Somebody wants this instrument's book and ticker from the start."""
         for kind in (Kind.BOOK, Kind.QUOTE):

@@ -192,6 +192,11 @@ class Session:
             self.outbox.report(gap)
         return self._done(at)
 
+    def disagreed(self, instrument: str, at: Moment, *, since_ns: int, seen_ns: int, detail: str) -> list[Action]:
+        """Its book is not what its ticker says (checker/)."""
+        self.channels.disagreed(instrument, at, since_ns=since_ns, seen_ns=seen_ns, detail=detail)
+        return self._done(at)
+
     def resync(self, instrument: str, at: Moment) -> list[Action]:
         self.channels.resync(instrument, at)
         return self._done(at)

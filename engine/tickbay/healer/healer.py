@@ -20,13 +20,13 @@ from contextlib import AsyncExitStack
 
 import numpy as np
 
+from tickbay import memory
 from tickbay._native import DECODE_OK, MESSAGE_TRADE, decode_deribit
 from tickbay.errors import VenueDown, VenueFault
 from tickbay.events import Event
 from tickbay.feed.backoff import Backoff
 from tickbay.feed.credits import Credits
 from tickbay.gap import Gap
-from tickbay.healer import memory
 from tickbay.healer.case import Host
 from tickbay.healer.intake import Intake, by_instrument
 from tickbay.healer.plan import Ask, AskRange, AskWindow, Patience, Plan
@@ -86,7 +86,7 @@ class Healer:
         self._hosts: dict[Host, Rest] = {}
         self._under_way: set[asyncio.Task[None]] = set()
         self._assignment_path = assignment_path(self._config.data_dir)
-        self._memory_path = memory.memory_path(self._config.data_dir)
+        self._memory_path = memory.memory_path(self._config.data_dir, context.name)
         self._due_s: dict[str, float] = {}  # what is done now and then → when again
         self._trouble = ""  # why the venue gives nothing
         self._failure: BaseException | None = None

@@ -159,6 +159,14 @@ class StreamReader:
             return Hole(stream, ring.kind, until.epoch, expected, min(oldest - 1, until.seq), self._clock.unix_ns())
         return self._from_ring(stream, ring, Position(until.epoch, oldest - 1), until.seq, rows_max)
 
+    def oldest_in_ring(self, stream: str) -> Position | None:
+        """Right before the oldest record of now that memory still has, for who needs no older ones; None: no ring."""
+        attached = self._rings.get(stream)
+        if attached is None:
+            return None
+        epoch, first_seq = attached.ring.epoch()
+        return Position(epoch, max(attached.ring.oldest, first_seq) - 1)
+
     def published(self, stream: str, after: Position) -> Records:
         """All that the ring has behind `after`, durable or not: what is not may yet be lost with the power, so nothing
         may be built on it. Empty where there is no ring."""

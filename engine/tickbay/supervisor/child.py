@@ -56,7 +56,7 @@ class Child:
     @property
     def captures(self) -> bool:
         """Does it take part in recording? One that only watches is never waited for."""
-        return self.role != "metrics"
+        return self.role not in ("metrics", "checker")
 
     @property
     def pid(self) -> int:
@@ -137,5 +137,6 @@ def process_names(config: Config) -> list[str]:
     writers = [f"writer-{sink}" for sink in config.sinks]
     watching = ["metrics"] if config.metrics.enabled or config.health.enabled or config.web.enabled else []
     healing = ["healer"] if config.heal.enabled else []
-    checking = ["checker"] if config.checks else []
+    comparable = any({"ticker", "book"} <= {*rule.channels} for rule in config.select)
+    checking = ["checker"] if config.check.enabled and comparable else []
     return ["journal", *writers, "universe", *legs.mergers(config), *legs.feeds(config), *healing, *checking, *watching]

@@ -1,8 +1,9 @@
-"""`data/healer/memory.json`: what the healer knows, and how far it has read each stream to know it. One file, replaced
-whole and synced, so that both always belong together; whoever starts with it reads the journal on from there.
+"""`data/<process>/memory.json`: what a process that follows streams knows, and how far it has read each to know it. One
+file, replaced whole and synced, so that both always belong together; whoever starts with it reads the journal on from
+there. Used by the healer and the checker.
 
-Only what is durable in the journal may be saved (JRNL-2): knowledge of a row that a power cut took would make its hole
-last for ever.
+Only what is durable in the journal may be saved (JRNL-2): the healer's knowledge of a row that a power cut took would
+make its hole last for ever.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ FILE_BYTES_MAX = 256 << 20
 CRC_BYTES = 9  # eight digits and a line's end, before the JSON
 
 
-def memory_path(data_dir: Path) -> Path:
-    return data_dir / "healer" / "memory.json"
+def memory_path(data_dir: Path, process: str) -> Path:
+    return data_dir / process / "memory.json"
 
 
 def save(files: Files, path: Path, positions: Mapping[str, Position], said: Mapping[str, Any]) -> None:
     """OSError where the disk does not take it; then the older file stays."""
-    text = orjson.dumps({"positions": {stream: list(position) for stream, position in positions.items()}, "plan": said})
+    text = orjson.dumps({"positions": {stream: list(position) for stream, position in positions.items()}, "said": said})
     new = path.with_suffix(".new")
     fd = files.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
@@ -55,4 +56,4 @@ def load(files: Files, path: Path) -> tuple[dict[str, Position], dict[str, Any]]
     if data[:CRC_BYTES] != b"%08x\n" % crc32c(text):
         return None
     value = orjson.loads(text)
-    return {stream: Position(*position) for stream, position in value["positions"].items()}, value["plan"]
+    return {stream: Position(*position) for stream, position in value["positions"].items()}, value["said"]

@@ -1,4 +1,4 @@
-"""What the healer remembers on disk is whole, or not there."""
+"""What a process remembers on disk is whole, or not there."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from faulty_files import CHANGES, FaultyFiles
+from tickbay import memory
 from tickbay.cursor import Position
 from tickbay.files import Files
 from tickbay.gap import Cause, Gap
-from tickbay.healer import memory
 from tickbay.healer.plan import Patience, Plan
 from tickbay.record import Kind
 

@@ -1,0 +1,117 @@
+"""One book as its records make it: the levels, the best prices, and what they were a moment ago. Pure.
+
+In: the records of a stream `<feed>.book`, of one instrument, in order. A book is known from a snapshot on, until a
+change does not follow the one before: then it is unknown, and the feed brings a new snapshot by itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from tickbay.record import Flag
+
+PAST_MAX = 64  # best prices remembered a side: a channel of 100 ms has ten in a second at most
+BID = 1  # enum book_side
+
+
+class Level(NamedTuple):
+    """One record of a book, in the order of FIELDS."""
+
+    recv_ns: int
+    conn: int
+    flags: int
+    change_id: int
+    prev_change_id: int
+    price: float  # NaN: none
+    amount: float  # 0: the level is gone
+    side: int
+
+
+FIELDS = list(Level._fields)
+
+
+class Side:
+    """The levels of one side and its best price; None while it is empty."""
+
+    def __init__(self, *, is_bid: bool) -> None:
+        self.levels: dict[float, float] = {}
+        self.best: float | None = None
+        self._is_bid = is_bid
+        self._past: deque[tuple[float | None, int]] = deque(maxlen=PAST_MAX)  # price, when it ceased to be the best
+
+    def settle(self, now_ns: int) -> None:
+        """A message is whole."""
+        best = (max if self._is_bid else min)(self.levels, default=None)
+        if best != self.best:
+            self._past.append((self.best, now_ns))
+            self.best = best
+
+    def had(self, price: float | None, since_ns: int) -> bool:
+        """Is it the best price, or was it at any time since then?"""
+        return price == self.best or any(past == price and ended >= since_ns for past, ended in self._past)
+
+    def begin(self) -> None:
+        self.levels.clear()
+        self._past.clear()
+
+
+class FoldedBook:
+    def __init__(self) -> None:
+        self.whole_ns = 0  # recv_ns of the snapshot; 0: the book is not known
+        self.conn = 0
+        self.bids, self.asks = Side(is_bid=True), Side(is_bid=False)
+        self._change_id = 0
+        self._in_message = False
+        self._skips = False  # the message that is being read
+
+    def forget(self) -> None:
+        self.whole_ns = 0
+        self.bids.begin()
+        self.asks.begin()
+
+    def said(self) -> list[object] | None:
+        """For remember(); None where the book is not known, or not whole at the moment."""
+        if not self.whole_ns or self._in_message:
+            return None
+        sides = [list(side.levels.items()) for side in (self.bids, self.asks)]
+        return [self.whole_ns, self.conn, self._change_id, *sides]
+
+    def remember(self, said: Sequence[Any]) -> None:
+        """As it was. Nothing depends on its being new: what does not follow it makes it unknown."""
+        self.whole_ns, self.conn, self._change_id, bids, asks = said
+        for side, levels in ((self.bids, bids), (self.asks, asks)):
+            side.levels = dict(levels)
+            side.settle(self.whole_ns)
+
+    def take(self, level: Level) -> None:
+        """The next record of this book."""
+        if not self._in_message:
+            self._begin(level)
+        self._in_message = not level.flags & Flag.LAST
+        if self._skips:
+            return
+        if level.price == level.price:  # not NaN
+            levels = (self.bids if level.side == BID else self.asks).levels
+            if level.amount:
+                levels[level.price] = level.amount
+            else:
+                levels.pop(level.price, None)
+        if not self._in_message:
+            self.bids.settle(level.recv_ns)
+            self.asks.settle(level.recv_ns)
+
+    def _begin(self, level: Level) -> None:
+        """The first record of a message."""
+        if level.flags & Flag.SNAPSHOT:
+            self.forget()
+            self.whole_ns, self.conn, self._change_id, self._skips = level.recv_ns, level.conn, level.change_id, False
+            return
+        known = bool(self.whole_ns) and level.conn == self.conn
+        self._skips = not known or level.change_id <= self._change_id  # a message that was sent twice changes nothing
+        if known and not self._skips and level.prev_change_id != self._change_id:
+            self.forget()
+            self._skips = True
+        if not self._skips:
+            self._change_id = level.change_id

@@ -11,6 +11,10 @@ FIGURES ?=
 DEEP ?=
 SEED ?=
 
+# Of what looks like a secret: hashes and words of tests do by their entropy or name; "secret" is the one of a test's URL.
+NO_SECRETS := --no-verify --exclude-secrets '^secret$$' --exclude-files '\.lock$$' \
+	$(addprefix --disable-plugin ,Base64HighEntropyString HexHighEntropyString KeywordDetector)
+
 NATIVE := $(wildcard native/*.c native/*.h native/*.pyx native/*.pxd native/*.pxi)
 
 .PHONY: always help ext check test run clean lock native-check native-test fuzz faults
@@ -52,6 +56,7 @@ fuzz: ## the C units on broken input, under ASan and UBSan
 	$(MAKE) --no-print-directory -C native fuzz SAN=address,undefined
 
 test: ext native-check native-test fuzz ## everything that this machine can run; says what it skipped and why
+	@$(MAKE) --no-print-directory build/audit/.ready || echo "the audit's tools cannot be installed here: their tests are skipped"
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
@@ -74,6 +79,23 @@ bench: ext ## every bench beside its limit and its peer; the table and the plot 
 	@$(BIN)/python -m bench.pipeline
 	@$(BIN)/python -m bench.report
 
+# What looks at the project from outside has an environment of its own too.
+build/audit/.ready: requirements/audit.lock
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.lock
+	@touch $@
+
+sbom: build/audit/.ready ## what is shipped beside our own code, as CycloneDX: build/sbom.cdx.json
+	build/audit/bin/cyclonedx-py requirements requirements/run.lock --pyproject pyproject.toml --output-reproducible \
+		--of JSON --output-file build/sbom.cdx.json
+
+audit-deps: build/audit/.ready ## known weaknesses of the locked dependencies; fails too where it cannot be asked
+	@build/audit/bin/pip-audit --strict --progress-spinner off --require-hashes --disable-pip -r requirements/run.lock \
+		|| { echo "audit-deps: either a weakness is known (listed above), or the advisories cannot be had from here"; exit 1; }
+
+secret-scan: build/audit/.ready ## nothing in the repository is a key, a token or a password
+	@git ls-files -z | xargs -0 build/audit/bin/detect-secrets-hook $(NO_SECRETS)
+
 lock: $(VENV)/.ready ## renew requirements/*.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header pyproject.toml --output-file requirements/run.lock
@@ -83,6 +105,8 @@ lock: $(VENV)/.ready ## renew requirements/*.lock from pyproject.toml
 		--no-annotate --no-header requirements/peer.in --output-file requirements/peer.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --constraints requirements/run.lock requirements/build.in --output-file requirements/build.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header requirements/audit.in --output-file requirements/audit.lock
 
 clean: ## remove what was built; recorded data stays
 	$(MAKE) --no-print-directory -C native clean

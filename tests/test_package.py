@@ -114,11 +114,11 @@ def names(lines: list[str]) -> set[str]:
     return {re.split(r"[\[=<>;! ]", line)[0].lower() for line in lines}
 
 
-@pytest.mark.parametrize("lock", ["run", "dev"])
+@pytest.mark.parametrize("lock", ["run", "dev", "audit", "build"])
 def test_every_locked_dependency_has_its_hashes_and_no_place(lock: str) -> None:
     text = (ROOT / "requirements" / f"{lock}.lock").read_text()
     blocks = re.findall(r"^\S.*(?:\n    .*)*", text, re.M)
-    assert len(blocks) > 15
+    assert len(blocks) > 5
     for block in blocks:
         assert re.match(r"[a-z0-9-]+==\S+ ", block), block
         assert block.count("--hash=sha256:") >= 1, block

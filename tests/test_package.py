@@ -87,6 +87,7 @@ def test_the_compiled_module_is_hardened_and_keeps_its_assertions(wheel: Path) -
     content = library.read_bytes()
     assert b"__assert_fail" in content, "compiled with NDEBUG"
     assert b"__stack_chk_fail" in content
+    assert re.search(rb"__\w+_chk\0", content.replace(b"__stack_chk_fail", b"")), "compiled without fortify"
     if shutil.which("readelf") is None:
         pytest.skip("readelf is not installed: relro and now are not checked")
     described = run("readelf", "--wide", "--dynamic", "--program-headers", library, cwd=wheel.parent)

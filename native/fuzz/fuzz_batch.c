@@ -55,10 +55,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 #ifdef FUZZ_MAIN
 /* A segment of right batches, and then at most one thing done to it. */
-#define SEGMENT_MAX 32768u
+enum { BATCHES_MAX = 8, RECORDS_MAX = 5 };
 struct input {
-    unsigned char bytes[SEGMENT_MAX];
-    size_t size, starts[64];
+    unsigned char bytes[BATCHES_MAX * (sizeof(struct batch_header) + RECORDS_MAX * RECORD_SIZE_MAX)]; /* whatever kinds come */
+    size_t size, starts[BATCHES_MAX];
     uint64_t batches; /* with records */
 };
 
@@ -72,10 +72,10 @@ static uint64_t next_random(uint64_t *state)
 
 static void append_batch(struct input *input, uint64_t *random)
 {
-    unsigned char records[5 * RECORD_SIZE_MAX];
+    unsigned char records[RECORDS_MAX * RECORD_SIZE_MAX];
     char stream[BATCH_STREAM_MAX] = "feed-1.any";
     enum record_kind kind = (enum record_kind)(1 + next_random(random) % (RECORD_KIND_COUNT - 1));
-    uint32_t count = 1 + (uint32_t)(next_random(random) % 5);
+    uint32_t count = 1 + (uint32_t)(next_random(random) % RECORDS_MAX);
     struct batch_header header;
     memset(records, (int)next_random(random), sizeof records);
     batch_seal(&header, SEGMENT, stream, kind, 1, 1 + next_random(random) % 1000, count, 5, records);
@@ -124,7 +124,7 @@ int main(int argc, char **argv)
     random = random * 2 + 1; /* never 0 */
     for (uint64_t i = 0; i < count; i++) {
         input.size = input.batches = 0;
-        for (uint64_t batches = 1 + next_random(&random) % 8; batches > 0; batches--) {
+        for (uint64_t batches = 1 + next_random(&random) % BATCHES_MAX; batches > 0; batches--) {
             append_batch(&input, &random);
         }
         size_t at = (size_t)(next_random(&random) % input.size);

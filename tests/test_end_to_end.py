@@ -30,6 +30,7 @@ __all__ = ["postgres_server", "timescale_server"]
 pytestmark = pytest.mark.slow
 
 SMALL = ("--instruments", "ETH=60", "--no-limits")
+HASTY_UNIVERSE = "[universe]\nrefresh_s = 0.5\nlinger_s = 0.5\n"
 BTC_TOO = '[[select]]\ncurrency = "ETH"\n[[select]]\ncurrency = "BTC"\n'
 BREAKS = "SELECT instrument FROM data_gaps WHERE cause = 'sequence'"
 OF_CONNECTIONS = """
@@ -135,10 +136,10 @@ def test_of_a_misbehaving_venue_every_row_is_stored_but_those_that_recorded_gaps
         "SELECT instrument FROM book_changes WHERE message_end GROUP BY instrument, change_id, conn HAVING count(*) = 2"
     )
     assert (doubled,) in query(rig, repeated), "a repeated message is kept as well"
-    first = query(
+    snapshots = query(
         rig, "SELECT snapshot FROM book_changes WHERE instrument = %s ORDER BY epoch, recv_ns LIMIT 1", refused
     )
-    assert first == [(True,)], "the refused channel became live, with its snapshot"
+    assert snapshots == [(True,)], "the refused channel became live, with its snapshot"
 
 
 def test_writer_killed_in_the_middle_of_a_copy_loses_and_repeats_nothing(
@@ -238,7 +239,7 @@ def test_listing_and_expiry_reach_the_feeds_without_a_reconnect(
 ) -> None:
     with (
         simulating(tmp_path, *SMALL, "--rate", "1500") as simulator,
-        whole_engine(tmp_path, shm_dir, postgres_server, simulator, more="[universe]\nrefresh_s = 0.5\nlinger_s = 0.5\n") as rig,
+        whole_engine(tmp_path, shm_dir, postgres_server, simulator, more=HASTY_UNIVERSE) as rig,
     ):
         rig.up()
         rig.wait_flowing()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -88,9 +89,7 @@ def test_the_past_is_the_same_from_the_rings_and_after_reboots_from_the_journal(
 def test_a_feed_that_never_ran_has_no_past(shm_dir: Path, tmp_path: Path) -> None:
     case = JournalCase(shm_dir / "run", tmp_path / "data")
     journal = case.open()
-    rings = {
-        kind: journal.rings.sources[stream_name("feed-1", kind)].ring for kind in feed_kinds(Config().tick_kinds)
-    }
+    rings = {kind: journal.rings.sources[stream_name("feed-1", kind)].ring for kind in feed_kinds(Config().tick_kinds)}
     past = Past(rings, case.directory)
     assert (past.newest_ns(), past.last_trades(), past.open_holes()) == (0, {}, [])
     journal.close()
@@ -117,7 +116,8 @@ def test_a_gap_comes_back_from_its_record_as_it_was() -> None:
 
 def test_causes_are_those_of_the_header() -> None:
     header = (Path(__file__).parents[1] / "native" / "record.h").read_text()
-    names = [line.split()[0] for line in header.split("enum gap_cause {")[1].split("};")[0].strip().splitlines()]
+    body = header.split("enum gap_cause {")[1].split("};")[0]
+    names = re.findall(r"^\s*(GAP_\w+) =", body, re.MULTILINE)
     assert names == [f"GAP_{cause.name}" for cause in Cause]
     for cause in Cause:
         assert f"GAP_{cause.name} = {cause.value}," in header

@@ -122,17 +122,17 @@ def test_every_frame_of_any_cycle_reads_as_the_values_in_the_ledger(tmp_path: Pa
         rendered.append(tape.render(0, len(tape), loop, CLOCK_MS))
         of.ledger.add(1, ledger.RUN, 1, 0, len(tape), loop, CLOCK_MS)
     of.ledger.close()
-    read: dict[int, list[rows.Rows]] = {kind: [] for kind in rows.DTYPES}
+    read: dict[int, list[rows.Rows]] = {rows.QUOTE: [], rows.TRADE: [], rows.BOOK: []}
     for message in messages(b"".join(rendered)):
         kind, values = capture.values_of(message["channel"], message["data"])
         read[kind].append(values)
     reader = ledger.LedgerReader(tmp_path)
     pieces = list(reader.slices(1))
     assert reader.count(1)[0] == sum(piece.messages for piece in pieces) == 3 * len(tape)
-    for kind, dtype in rows.DTYPES.items():
-        sent, seen = np.concatenate([piece.rows[kind] for piece in pieces]), np.concatenate(read[kind])
+    for kind, values_of_kind in read.items():
+        sent, seen = np.concatenate([piece.rows[kind] for piece in pieces]), np.concatenate(values_of_kind)
         assert len(sent) == len(seen) > 0
-        for name in dtype.names or ():
+        for name in sent.dtype.names or ():
             if not name.endswith("step") and name != "match_id":
                 np.testing.assert_array_equal(sent[name], seen[name], name)
 

@@ -18,7 +18,7 @@ TOTALS = Totals(
 )  # fmt: skip
 EMPTY = Status(
     time="2026-11-21T00:00:00.000Z", verdict="healthy", reasons=(), supervised=True, processes=(), streams=(),
-    stages=(), clock=None, totals=TOTALS,
+    stages=(), legs=(), clock=None, totals=TOTALS,
 )  # fmt: skip
 
 

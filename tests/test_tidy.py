@@ -209,7 +209,9 @@ def reached(start: str) -> set[str]:
     return found
 
 
-ROLES = {"feed.feed", "merger.merger", "journal.journal", "writer.writer", "universe.universe", "healer.healer", "checker.checker", "metrics.metrics"}
+ROLES = {
+    f"{role}.{role}" for role in ("feed", "merger", "journal", "writer", "universe", "healer", "checker", "metrics")
+}
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))

@@ -81,11 +81,13 @@ class Event(Enum):
     SESSION_HASTY = Meaning(Level.ERROR, "the venue says that we ask too much: cooling down", "reason")
     REPLY_STRANGE = Meaning(Level.WARNING, "an answer to nothing that we asked", "reason")
     LOGGED_IN = Meaning(Level.INFO, "logged in at the venue", "expires_s")
-    LOGIN_FAILED = Meaning(Level.ERROR, "no login: trying again, with 100ms in place of raw until then", "reason wait_s")
+    LOGIN_FAILED = Meaning(
+        Level.ERROR, "no login: trying again, with 100ms in place of raw until then", "reason wait_s"
+    )
     LOGIN_DENIED = Meaning(
         Level.ERROR,
-        "the venue does not know this DERIBIT_API_KEY and DERIBIT_API_SECRET: capture goes on without a login, with 100ms"
-        " in place of raw; correct them and restart",
+        "the venue does not know this DERIBIT_API_KEY and DERIBIT_API_SECRET: capture goes on without a login,"
+        " with 100ms in place of raw; correct them and restart",
         "reason",
     )
     RAW_AGAIN = Meaning(Level.INFO, "logged in at last: a new connection for the unthrottled channels", "")

@@ -45,7 +45,10 @@ ROLES = {
     "checker": "tickbay.checker.checker",
     "metrics": "tickbay.metrics.metrics",
 }
-NAME = re.compile(r"universe|journal|healer|checker|metrics|feed-[1-9][0-9]{0,2}[ab]?|merger-[1-9][0-9]{0,2}|writer-[a-z][a-z0-9]{0,15}")
+NAME = re.compile(
+    r"universe|journal|healer|checker|metrics"
+    r"|feed-[1-9][0-9]{0,2}[ab]?|merger-[1-9][0-9]{0,2}|writer-[a-z][a-z0-9]{0,15}"
+)
 RUN_FOLDERS = ("rings", "health", "pids", "sockets", "events")
 DATA_FOLDERS = ("journal", "cursors", "quarantine", "universe", "healer", "checker", "merger")
 MEMORY_FILESYSTEMS = ("tmpfs", "ramfs")
@@ -121,7 +124,10 @@ def main(arguments: Namespace) -> int:
     """Be process `arguments.name` until it is told to stop; returns the exit status."""
     name = arguments.name
     if not NAME.fullmatch(name):
-        raise ConfigError(f"no process is called {name!r}: expected universe, journal, healer, checker, metrics, feed-N or writer-<sink>")
+        raise ConfigError(
+            f"no process is called {name!r}: expected universe, journal, healer, checker, metrics, feed-N, merger-N"
+            " or writer-<sink>"
+        )
     config = load(find(arguments.config, os.environ), os.environ)
     with running(name, config) as context:
         return guarded(context, lambda: importlib.import_module(ROLES[context.role]).run(context))
@@ -141,8 +147,11 @@ def running(name: str, config: Config) -> Iterator[ProcessContext]:
         level=config.log.level,
         format=config.log.format,
         secrets=(
-            config.timescale.password, config.questdb.password, config.questdb.token,
-            config.venue.api_key, config.venue.api_secret,
+            config.timescale.password,
+            config.questdb.password,
+            config.questdb.token,
+            config.venue.api_key,
+            config.venue.api_secret,
         ),
         on_error=health.error,
         kept=EventFile(config.run_dir, name),

@@ -358,12 +358,13 @@ class Feed:
                 self._do(self._session.resync(instrument, now()))
                 return {}
             case {
-                "op": "disagreement", "instrument": str(instrument),
-                "since_ns": int(since_ns), "seen_ns": int(seen_ns), "detail": str(detail),
+                "op": "disagreement",
+                "instrument": str(instrument),
+                "since_ns": int(since_ns),
+                "seen_ns": int(seen_ns),
+                "detail": str(detail),
             }:
-                self._do(
-                    self._session.disagreed(instrument, now(), since_ns=since_ns, seen_ns=seen_ns, detail=detail)
-                )
+                self._do(self._session.disagreed(instrument, now(), since_ns=since_ns, seen_ns=seen_ns, detail=detail))
                 return {}
             case {"op": "reconnect"}:
                 self._do(self._session.reconnect(now()))
@@ -378,7 +379,9 @@ class Feed:
                     "channels_held": len(self._session.channels.subscriptions),
                     "troubled": self._session.channels.troubled(),
                 }
-        raise ConfigError('a feed knows the operations assign, resync (with an "instrument"), disagreement, reconnect and status')
+        raise ConfigError(
+            'a feed knows the operations assign, resync (with an "instrument"), disagreement, reconnect and status'
+        )
 
     # ---------------------------------------------------------------- figures
 

@@ -27,7 +27,10 @@ Cursors = Mapping[str, Mapping[str, Position]]  # sink → stream → position
 
 
 def read_cursors(config: Config, files: Files) -> dict[str, dict[str, Position]]:
-    """How far every enabled sink, and every merger, is. One that has not begun, or whose file cannot be read, has taken nothing."""
+    """How far every enabled sink, and every merger, is.
+
+    One that has not begun, or whose file cannot be read, has taken nothing.
+    """
     cursors: dict[str, dict[str, Position]] = {sink: {} for sink in (*config.sinks, *mergers(config))}
     for sink in cursors:
         with suppress(OSError):

@@ -137,7 +137,7 @@ TOLD: Mapping[str, tuple[Told, ...]] = {
         _counter("compared", "tickbay_checker_compared_total", NONE, "Tickers compared with the book's best prices."),
         _counter("disagreements", "tickbay_checker_disagreements_total", NONE, "Books sent anew for disagreeing."),
         _gauge("books", "tickbay_checker_books", NONE, "Books known: followed since a snapshot."),
-        _gauge("differ", "tickbay_checker_differing", NONE, "Books whose newest ticker does not agree, perhaps not yet."),
+        _gauge("differ", "tickbay_checker_differing", NONE, "Books whose newest ticker disagrees, it may pass."),
     ),
     "merger": (
         _counter("records", "tickbay_merger_records_total", FEED, "Records published: each once, from either leg."),

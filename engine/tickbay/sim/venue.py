@@ -340,8 +340,10 @@ class Venue:
         return Message(strip.websocket_frame(text.encode()), channel.kind, first_row, len(values), loop, clock_ms)
 
     def ahead(self, channel: str, loop: int, key: int) -> int:
-        """How many cycles a channel is ahead that begins at (loop, key), so that it does not repeat what it sent
-        before. None by the market's clock: every connection is told the same of the same time, also one that is late."""
+        """How many cycles a channel is ahead that begins at (loop, key), so that it repeats nothing that it sent.
+
+        None by the market's clock: every connection is told the same of the same time, also one that is late.
+        """
         if self.settings.market_clock:
             return 0
         reached_loop, reached_key = self._reached.get(channel, (loop, 0))

@@ -77,8 +77,9 @@ class Intake:
         self._oldest: dict[str, tuple[Position, int]] = {}  # stream → (position, recv_ns of the record behind it)
 
     def new_streams(self) -> list[str]:
-        """Streams that the sink has not been asked about. Those of a pair's legs come as the pair's, from its merger."""
-        return sorted(stream for stream in self._reader.streams().keys() - self.positions.keys() if not merger_of(stream))
+        """Streams that the sink has not been asked about: a pair's legs are none, they come as the pair's."""
+        new = self._reader.streams().keys() - self.positions.keys()
+        return sorted(stream for stream in new if not merger_of(stream))
 
     def restart(self, positions: Mapping[str, Position]) -> None:
         """Go on from what the sink has told."""

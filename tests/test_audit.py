@@ -409,11 +409,9 @@ def test_without_a_ledger_holes_and_doubles_of_sequences_are_found(good: Stored,
         verdict = audit_sequences(Postgres(connection))
         assert (verdict.holes, verdict.twice) == (3, 1)
         assert "lost: feed-1.book from seq 11 to 13" in verdict.lines
-        told = (
-            "INSERT INTO data_gaps (exch_ns, recv_ns, stream, epoch, seq, conn, first_missing, last_missing,"
-            " cause, kind, expected, healed)"
-            " VALUES (0, 0, 'feed-1.gap', 7, 99, 1, %s, %s, 'journal_torn', 'book', false, false)"
-        )
+        told = """
+            INSERT INTO data_gaps (exch_ns, recv_ns, stream, epoch, seq, conn, first_missing, last_missing, cause, kind,
+                expected, healed) VALUES (0, 0, 'feed-1.gap', 7, 99, 1, %s, %s, 'journal_torn', 'book', false, false)"""
         connection.execute(told, (13, 20))
         assert audit_sequences(Postgres(connection)).known == 0
         connection.execute(told, (9, 12))  # only both together cover it

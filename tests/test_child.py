@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tickbay.config import Check, Config, Feeds, Heal, HealthPort, Metrics, Select, Timescale, Web
+from tickbay.config import Config, Feeds, Heal, HealthPort, Metrics, Select, Timescale, Web
 from tickbay.supervisor.child import Child, process_names
 from tickbay.supervisor.machine import ThisMachine, secrets_of, spawn_process
 
@@ -21,6 +21,7 @@ SECRETS = {
     "DB_PASSWORD": "canary",
     "DERIBIT_API_KEY": "canary",
     "DERIBIT_API_SECRET_FILE": "/canary",
+    "TICKBAY_TOP_TOKEN": "canary",
     "NOTIFY_SOCKET": "/run/canary",
     "WATCHDOG_USEC": "1",
 }
@@ -56,7 +57,7 @@ def test_each_process_gets_only_its_own_secrets_and_nobody_the_supervisors_socke
     assert os.getsid(process.pid) == process.pid, "the end of our terminal is not the end of it"
     assert process.wait(PATIENCE_S) == 0
     variables = {line.partition("=")[0] for line in (tmp_path / "told.env").read_text().splitlines()}
-    assert variables & {*VENUES, "DB_PASSWORD"} == held
+    assert variables & {*VENUES, "DB_PASSWORD", "TICKBAY_TOP_TOKEN"} == held
     assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & variables and "TOLD" in variables
     arguments = (tmp_path / "told.arguments").read_text()
     assert arguments == f"-P -m tickbay process {name} --config {tmp_path}/t.toml\n"

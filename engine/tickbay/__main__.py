@@ -28,6 +28,7 @@ COMMANDS = {
     "status": Command(
         "tickbay.status.status", "show what every process does; exit status 0 healthy, 1 degraded, 2 down"
     ),
+    "top": Command("tickbay.top.command", "watch processes, instruments, gaps and logs live; --web: in a browser"),
     "restart": Command(
         "tickbay.supervisor.rolling", "replace running processes one after another, without losing a record"
     ),
@@ -37,6 +38,8 @@ COMMANDS = {
     "certificate": Command(
         "tickbay.certificate", "say what was recorded of a day: coverage of each instrument, every hole, checksums"
     ),
+    "backup": Command("tickbay.backup.command", "copy what databases and journal hold into a folder; only what changed"),
+    "restore": Command("tickbay.backup.command", "take a backup back into empty databases, or an empty data_dir"),
     "schema": Command("tickbay.schema", "make or check the tables of the database"),
     "audit": Command("tickbay.audit", "compare what was sent, journalled and stored, record by record"),
     "sim": Command("tickbay.sim.cli", "simulate the venue: WebSocket and REST, with faults on request"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import tomllib
 from argparse import ArgumentParser
 from collections.abc import Mapping
@@ -21,11 +20,11 @@ from urllib.parse import urlsplit
 
 from tickbay import __version__, connect_string
 from tickbay.errors import ConfigError
+from tickbay.secret import secret_of
 from tickbay.tables import Bounds, OneOf, Origin, Words, build, convert_text
 
 FILE_BYTES_MAX = 1 << 20
 MEMORY_DIR = Path("/dev/shm")  # noqa: S108 - our folder in it is checked: ours, 0700, no link
-SECRET_BYTES_MAX = 4096  # a password file is a line, not a document
 Port = Annotated[int, Bounds(1, 65535)]
 AnyPort = Annotated[int, Bounds(0, 65535)]  # 0: one that is free; the process's health report says which
 Slots = Annotated[int, Bounds(512, 1 << 24, power_of_two=True)]
@@ -233,6 +232,16 @@ class Web:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Top:
+    """Of `tickbay top --web`."""
+
+    host: str = "127.0.0.1"
+    port: AnyPort = 7681
+    hosts: tuple[str, ...] = ()  # as of Metrics
+    token: str = field(default="", repr=False)  # from the environment or a secret file only; empty: a new one each time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     level: Annotated[str, Words(("debug", "info", "warning", "error"))] = "info"
     format: Annotated[str, Words(("auto", "human", "json"))] = "auto"  # auto: human on a terminal, else json
@@ -256,6 +265,7 @@ class Config:
     metrics: Metrics = field(default_factory=Metrics)
     health: HealthPort = field(default_factory=HealthPort)
     web: Web = field(default_factory=Web)
+    top: Top = field(default_factory=Top)
     log: Log = field(default_factory=Log)
 
     @property
@@ -310,6 +320,9 @@ ENVIRONMENT = {
     "TICKBAY_WEB_HOST": ("web", "host"),
     "TICKBAY_WEB_PORT": ("web", "port"),
     "TICKBAY_WEB_HOSTS": ("web", "hosts"),
+    "TICKBAY_TOP_HOST": ("top", "host"),
+    "TICKBAY_TOP_PORT": ("top", "port"),
+    "TICKBAY_TOP_HOSTS": ("top", "hosts"),
     "LOG_LEVEL": ("log", "level"),
 }
 CONNECT_VARIABLE = "QDB_CLIENT_CONF"  # as QuestDB's own clients read it; child.py takes the secrets out
@@ -320,10 +333,11 @@ SECRETS = {
     "QUESTDB_TOKEN": ("questdb", "token", "questdb_token"),
     "DERIBIT_API_KEY": ("venue", "api_key", "deribit_api_key"),
     "DERIBIT_API_SECRET": ("venue", "api_secret", "deribit_api_secret"),
+    "TICKBAY_TOP_TOKEN": ("top", "token", "tickbay_top_token"),
 }
-VENUE_SECRETS = ("DERIBIT_API_KEY", "DERIBIT_API_SECRET")  # for feeds; the others are for writers
 SECRET_VARIABLES = (*SECRETS, *(f"{variable}_FILE" for variable in SECRETS), "CREDENTIALS_DIRECTORY")
 SESSIONS_MAX = 16  # that the venue allows one key
+TOKEN_MIN = 16  # so that nobody guesses it
 
 
 def find(path: Path | None, env: Mapping[str, str]) -> Path | None:
@@ -378,7 +392,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _overridden(config: Config, env: Mapping[str, str]) -> Config:
     """`config` with what the environment says."""
     origin = Origin("environment", Path.cwd())
-    tables = ("", "venue", "timescale", "questdb", "metrics", "health", "web", "log")
+    tables = ("", "venue", "timescale", "questdb", "metrics", "health", "web", "top", "log")
     changes: dict[str, dict[str, Any]] = {table: {} for table in tables}
     if _number(env, "DERIBIT_TESTNET", bool, origin):
         changes["venue"] |= TESTNET
@@ -395,7 +409,7 @@ def _overridden(config: Config, env: Mapping[str, str]) -> Config:
     if (top := _number(env, "TOP_N_INSTRUMENTS", Annotated[int, Bounds(0, 1_000_000)], origin)) is not None:
         changes[""]["select"] = tuple(replace(rule, top=int(top)) for rule in config.select)
     for variable, (table, key, credential) in SECRETS.items():
-        if secret := _secret_of(variable, credential, env):
+        if secret := secret_of(variable, credential, env):
             changes[table][key] = secret
     changed = {table: replace(getattr(config, table), **keys) for table, keys in changes.items() if table and keys}
     config = replace(config, **changes[""], **changed)
@@ -408,35 +422,6 @@ def _overridden(config: Config, env: Mapping[str, str]) -> Config:
 def _number(env: Mapping[str, str], variable: str, hint: Any, origin: Origin) -> float | None:
     text = env.get(variable)
     return None if not text else cast("float", convert_text(text, hint, variable, origin))
-
-
-def _secret_of(variable: str, credential: str, env: Mapping[str, str]) -> str:
-    """A secret: the variable, the file that the one with _FILE names, or systemd's credential; "" for none."""
-    if env.get(variable) and env.get(f"{variable}_FILE"):
-        raise ConfigError(f"environment: {variable} and {variable}_FILE are both set: unset one")
-    if secret := env.get(variable):
-        return secret
-    if named := env.get(f"{variable}_FILE"):
-        return _secret(Path(named))
-    path = Path(env.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / credential
-    return _secret(path) if path.exists() else ""
-
-
-def _secret(path: Path) -> str:
-    """The line in a secret file, which others than its owner and group must not be able to read."""
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if mode & stat.S_IROTH:
-                raise ConfigError(f"{path}: this secret can be read by everyone: chmod o-rwx {path}")
-            text = file.read(SECRET_BYTES_MAX + 1)
-        if len(text) > SECRET_BYTES_MAX:
-            raise ConfigError(f"{path}: a secret of more than {SECRET_BYTES_MAX} bytes: is it the right file?")
-        return text.decode().rstrip("\r\n")
-    except OSError as error:
-        raise ConfigError(f"{path}: the secret cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: the secret is not UTF-8 text") from error
 
 
 def _check(config: Config) -> None:
@@ -473,15 +458,18 @@ def _check(config: Config) -> None:
     ):
         if low > high:
             raise ConfigError(f"{key} = {low:g} is greater than the matching backoff_max_s = {high:g}")
-    if config.feeds.count * config.feeds.redundancy > CONNECTIONS_MAX:
+    connections = config.feeds.count * config.feeds.redundancy
+    if connections > CONNECTIONS_MAX:
         raise ConfigError(
             f"feeds.count = {config.feeds.count} with feeds.redundancy = {config.feeds.redundancy} needs "
-            f"{config.feeds.count * config.feeds.redundancy} connections: the venue takes {CONNECTIONS_MAX} and a few others"
+            f"{connections} connections: the venue takes {CONNECTIONS_MAX} and a few others"
         )
     if bool(config.venue.api_key) != bool(config.venue.api_secret):
         raise ConfigError("DERIBIT_API_KEY and DERIBIT_API_SECRET: one of the two is missing: set both or none")
-    if config.venue.api_key and config.feeds.count * config.feeds.redundancy > SESSIONS_MAX:
+    if config.venue.api_key and connections > SESSIONS_MAX:
         raise ConfigError(f"with DERIBIT_API_KEY at most {SESSIONS_MAX} feeds: the venue allows a key no more sessions")
+    if config.top.token and (len(config.top.token) < TOKEN_MIN or not config.top.token.isascii()):
+        raise ConfigError(f"TICKBAY_TOP_TOKEN: at least {TOKEN_MIN} ASCII characters: openssl rand -hex 16 makes some")
     if config.data_dir == Path():
         raise ConfigError('data_dir = "": expected a path')
     if not config.select:

@@ -14,11 +14,11 @@ from pathlib import Path
 from tickbay import _native
 from tickbay.cursor import START, Position
 from tickbay.files import Files, write_all
-from tickbay.legs import merger_of
 from tickbay.journal.recovery import Recovered
 from tickbay.journal.segment import HEADER_SIZE, SegmentWriter, segment_name
 from tickbay.journal.segment_index import SegmentIndex, make_index, save_index
 from tickbay.journal.spares import Spares
+from tickbay.legs import merger_of
 
 SPARES_MAX = 2  # one to begin with, one while that is being replaced
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from tickbay.config import CONNECT_VARIABLE, SECRET_VARIABLES, SECRETS, VENUE_SECRETS
+from tickbay.config import CONNECT_VARIABLE, SECRET_VARIABLES, SECRETS
 from tickbay.connect_string import without_secrets
 from tickbay.health import Report, read_report
 from tickbay.identity import Identity, pid_file
@@ -122,12 +122,16 @@ class ThisMachine:
         return read_report(self._run_dir, name)
 
 
+NOBODY = "?"  # begins the name of no process
+HOLDERS = {"venue": "feed-", "timescale": "writer-", "questdb": "writer-"}  # whose secrets are whose
+
+
 def secrets_of(name: str, env: Mapping[str, str]) -> dict[str, str]:
     """The variables with the secrets of a process. Who parses what a venue sends does not hold the password of a
     database, who writes to a database does not hold the key of a venue, and nobody else holds any."""
     found: dict[str, str] = {}
-    for variable, (_, _, credential) in SECRETS.items():
-        if not name.startswith("feed-" if variable in VENUE_SECRETS else "writer-"):
+    for variable, (table, _, credential) in SECRETS.items():
+        if not name.startswith(HOLDERS.get(table, NOBODY)):
             continue
         named = f"{variable}_FILE"
         found |= {each: env[each] for each in (variable, named) if each in env}

@@ -24,7 +24,9 @@ class Quoted:
     def __init__(self, records: Records, now_ns: int | None = None) -> None:
         self.records = records
         self.now_ns = time.time_ns() if now_ns is None else now_ns
-        self.ages_s: npt.NDArray[np.float64] = np.maximum(self.now_ns - records["recv_ns"], 0) / 1e9
+        heard = records["recv_ns"] > 0
+        ages_s = np.maximum(self.now_ns - records["recv_ns"], 0) / 1e9
+        self.ages_s: npt.NDArray[np.float64] = np.where(heard, ages_s, np.inf)
         self.stale: npt.NDArray[np.bool_] = self.ages_s > STALE_S
 
     @property
@@ -59,10 +61,10 @@ class Quoted:
         return {
             "instrument": self.name(row),
             "option": bool(record["flags"] & Flag.OPTION),
-            "age_s": round(float(self.ages_s[row]), 3),
+            "age_s": round(float(self.ages_s[row]), 3) if record["recv_ns"] else None,
             "stale": bool(self.stale[row]),
-            "exchange_ns": int(record["exch_ns"]),
-            "received_ns": int(record["recv_ns"]),
+            "exchange_ns": int(record["exch_ns"]) or None,
+            "received_ns": int(record["recv_ns"]) or None,
             **{name: value if np.isfinite(value) else None for name, value in known.items()},
             "state": bytes(record["state"]).decode("ascii", "replace"),
         }

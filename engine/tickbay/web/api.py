@@ -39,7 +39,7 @@ HEADERS = {
 
 def web_pages(config: Config) -> dict[str, Page]:
     """By path. They are called one at a time (server.py), and the quotes rely on it."""
-    quotes, holes = LastQuotes(config.run_dir), Holes(config.run_dir)
+    quotes, holes = LastQuotes(config), Holes(config.run_dir)
 
     def health(request: Request) -> Answer:
         _only(request)

@@ -98,7 +98,7 @@ const INSTRUMENTS = [
   ["Delta", "n", (i) => number(i.delta, 3), "delta"],
   ["Underlying", "n", (i) => number(i.underlying_price, 2), "underlying_price"],
   ["Open interest", "n", (i) => number(i.open_interest), "open_interest"],
-  ["Age", "n", (i) => i.stale ? [`${duration(i.age_s)} stale`, "warn"] : duration(i.age_s), "age_s"],
+  ["Age", "n", (i) => i.stale ? [i.age_s === null ? "no quote yet" : `${duration(i.age_s)} stale`, "warn"] : duration(i.age_s), "age_s"],
 ];
 
 function showHealth(health) {

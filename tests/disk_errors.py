@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +18,11 @@ def fail_each_call(folder: Path, error: int) -> int:
     """How many calls there are, each of which failed once with `error`. AssertionError where a record was lost or
     came twice, or the journal could not go on."""
     counting = FaultyFiles()
-    _work(folder, counting)
+    _work(folder, counting, counting.fails)
     assert set(CHANGES) - {"truncate"} <= set(counting.calls)
     for nth in range(1, len(counting.calls) + 1):
-        files = FaultyFiles(partial(is_nth, nth), error)
-        case = _work(folder, files)
+        files = FaultyFiles(error=error)
+        case = _work(folder, files, partial(is_nth, nth))
         assert len(files.failed) == 1
         what = f"call {nth}: {counting.calls[nth - 1]}"
         for stream in (QUOTE, TRADE):
@@ -39,12 +40,14 @@ def fail_each_call(folder: Path, error: int) -> int:
     return len(counting.calls)
 
 
-def _work(folder: Path, files: FaultyFiles) -> JournalCase:
-    """Commits enough for several segments, with spares made, used and recycled; then a clean end and a reboot."""
+def _work(folder: Path, files: FaultyFiles, fails: Callable[[str, int], bool]) -> JournalCase:
+    """Commits enough for several segments, with spares made, used and recycled; then a clean end and a reboot.
+    `fails` holds once the journal is open: what fails before only makes it try again (test_recovery.py)."""
     shutil.rmtree(folder / "data", ignore_errors=True)
     case = JournalCase(folder, folder / "data", sinks=False, retain_hours=0, quota_gb=0.01)
     journal = case.open(files)
     files.calls.clear()
+    files.fails = fails
     for _ in range(12):
         case.produce(journal, QUOTE, 700)
         case.produce(journal, TRADE, 20)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from journal_case import QUOTE
+from tickbay.health import read_report
 from tickbay.identity import Identity
 from tickbay.record import Kind
 from tickbay.ring import Ring
@@ -39,6 +40,7 @@ class JournalProcess:
     def __init__(self, run_dir: Path, data_dir: Path, file: Path) -> None:
         file.write_text(CONFIG.format(data_dir=data_dir, run_dir=run_dir))
         self.command = [sys.executable, "-m", "tickbay", "process", "journal", "--config", str(file)]
+        self.run_dir = run_dir
         self.ring_path = run_dir / "rings" / f"{QUOTE}.ring"
         self.popen = self._start()
 
@@ -48,6 +50,16 @@ class JournalProcess:
     def restart(self) -> None:
         self.popen.communicate()
         self.popen = self._start()
+
+    def wait_live(self) -> None:
+        """Until the process that was started last takes from the rings: before that SIGTERM ends it, and they keep
+        what they hold."""
+
+        def lives() -> bool:
+            report = read_report(self.run_dir, "journal")
+            return report is not None and report.identity.pid == self.popen.pid and report.state == "live"
+
+        wait_for(lives)
 
     def attach(self) -> Ring:
         """Be the producer of the quotes."""

@@ -103,7 +103,7 @@ class RestServer:
         if method in others:
             return web.json_response({"jsonrpc": "2.0", "result": others[method]})
         market = (request.query["currency"], request.query["kind"])
-        if method == "get_instruments" and request.query["expired"] == "true":
+        if method == "get_instruments" and request.query.get("expired") == "true":
             return web.json_response({"jsonrpc": "2.0", "result": list(self.expired.values())})
         if method == "get_instruments":
             return web.json_response({"jsonrpc": "2.0", "result": self.listed.get(market, [])})

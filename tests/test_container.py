@@ -1,0 +1,368 @@
+"""deploy/docker for real: the image is built, and its stack is started with start.sh, watched and stopped.
+
+A Docker engine of our own (servers/docker.py); no registry is asked. So TimescaleDB runs on this machine, in its place
+stands a container that asks for it, and everybody has the host's network; tickbay, the check, the schema and the logins
+are the ones of compose.yaml.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from servers import timescale
+from servers.debian import Unavailable
+from servers.docker import CLIENT, Engine, compose_program, engine, run
+from servers.postgres import running
+from simulator import Simulator, simulating
+from tickbay.audit.stored import Postgres
+from tickbay.audit.verdict import audit_ledger
+from tickbay.embedded import EmbeddedServer, free_port
+from tickbay.sim.ledger import LedgerReader
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "deploy" / "docker"
+IMAGE = "tickbay:local"
+OFFICIAL_BASE_MB = 119  # python:3.13-slim-trixie
+IMAGE_MAX_MB = 200
+PATIENCE_S = 60
+DATABASE = "ticks"
+INSTRUMENTS = 40  # of 60 that are listed
+GRACE_S = 30  # stop_grace_period of compose.yaml: then Docker kills
+# Everything of the host's network; a container that is healthy once the database is, in place of TimescaleDB.
+OVERRIDE = """
+x-host: &host {{network_mode: host, networks: !reset null, ports: !reset [], build: !reset null}}
+services:
+  check: {{build: !reset null}}
+  timescaledb:
+    <<: *host
+    image: tickbay:local
+    user: "10001:10001"
+    entrypoint: [python, -c, "import signal; signal.sigwait([signal.SIGTERM])"]
+    healthcheck:
+      test: [CMD, python, -c, "import socket; socket.create_connection(('127.0.0.1', {port}))"]
+      interval: 1s
+    volumes: !reset []
+    tmpfs: !reset []
+  schema:
+    <<: *host
+    environment: &database {{DB_HOST: 127.0.0.1, DB_PORT: "{port}"}}
+  logins:
+    <<: *host
+    image: tickbay:local
+    environment: {{PGHOST: 127.0.0.1, PGPORT: "{port}"}}
+    volumes: ["{root}:/timescale:ro", "./psql:/usr/local/bin/psql:ro"]
+  tickbay:
+    <<: *host
+    environment:
+      <<: *database
+      TICKBAY_METRICS_HOST: 127.0.0.1
+      TICKBAY_METRICS_PORT: "{metrics}"
+      TICKBAY_HEALTH_HOST: 127.0.0.1
+      TICKBAY_HEALTH_PORT: "{health}"
+      TICKBAY_WEB_HOST: 127.0.0.1
+      TICKBAY_WEB_PORT: "{web}"
+  top:
+    <<: *host
+    environment: {{TICKBAY_TOP_HOST: 127.0.0.1, TICKBAY_TOP_PORT: "{top}"}}
+    healthcheck:
+      test: [CMD, python, -c, "import socket; socket.create_connection(('127.0.0.1', {top}))"]
+"""
+
+
+# Its loader and libraries lie elsewhere in the container than it was told.
+PSQL = """#!/bin/sh
+exec {libraries}/{loader} --library-path {libraries} /timescale/{psql} "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def docker() -> Iterator[Engine]:
+    """With the image built."""
+    try:
+        with engine() as started:
+            text = (FOLDER / "Dockerfile").read_text()
+            (base,) = re.findall(r"^ARG PYTHON_IMAGE=(\S+)", text, re.M)
+            started.import_base(base)
+            started.docker(
+                *("build", "--network", "host", "--file", str(FOLDER / "Dockerfile"), "--tag", IMAGE), str(ROOT)
+            )
+            yield started
+    except Unavailable as error:
+        pytest.skip(str(error))
+
+
+def in_image(docker: Engine, command: str) -> str:
+    """What a shell says in a new container, hardened as in compose.yaml."""
+    hardened = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "none")
+    return docker.docker("run", "--rm", *hardened, "--entrypoint", "sh", IMAGE, "-c", command, check=False).strip()
+
+
+# -------- the image
+
+
+def test_the_image_runs_as_a_user_without_rights_or_a_compiler(docker: Engine) -> None:
+    (found,) = json.loads(docker.docker("image", "inspect", IMAGE))
+    assert found["Config"]["User"] == "10001:10001"
+    assert found["Config"]["StopSignal"] == "SIGTERM" and found["Config"]["Healthcheck"]
+    assert in_image(docker, "id -u; id -g; id -G") == "10001\n10001\n10001"
+    assert in_image(docker, "find /opt /backups /var/lib/tickbay -perm /6000 -o -perm -002 ! -type l") == ""
+    assert in_image(docker, "for each in gcc cc c++ make as ld; do command -v $each; done") == ""
+    assert in_image(docker, "ls /opt/tickbay/bin/pip* /src 2>&1 | grep -vc 'No such file'") == "0"
+
+
+def test_our_part_of_the_image_leaves_it_under_200_megabytes(docker: Engine) -> None:
+    sizes = docker.docker("history", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}", IMAGE)
+    ours = sum(int(line.split()[0]) for line in sizes.splitlines() if "buildkit" in line or "/bin/sh" in line)
+    assert ours > 30e6, sizes
+    assert ours / 1e6 + OFFICIAL_BASE_MB <= IMAGE_MAX_MB, f"{ours / 1e6:.1f} MB"
+
+
+def test_the_image_works_on_a_root_that_cannot_be_written(docker: Engine) -> None:
+    assert in_image(docker, "tickbay version").startswith("tickbay ")
+    assert "Read-only file system" in in_image(docker, "touch /opt/tickbay/here")
+    assert "state" in in_image(docker, "tickbay status; echo state $?")
+
+
+# -------- the stack
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    metrics: int
+    health: int
+    web: int
+    top: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    docker: Engine
+    folder: Path  # deploy/docker of a copy
+    server: EmbeddedServer
+    simulator: Simulator
+    ledger: Path
+    ports: Ports
+    said: str  # by the first start.sh
+
+    def start(self) -> str:
+        """What start.sh says, with nothing on its path but what a host with Docker has."""
+        path = f"{Path(compose_program()).parent}:{CLIENT.parent}:/bin"
+        return run([str(self.folder / "start.sh")], self.docker.env | {"PATH": path}, folder=self.folder)
+
+    def compose(self, *arguments: str, check: bool = True) -> str:
+        return self.docker.compose(self.folder, *arguments, check=check)
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        lines = self.compose("ps", "--all", "--format", "json").splitlines()
+        return {line["Service"]: line for line in map(json.loads, lines)}
+
+    def within(self, command: str) -> str:
+        """What a shell says in tickbay's container."""
+        return self.compose("exec", "--no-TTY", "tickbay", "sh", "-c", command, check=False).strip()
+
+    def rows(self, table: str) -> int:
+        with psycopg.connect(self.server.conninfo(DATABASE)) as connection:
+            row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def wait_for_rows(self, more_than: int) -> int:
+        deadline = time.monotonic() + PATIENCE_S
+        while (found := self.rows("option_quotes")) <= more_than:
+            assert time.monotonic() < deadline, self.compose("logs", "tickbay")
+            time.sleep(0.2)
+        return found
+
+    def wait_until_still(self) -> None:
+        """Until nothing comes any more."""
+        seen = -1
+        while (found := self.rows("option_quotes")) != seen:
+            seen = found
+            time.sleep(1.5)
+
+    def asked(self, port: int, path: str, host: str) -> int:
+        """The HTTP status of a GET that calls the server `host`."""
+        connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            connection.request("GET", path, headers={"Host": host})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    def stop(self) -> float:
+        """The seconds that `docker compose stop` took. Exit status 0, not the 137 of a kill or the 143 of a signal."""
+        began = time.monotonic()
+        self.compose("stop", "tickbay")
+        seconds = time.monotonic() - began
+        assert self.states()["tickbay"]["ExitCode"] == 0, self.compose("logs", "tickbay")
+        return seconds
+
+
+def project(folder: Path, server: EmbeddedServer, simulator: Simulator, ports: Ports) -> Path:
+    """A copy of what a clean host has, the override beside it."""
+    shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns(".env", "secrets"))
+    shutil.copy(ROOT / "tickbay.toml.example", folder)
+    here = folder / "deploy" / "docker"
+    root = timescale.binaries().parents[4]
+    (here / "compose.override.yaml").write_text(OVERRIDE.format(port=server.port, root=root, **asdict(ports)))
+    (loader,) = root.glob("usr/lib/*/ld-linux-*.so.*")
+    psql = timescale.binaries().relative_to(root) / "psql"
+    libraries = Path("/timescale") / loader.parent.relative_to(root)
+    (here / "psql").write_text(PSQL.format(libraries=libraries, loader=loader.name, psql=psql))
+    (here / "psql").chmod(0o755)
+    (folder / "tickbay.toml").write_text("[feeds]\ncount = 2\n[journal]\nfree_floor_gb = 0\n")
+    settings = {
+        "COMPOSE_PROFILES": "top",
+        "QUESTDB_ENABLED": "false",
+        "TOP_N_INSTRUMENTS": str(INSTRUMENTS),
+        "TICKBAY_TOML": str(folder / "tickbay.toml"),
+        "DERIBIT_WS_URL": simulator.ws_url,
+        "DERIBIT_REST_URL": simulator.rest_url,
+        "DB_PASSWORD": server.password,
+        "DB_NAME": DATABASE,
+    }
+    lines = (here / ".env.example").read_text().splitlines()
+    kept = [line for line in lines if line.partition("=")[0] not in settings]
+    (here / ".env").write_text("\n".join(kept + [f"{name}={value}" for name, value in settings.items()]) + "\n")
+    # A container's user is another one than ours: pytest's folders are closed to it.
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
+    return here
+
+
+@pytest.fixture(scope="module")
+def stack(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
+    for parent in (folder.parent, folder.parent.parent):
+        parent.chmod(0o711)
+    settings = {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry_level": "off"}
+    ports = Ports(*(free_port() for _ in fields(Ports)))
+    with (
+        running(timescale.binaries(), **settings) as server,
+        simulating(folder, "--instruments", "ETH=60", "--no-limits") as simulator,
+    ):
+        with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+        here = project(folder, server, simulator, ports)
+        made = Stack(docker, here, server, simulator, folder / "ledger", ports, "")
+        try:
+            yield replace(made, said=made.start())
+        finally:
+            made.compose("down", "--volumes", "--timeout", "30", check=False)
+
+
+def test_one_command_brings_everything_up_healthy(stack: Stack) -> None:
+    states = stack.states()
+    ended = {name: line["ExitCode"] for name, line in states.items() if line["State"] == "exited"}
+    assert ended == {"check": 0, "schema": 0, "logins": 0}
+    assert states["tickbay"]["Health"] == states["top"]["Health"] == "healthy"
+    assert "made secrets/grafana_password" in stack.said
+    assert stack.within("tickbay status >/tmp/status; echo $?") == "0"
+
+
+def test_the_second_start_leaves_everything_as_it_is(stack: Stack) -> None:
+    before = {name: line["ID"] for name, line in stack.states().items()}
+    assert "made" not in stack.start()
+    assert {name: line["ID"] for name, line in stack.states().items()} == before
+
+
+def test_ticks_are_stored_by_a_login_that_can_only_add_rows(stack: Stack) -> None:
+    stack.wait_for_rows(stack.wait_for_rows(0))
+    with psycopg.connect(stack.server.conninfo(DATABASE)) as connection:
+        users = connection.execute(
+            "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = current_database()"
+            " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        ).fetchall()
+        owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'option_quotes'"
+        assert connection.execute(owner).fetchone() != ("tickbay_engine",)
+    assert users == [("tickbay_engine",)]
+
+
+def test_what_env_says_takes_effect(stack: Stack) -> None:
+    """TOP_N_INSTRUMENTS; DB_NAME, DERIBIT_WS_URL and the rest would have shown before."""
+    deadline = time.monotonic() + PATIENCE_S
+    with psycopg.connect(stack.server.conninfo(DATABASE), autocommit=True) as connection:
+        found = 0
+        while found < INSTRUMENTS and time.monotonic() < deadline:
+            time.sleep(0.2)
+            row = connection.execute("SELECT count(DISTINCT instrument) FROM option_quotes").fetchone()
+            found = row[0] if row else 0
+    assert found == INSTRUMENTS
+
+
+def test_the_screen_in_a_browser_wants_its_token_and_sees_the_engine(stack: Stack) -> None:
+    token = (stack.folder / "secrets" / "tickbay_top_token").read_text().strip()
+    assert stack.asked(stack.ports.top, "/", "localhost:7681") == 403
+    assert stack.asked(stack.ports.top, f"/?token={token}", "localhost:7681") == 303
+    seen = json.loads(stack.compose("exec", "--no-TTY", "top", "tickbay", "status", "--json"))
+    assert all(process["pid"] for process in seen["processes"]), seen
+
+
+def test_tickbay_runs_without_rights_on_a_root_that_cannot_be_written(stack: Stack) -> None:
+    assert stack.within("id -u; id -g") == "10001\n10001"
+    # Every process of it, the first one (init) too.
+    rights = stack.within("cat /proc/[0-9]*/status | grep -E '^(CapEff|CapBnd|NoNewPrivs)' | sort -u")
+    assert rights.split() == ["CapBnd:", "0" * 16, "CapEff:", "0" * 16, "NoNewPrivs:", "1"]
+    assert "tini" in stack.within("cat /proc/1/cmdline") or "docker-init" in stack.within("cat /proc/1/cmdline")
+    mounts = {line.split()[1]: line.split()[2:] for line in stack.within("cat /proc/mounts").splitlines()}
+    assert mounts["/"][1].split(",")[0] == "ro"
+    type, options, *_ = mounts["/run/tickbay"]
+    assert type == "tmpfs" and {"noexec", "nosuid", "nodev", "size=655360k"} <= set(options.split(","))
+    assert stack.within("stat -c %a /run/tickbay /var/lib/tickbay") == "700\n700"
+
+
+def test_others_may_ask_by_the_names_that_compose_gives_and_no_other(stack: Stack) -> None:
+    assert stack.asked(stack.ports.metrics, "/metrics", "tickbay:8001") == 200
+    assert stack.asked(stack.ports.metrics, "/metrics", "elsewhere.example") == 421
+    assert stack.asked(stack.ports.health, "/readyz", "127.0.0.1:8000") == 200
+    assert stack.asked(stack.ports.web, "/", "localhost:8080") == 200
+    assert stack.asked(stack.ports.web, "/", "elsewhere.example") == 421
+
+
+def test_no_password_is_in_anything_that_docker_tells(stack: Stack) -> None:
+    names = stack.docker.docker("ps", "--all", "--quiet").split()
+    told = stack.docker.docker("inspect", *names) + stack.compose("logs") + stack.said + stack.within("env")
+    told += stack.within("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    passwords = [path.read_text().strip() for path in (stack.folder / "secrets").iterdir()]
+    assert len(passwords) > 6
+    assert [text for text in passwords if text and text in told] == []
+
+
+def test_a_stop_in_the_middle_and_one_at_the_end_lose_nothing_and_exit_0_within_the_grace(stack: Stack) -> None:
+    before = stack.wait_for_rows(0)
+    assert stack.stop() < GRACE_S
+    stack.start()
+    stack.wait_for_rows(before)
+    stack.simulator.end_data()
+    stack.wait_until_still()
+    assert stack.stop() < GRACE_S
+    stack.simulator.stop()
+    with psycopg.connect(stack.server.conninfo(DATABASE)) as connection:
+        verdict = audit_ledger(Postgres(connection), LedgerReader(stack.ledger))
+    assert verdict.good, verdict.lines
+
+
+# -------- refused
+
+
+def test_without_start_too_nothing_starts_with_a_password_that_everybody_knows(stack: Stack) -> None:
+    stack.compose("down", "--timeout", "30")
+    (stack.folder / "secrets" / "grafana_password").write_text("changeme\n")
+    said = stack.compose("up", "--detach", "--wait", check=False)
+    assert stack.states()["check"]["ExitCode"] == 1
+    assert {name for name, line in stack.states().items() if line["State"] == "running"} == set()
+    assert "grafana_password is 'changeme', which everybody knows" in stack.compose("logs", "check"), said

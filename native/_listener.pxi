@@ -54,6 +54,10 @@ cdef class FeedListener(WSListener):
         return self.feed.conn
 
     @property
+    def instruments_used(self):
+        return self.feed.continuity.used
+
+    @property
     def instruments(self):
         return memoryview(view_of(self, self.entries, self.instruments_max * sizeof(c.continuity_entry)))
 

@@ -260,6 +260,8 @@ cdef extern from "continuity.h" nogil:
         int64_t funding_ns
         int64_t depth_ns
         uint32_t book_state
+    struct continuity:
+        uint64_t used
 
 cdef extern from "feed.h" nogil:
     enum feed_tell:
@@ -313,6 +315,7 @@ cdef extern from "feed.h" nogil:
         uint64_t overflows
         uint64_t lost_records
     struct feed:
+        continuity continuity
         feed_counters counters
         uint32_t conn
     void feed_init(feed *feed, ring *quote, ring *trade, ring *book, uint32_t full_wait_ms, continuity_entry *entries,

@@ -284,6 +284,10 @@ class FeedListener(WSListener):
     def instruments(self) -> memoryview:
         """The live continuity table, read-only: `np.frombuffer(listener.instruments, record.CONTINUITY)`."""
 
+    @property
+    def instruments_used(self) -> int:
+        """How many entries of that table are in use."""
+
     def settle(self, closing: bool = False) -> None:
         """End the overflows whose rings have space again, or all (`closing`), with on_overflow_end(). To be called each
         second: no frame may come that would end them."""

@@ -141,7 +141,7 @@ class Timescale:
     dbname: str = "tickbay"
     # empty: verify-full unless the host is this machine
     sslmode: Annotated[str, Words(("", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"))] = ""
-    flush_ms: Annotated[int, Bounds(1, 60_000)] = 100
+    flush_ms: Annotated[int, Bounds(1, 60_000)] = 200
     batch_rows: Annotated[int, Bounds(1, 1_000_000)] = 20_000
     chunk_interval: str = "1 day"
     compress_after_days: Annotated[int, Bounds(1, 36_500)] = 7
@@ -161,7 +161,7 @@ class Questdb:
     database: str = "qdb"  # what the server must call itself; the open-source one knows no other name
     tls: Annotated[str, Words(("", "on", "off"))] = ""  # empty: on unless the host is this machine
     ca_file: Path | None = None  # extra certificate authority
-    flush_ms: Annotated[int, Bounds(1, 60_000)] = 100
+    flush_ms: Annotated[int, Bounds(1, 60_000)] = 200
     batch_rows: Annotated[int, Bounds(1, 1_000_000)] = 20_000
     partition: Annotated[str, Words(("HOUR", "DAY"))] = "DAY"  # of new tables of ticks
     retain_days: Annotated[int, Bounds(0, 36_500)] = 0  # tick tables; 0: for ever

@@ -148,7 +148,7 @@ class Report:
 def read_report(run_dir: Path, process: str) -> Report | None:
     """The last report of `process`, or None where there is none that can be read (also: just being overwritten)."""
     try:
-        with (run_dir / "health" / f"{process}.json").open("rb") as file:
+        with open(f"{run_dir}/health/{process}.json", "rb") as file:  # noqa: PTH123 - half the cost of a Path's open()
             value = orjson.loads(file.read(FILE_BYTES_MAX))
         identity = Identity(value.pop("pid"), value.pop("start_time"), value.pop("boot_id"))
         value.pop("write_failures")

@@ -11,14 +11,14 @@ not compared: an amount may change in the tenth of a second in which a price sta
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 from typing import NamedTuple
-
-import numpy as np
 
 from tickbay.checker.folded_book import FoldedBook, Side
 
 LATE_NS = 1_000_000_000  # a ticker may tell of a best price that ceased so little before
 SPEAKS_MIN = 3  # tickers that must have said so: one alone may be late, whatever time has passed
+FIELDS = ("recv_ns", "conn", "bid_price", "ask_price", "state")  # of a quote: what Told.of() takes
 OPEN = "open"  # the venue's word: in any other state (settlement, locked, …) book and ticker stand still apart
 
 
@@ -32,10 +32,10 @@ class Told(NamedTuple):
     state: str
 
     @classmethod
-    def of_record(cls, record: np.void) -> Told:
-        """Of a quote."""
-        bid, ask = (None if np.isnan(record[name]) else float(record[name]) for name in ("bid_price", "ask_price"))
-        return cls(int(record["recv_ns"]), int(record["conn"]), bid, ask, bytes(record["state"]).decode())
+    def of(cls, recv_ns: int, conn: int, bid_price: float, ask_price: float, state: bytes) -> Told:
+        """Of the FIELDS of a quote, as numpy's tolist() gives them."""
+        bid, ask = (None if isnan(price) else price for price in (bid_price, ask_price))
+        return cls(recv_ns, conn, bid, ask, state.decode())
 
 
 @dataclass(frozen=True, slots=True)

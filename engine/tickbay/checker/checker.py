@@ -14,9 +14,11 @@ is whole again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from tickbay import memory
+from tickbay.checker.check import FIELDS as TOLD_FIELDS
 from tickbay.checker.check import Check, Disagreement, Told
 from tickbay.checker.folded_book import FIELDS, Level
 from tickbay.control import ask
@@ -125,13 +127,11 @@ class Checker:
 
     def _newest(self, feed: str) -> Mapping[str, Told]:
         """The newest ticker of each instrument that spoke since the last turn."""
-        found: dict[str, Told] = {}
+        newest: dict[bytes, Sequence[Any]] = {}
         for records in self._read(stream_name(feed, Kind.QUOTE)):
-            if records is not None:
-                newest = dict(zip(records["instrument"].tolist(), range(len(records)), strict=True))
-                for name, record in zip(newest, records[list(newest.values())], strict=True):
-                    found[name.decode()] = Told.of_record(record)
-        return found
+            if records is not None:  # a list at a time: a numpy value for each field costs ten times as much
+                newest.update((name, told) for name, *told in records[["instrument", *TOLD_FIELDS]].tolist())
+        return {name.decode(): Told.of(*told) for name, told in newest.items()}
 
     def _read(self, stream: str) -> Iterator[Records | None]:
         """All that is new; None for what the journal let go of before it was read."""

@@ -42,7 +42,7 @@ from tickbay.venues.venue import History, Page, Query
 
 VENUES: Mapping[str, History] = {"deribit": deribit_history}
 
-TICK_S = 0.1
+TICK_S = 0.25  # what is missing is asked for after settle_s, which is seconds: nothing here is in a hurry
 BEAT_S = 0.5
 REFRESH_S = 1.0  # how soon a new feed's streams are seen
 SAVE_S = 30.0  # how much of the journal a restart reads again, at most

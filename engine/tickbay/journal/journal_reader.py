@@ -191,8 +191,13 @@ class JournalReader:
         for segment in self._segments.values():
             segment.close()
 
+    @property
+    def newest_segment(self) -> int:
+        """Its number; 0: there is none."""
+        return max(self._segments, default=0)
+
     def streams(self) -> dict[str, Kind]:
-        """Every stream that has, or had, records here."""
+        """Every stream that has, or had, records here. Reads what the newest segment has got since the last time."""
         for segment in list(self._segments.values()):
             if segment.index is None:
                 with suppress(FileNotFoundError):  # deleted since we looked
@@ -254,8 +259,7 @@ class JournalReader:
 
     def _outdated(self) -> bool:
         """Whether there may be segments that refresh() has not seen."""
-        newest = max(self._segments, default=0)
-        return self._files.exists(self._directory / segment_name(newest + 1)) or not self._segments
+        return self._files.exists(self._directory / segment_name(self.newest_segment + 1)) or not self._segments
 
     def _use(self, segment: _Segment) -> None:
         segment.open()

@@ -46,6 +46,8 @@ class StreamReader:
         self._boot_id = boot_id()
         self._rings: dict[str, _Attached] = {}
         self._journal = JournalReader(self._files, self._journal_dir, clock=clock)
+        self._journalled: dict[str, Kind] | None = None  # streams that the journal has; None: look again
+        self._newest_segment = 0  # when they were looked for
         self.from_ring = 0  # records read
         self.from_journal = 0
         self.refresh()
@@ -58,12 +60,18 @@ class StreamReader:
             for name, inode in self._files.names(self._rings_dir).items()
             if name.endswith(SUFFIX)
         }
+        before = {stream: attached.inode for stream, attached in self._rings.items()}
         for stream, attached in list(self._rings.items()):
             if found.get(stream) != attached.inode:
                 self._rings.pop(stream).ring.close()
         for stream, inode in found.items():
             if stream not in self._rings:
                 self._attach(stream, inode)
+        # A stream has a ring before it has anything in the journal, and to look there reads all of the newest segment:
+        # done only where a ring came or went, or where one may have done both within a segment that has ended.
+        after = {stream: attached.inode for stream, attached in self._rings.items()}
+        if after != before or self._journal.newest_segment != self._newest_segment:
+            self._journalled = None
 
     def _attach(self, stream: str, inode: int) -> None:
         try:
@@ -87,7 +95,10 @@ class StreamReader:
         """Every stream there is: those with a ring, and those that only the journal has any more. Empty until ready."""
         if not self.ready:
             return {}
-        return self._journal.streams() | {stream: attached.ring.kind for stream, attached in self._rings.items()}
+        if self._journalled is None:
+            self._newest_segment = self._journal.newest_segment
+            self._journalled = dict(self._journal.streams())
+        return self._journalled | {stream: attached.ring.kind for stream, attached in self._rings.items()}
 
     def read(
         self, stream: str, after: Position, *, rows_max: int = ROWS_MAX, bytes_max: int = BYTES_MAX

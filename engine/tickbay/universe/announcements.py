@@ -26,7 +26,7 @@ from tickbay.record import FeedState, Kind
 from tickbay.venues import deribit, deribit_announcements
 from tickbay.venues.announcement import Announcement, Notice
 
-TICK_S = 0.1
+TICK_S = 0.25
 MESSAGE_BYTES_MAX = 8 << 20  # of a message in several frames; announcements have some hundred bytes
 
 

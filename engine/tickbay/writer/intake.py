@@ -125,6 +125,14 @@ class Intake:
         """The sink has it."""
         self.positions.update(batch.ends)
 
+    def behind(self) -> bool:
+        """Whether there is anything to take, of the streams that can be read."""
+        return any(
+            self._reader.lag(stream, position) > 0
+            for stream, position in self.positions.items()
+            if stream not in self.unreadable
+        )
+
     def lag_rows(self) -> dict[str, int]:
         """About how many durable records of each stream the sink does not have."""
         return {stream: self._reader.lag(stream, position) for stream, position in self.positions.items()}

@@ -36,6 +36,7 @@ from tickbay.sinks.timescale import TimescaleSink
 from tickbay.writer.batch_sizes import BatchSizes
 from tickbay.writer.delays import Delays
 from tickbay.writer.intake import Batch, BatchSize, Intake
+from tickbay.writer.pace import LOOK_S, Pace
 
 BEAT_S = 0.5
 REFRESH_S = 1.0  # how soon a new feed's streams are seen
@@ -137,6 +138,7 @@ class Writer:
         self._stop_s = config.supervisor.stop_timeout_s * DRAIN_SHARE
         self._intake = Intake(reader)
         self._size = BatchSize(settings.batch_rows)
+        self._pace = Pace(self._clock.now_s())
         self._delays = Delays(config.run_dir, sink.name)
         self._open = False
         self._down_since = 0.0  # monotonic; 0: it is not
@@ -162,10 +164,20 @@ class Writer:
             pause_s = self._step()
             if self._stopping.is_set() and (pause_s > 0 or self._clock.now_s() >= deadline):
                 break
-            if pause_s > 0 and self._stopping.wait(pause_s) and self._down_since:
+            if pause_s > 0 and self._pause(pause_s) and self._down_since:
                 break
         self._sink.settled(SETTLE_S)
         self._save_cursor(now=float("inf"))
+
+    def _pause(self, pause_s: float) -> bool:
+        """Until so much later, or, while much comes, until there is more to take. Returns whether we are to stop."""
+        if not self._pace.busy or not self._open:
+            return self._stopping.wait(pause_s)
+        until_s = self._clock.now_s() + pause_s
+        while not self._stopping.wait(LOOK_S):
+            if self._intake.behind() or self._clock.now_s() >= until_s:
+                return False
+        return True
 
     def _step(self) -> float:
         """One batch, whatever comes of it; returns how long to pause, 0 for more at once."""
@@ -176,6 +188,8 @@ class Writer:
             batch = self._intake.take(self._size.rows, now=began)
             if batch.chunks or batch.holes:
                 self._commit(batch)
+            if not batch.full:
+                self._pace.taken(batch.rows, began)
             self._recovered()
             self._show(began)
             self._save_cursor(now=began)
@@ -203,6 +217,7 @@ class Writer:
             self._reader.refresh()
             self._refreshed = now
             if (reason := self._orders.parked()) is not None:
+                self._sink.close()  # the database may be another one afterwards
                 raise SinkParked(f"parked by you: {reason or 'no reason given'}: tickbay sink resume {self._sink.name}")
         new = self._intake.new_streams()
         if not self._open or new:

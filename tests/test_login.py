@@ -130,7 +130,7 @@ def test_a_wrong_key_is_told_once_and_never_tried_again() -> None:
     assert world.session.login.standing is Standing.DENIED
 
 
-@pytest.mark.parametrize("error", [10028, 12003, 11094])
+@pytest.mark.parametrize("error", [10028, 12003, 11094, -32602])
 def test_a_login_that_fails_is_tried_again_and_then_the_unthrottled_channels_are_taken(error: int) -> None:
     world = connected(RAW)
     answer_login(world, error=error)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from simulator import Client, Closed, Simulator, refused_status, simulating
+from simulator import Client, Closed, Refused, Simulator, refused_status, simulating
 from tickbay.errors import ConfigError
 from tickbay.sim import faults, ledger
 from tickbay.sim.ledger import LedgerReader
@@ -224,6 +224,42 @@ def test_maintenance_is_announced_closes_everyone_and_refuses_until_it_is_over(t
             assert refused_status(simulator, "public/get_instruments")[0] == 400
             simulator.fault("maintenance state=off")
             assert client.subscribe(TICKER) == [TICKER]
+
+
+def test_a_hollow_change_keeps_the_chain_and_has_no_levels(tmp_path: Path) -> None:
+    with simulating(tmp_path, *MARKET, "--fault", "hollow count=2 after=20") as simulator:
+        with Client(simulator.ws_url) as client:
+            subscribed(simulator, client, BOOK, TICKER, f"book.{NAME}.none.10.100ms")
+            changes = data(client.frames(100, BOOK))
+        hollow = [change for change in changes if not change["bids"] and not change["asks"]]
+        assert len(hollow) == 2 and breaks(changes) == 0
+        simulator.stop()
+    assert events(tmp_path).count(("hollow", BOOK)) == 2, "of no other channel"
+
+
+def test_an_older_frame_has_times_of_the_past(tmp_path: Path) -> None:
+    with simulating(tmp_path, *MARKET, "--fault", f"older channel={TICKER} seconds=60 after=20") as simulator:
+        with Client(simulator.ws_url) as client:
+            subscribed(simulator, client, TICKER)
+            times = [ticker["timestamp"] for ticker in data(client.frames(60, TICKER))]
+        back = [before - after for before, after in pairwise(times) if before - after > 30_000]
+        assert len(back) == 1
+        simulator.stop()
+    assert ("older", TICKER) in events(tmp_path)
+
+
+def test_a_hasty_client_is_told_so_and_closed_and_a_full_venue_refuses_the_next_one(tmp_path: Path) -> None:
+    with simulating(tmp_path, "--instruments", "ETH=2", "--no-limits") as simulator:
+        simulator.fault("hasty")
+        with Client(simulator.ws_url) as client:
+            assert client.call("public/test")["error"]["code"] == 10028
+            assert client.closed() == Closed(1008, "too_many_requests")
+        simulator.fault("full")
+        with pytest.raises(Refused, match="429"):
+            Client(simulator.ws_url)
+        simulator.fault("full state=off")
+        with Client(simulator.ws_url) as client:
+            assert "result" in client.call("public/test")
 
 
 def test_rest_fails_as_often_and_as_badly_as_asked(tmp_path: Path) -> None:

@@ -73,7 +73,12 @@ def test_replies_echo_the_id_whatever_it_is_and_carry_the_servers_times(client: 
         (b'{"id":1,"method":"public/subscribe","params":{"channels":["' + b"x" * 33_000 + b'"]}}', -32600),
         (b'{"id":1,"method":"public/set_heartbeat","params":{"interval":9}}', -32602),
         (b'{"id":1,"method":"public/get_order_book","params":{"instrument_name":"ETH-NONE"}}', -32602),
-        (b'{"id":1,"method":"public/auth","params":{"client_id":"a","client_secret":"wrong"}}', 13004),
+        (b'{"id":1,"method":"public/auth","params":{"client_id":"a","client_secret":"b"}}', -32602),
+        (
+            b'{"id":1,"method":"public/auth","params":'
+            b'{"grant_type":"client_credentials","client_id":"a","client_secret":"wrong"}}',
+            13004,
+        ),
     ],
 )
 def test_bad_requests_get_the_venues_own_error_code(client: Client, payload: bytes, code: int) -> None:

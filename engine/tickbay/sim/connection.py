@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
+from tickbay.sim.faults import Fault
 from tickbay.sim.link import Link
 from tickbay.sim.player import Player
 from tickbay.sim.refusal import RpcError, invalid
@@ -127,6 +128,11 @@ class Connection(WSListener):
             self._send_json(message)
 
     def _pay(self, method: str) -> None:
+        hasty = self._fault_of("hasty")
+        if hasty is not None:
+            self._venue.ledger.event("hasty", connection=self.number)
+            self._venue.used(hasty)
+            raise RpcError(10028, "too_many_requests")
         pool = "subscribe" if method in ("public/subscribe", "private/subscribe") else "other"
         if self._venue.settings.limits and not self._credits[pool].take(time.monotonic()):
             raise RpcError(10028, "too_many_requests")
@@ -164,14 +170,21 @@ class Connection(WSListener):
 
     def _refused(self, name: str) -> bool:
         """Whether a fault asks to leave this channel out."""
+        fault = self._fault_of("refuse", name)
+        if fault is None:
+            return False
+        self._venue.ledger.event("refuse", connection=self.number, channel=name)
+        if fault.count:
+            self._venue.used(fault)
+        return True
+
+    def _fault_of(self, action: str, channel: str = "") -> Fault | None:
+        """The first of these that is due here now."""
         for fault in self._venue.faults:
             due = fault.due(self.number, self._venue.seconds(), self.player.frames_sent)
-            if fault.action == "refuse" and due and fault.covers(name):
-                self._venue.ledger.event("refuse", connection=self.number, channel=name)
-                if fault.count:
-                    self._venue.used(fault)
-                return True
-        return False
+            if fault.action == action and due and fault.covers(channel):
+                return fault
+        return None
 
     def _set_heartbeat(self, params: Params) -> object:
         interval = params.get("interval")

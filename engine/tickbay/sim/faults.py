@@ -22,6 +22,8 @@ FRAME_ACTIONS = {
     "reorder": "the next frame is sent after the following one of its channel",
     "malformed": "the next frame is sent with bytes that are no JSON in its middle",
     "truncated": "the next frame ends in the middle of its JSON",
+    "hollow": "the next change of a book is sent without its levels: lost without a trace, the chain goes on",
+    "older": "the next frame is sent with times `seconds` ago: they go backwards",
 }
 CONNECTION_ACTIONS = {
     "oversized": "a frame of `bytes` is sent",
@@ -34,6 +36,8 @@ CONNECTION_ACTIONS = {
 }
 VENUE_ACTIONS = {
     "refuse": "subscriptions to `channel` are left out of the reply, `count` times",
+    "hasty": "the next `count` requests are answered 10028, and their connections closed",
+    "full": "`state=on`: new connections are refused with HTTP 429, as the 33rd of an address is; `state=off`: no more",
     "list": "instrument `name` is listed, and announced",
     "expire": "instruments like `name` are delivered: they end on every channel and in REST",
     "settle": "as at 08:00 UTC: for `seconds` nothing of an index is sent, then instruments like `name` are delivered",
@@ -78,6 +82,8 @@ class Fault:
         return self.connection in (0, connection) and seconds >= self.at and frames >= self.after
 
     def covers(self, channel: str) -> bool:
+        if self.action == "hollow" and not (channel.startswith("book.") and channel.count(".") == 2):
+            return False  # a window onto a book has all its levels each time
         return fnmatchcase(channel, self.channel)
 
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import bisect
 import heapq
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+import orjson
 
 from tickbay.sim import ledger, rows
 from tickbay.sim.faults import CONNECTION_ACTIONS, Fault
@@ -332,6 +335,10 @@ class Player:
             clock_ms = self._venue.clock_ms()  # once: a duplicate has the same bytes
             self._send_frames(frame, frame + 1, clock_ms)
             self._send_frames(frame, frame + 1, clock_ms)
+        elif fault.action == "older":
+            self._send_frames(frame, frame + 1, self._venue.clock_ms() - round(fault.seconds * 1000))
+        elif fault.action == "hollow":
+            self._send_hollow(frame)
         else:
             self._spoil(fault.action, frame)
         channel = self._tape.channels[self._tape.channel[frame]]
@@ -353,6 +360,22 @@ class Player:
         cycle = self._cycle + int(entry["ahead"])
         self._log(what, int(entry["kind"]), int(entry["first_row"]), int(entry["row_count"]), cycle, clock_ms)
         self._venue.print_trades(self._tape, frame, frame + 1, self._cycle, clock_ms)
+
+    def _send_hollow(self, frame: int) -> None:
+        """A book's change as if nothing had changed. The ledger has it as it is sent: nothing of it is missing."""
+        clock_ms, entry = self._venue.clock_ms(), self._tape.frames[frame]
+        message = orjson.loads(payload_of(self._tape.render(frame, frame + 1, self._cycle, clock_ms)))
+        message["params"]["data"] |= {"bids": [], "asks": []}
+        channel = self._venue.channel(self._tape.channels[self._tape.channel[frame]])
+        assert channel is not None, "it is being sent"
+        first_of_all = int(self._venue.strip(channel).first_row.min())
+        place = int(entry["first_row"]) - first_of_all
+        row = self._venue.script(channel.instruments[0]).changes[place : place + 1].copy()
+        row["price"] = row["amount"] = math.nan
+        row["side"], row["action"], row["last"] = 0, 0, 1
+        first_row, cycle = self._venue.ledger.store(rows.BOOK, row), self._cycle + int(entry["ahead"])
+        text = websocket_frame(orjson.dumps(message))
+        self._send_message(Message(text, rows.BOOK, first_row, 1, cycle, clock_ms))
 
     def _release_held(self, end: int = 1 << 62) -> None:
         """Send what was to follow a frame before `end`."""

@@ -42,7 +42,7 @@ class Listen:
 
 
 # Faults that change the venue itself.
-CHANGES = (*changes.ACTIONS, "clock", "forget", "gone")
+CHANGES = (*changes.ACTIONS, "clock", "forget", "gone", "full")
 
 
 class Server:
@@ -56,6 +56,7 @@ class Server:
         self._connections: dict[int, Connection] = {}
         self._changes = Changes(self.venue, lambda: list(self._connections.values()))
         self._accepted = 0
+        self._full = False
         self._stopping = asyncio.Event()
         self.ws_url = self.rest_url = ""
 
@@ -131,7 +132,7 @@ class Server:
         }
 
     def _accept(self, _request: WSUpgradeRequest) -> Connection | WSUpgradeResponseWithListener:
-        if self.venue.settings.limits and len(self._connections) >= CONNECTIONS_MAX:
+        if self._full or (self.venue.settings.limits and len(self._connections) >= CONNECTIONS_MAX):
             refusal = WSUpgradeResponse.create_error_response(HTTPStatus.TOO_MANY_REQUESTS, b"too many connections")
             return WSUpgradeResponseWithListener(refusal, None)
         self._accepted += 1
@@ -191,6 +192,9 @@ class Server:
         self.venue.ledger.event(fault.action, **({"instrument": fault.name} if fault.name else {"state": fault.state}))
         if fault.action == "forget":
             self.venue.recent_s = fault.seconds
+            return
+        if fault.action == "full":
+            self._full = fault.state == "on"
             return
         if fault.action == "gone":
             self.venue.gone.append(fault.name)

@@ -115,7 +115,7 @@ class Venue:
         self.clock_ahead_us = 0  # in replies; frames keep this machine's time
         self.reply_delay_s = 0.0
         self.running = not settings.hold and not settings.wait_channels
-        self.stopped = False
+        self._stopped_ms = 0  # clock_ms() when the data ended
         self.started_s = time.monotonic()
         self.frames_sent = 0  # data frames of all connections
         self.loop, self.key = 0, 0
@@ -138,6 +138,10 @@ class Venue:
     # --- time ---------------------------------------------------------------------------------------------------------
 
     @property
+    def stopped(self) -> bool:
+        return self._stopped_ms > 0
+
+    @property
     def frames_left(self) -> int:
         """Data frames that may still be sent, of all connections."""
         return 0 if self.stopped else (self.settings.frames or NO_LIMIT) - self.frames_sent
@@ -148,8 +152,8 @@ class Venue:
             self.running, self.started_s = True, time.monotonic()
 
     def stop(self) -> None:
-        """No more data; connections stay, with their heartbeats."""
-        self.stopped = True
+        """No more data, and nothing happens any more; connections stay, with their heartbeats."""
+        self._stopped_ms = self._stopped_ms or self.clock_ms()
 
     def advance(self, passed_s: float) -> None:
         """Paced: let venue time pass. One day of venue time at most, so that a clock step does no harm."""
@@ -157,6 +161,8 @@ class Venue:
             self._recorded_allowance = min(
                 RECORDED_BURST, self._recorded_allowance + passed_s * (self.settings.rate or RECORDED_RATE)
             )
+            return
+        if self.stopped:  # else REST would have trades that nobody was sent
             return
         self._progress_us += min(passed_s * self.speed, 86_400.0) * 1e6
         self.loop, self.key = self.due(0.0)
@@ -207,7 +213,8 @@ class Venue:
             if (printed := self._printed.get((loop, at_us, number))) is not None:
                 return printed
         age_us = self._progress_us - loop * self.pace.cycle_us - at_us
-        return self._printed.setdefault((loop, at_us, item.number), self.clock_ms() - int(age_us / 1000 / self.speed))
+        now_ms = self._stopped_ms or self.clock_ms()
+        return self._printed.setdefault((loop, at_us, item.number), now_ms - int(age_us / 1000 / self.speed))
 
     def _printers(self, item: Instrument) -> Sequence[int]:
         """In whose name a trade of this instrument may have been sent: its own, or that of the other of its pair."""

@@ -113,8 +113,8 @@ def test_a_venue_that_takes_no_more_connections_is_asked_again_until_it_does(rig
     rig.simulator.fault(f"kill connection={rig.simulator.feeds()[0]}")
     log = rig.folder / "engine.log"
     wait_for(lambda: "HTTP 429" in log.read_text(), "the refusal")
-    (gap,) = gaps(rig, from_ns, "instrument IS NULL")
-    assert gap[2] == "disconnect" and gap[5] is None
+    lasting = "cause = 'disconnect' AND instrument IS NULL AND to_ns IS NULL"
+    wait_for(lambda: bool(gaps(rig, from_ns, lasting)), "the gap, which lasts")
     rig.simulator.fault("full state=off")
     wait_for(lambda: bool(gaps(rig, from_ns, "instrument IS NULL AND to_ns IS NOT NULL")), "the end")
 

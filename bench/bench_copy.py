@@ -14,8 +14,8 @@ import psycopg
 
 from bench import usage
 from bench.bench_encode import records_of
-from bench.pipeline import database
 from bench.result import Result, Size, main, median
+from bench.whole_path import database
 from tickbay import demo
 from tickbay._native import PGCOPY_HEADER, PGCOPY_TRAILER
 from tickbay.config import Timescale

@@ -33,6 +33,10 @@ def below(roots: Iterable[int]) -> list[Process]:
     return [found for pid in sorted(wanted) if (found := _process(pid)) is not None]
 
 
+def children(pid: int) -> list[int]:
+    return [child for child, (parent, _) in _all().items() if parent == pid]
+
+
 def cpu_by_name(processes: Iterable[Process]) -> dict[str, float]:
     seconds: dict[str, float] = defaultdict(float)
     for process in processes:
@@ -76,4 +80,6 @@ def _name(command: str) -> str:
         return command.removeprefix("tickbay: ").split()[0]
     if "postgres" in command.split(" ")[0]:
         return "postgres"
+    if "io.questdb" in command:
+        return "questdb"
     return "simulator" if " sim " in command else command.split(" ")[0]

@@ -14,6 +14,7 @@ is whole again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -34,12 +35,16 @@ TURN_S = 1.0  # an option's ticker speaks about once a second
 BEAT_S = 0.25
 SAVE_S = 60.0  # how much of the journal a restart reads again, at most
 ASK_TIMEOUT_S = 1.0
+ROWS_MAX = 100_000  # of one stream read in one turn, a tenth of a second: in a flood of ticks we beat, and come after
+TICKERS_MAX = 4096  # the newest of those read at once that are looked at: more than all options of a currency have
+NICENESS = 10  # whoever captures, journals and stores goes first
 TOLD_MAX = 16  # disagreements told in one turn: where many books differ at once, they are not all taken away at once
 NS_PER_S = 1_000_000_000
 
 
 def run(context: ProcessContext) -> None:
     """Until told to stop."""
+    os.nice(NICENESS)
     reader = StreamReader(context.config.run_dir, context.config.data_dir, files=context.files, clock=context.clock)
     checker = Checker(context, reader)
     checker.remember()
@@ -47,8 +52,7 @@ def run(context: ProcessContext) -> None:
     while not context.stopping.wait(BEAT_S):
         now_s = context.clock.now_s()
         if now_s >= turn_s:
-            turn_s = now_s + TURN_S
-            checker.turn()
+            turn_s = now_s + (TURN_S if checker.turn() else 0.0)
         if now_s >= save_s:
             save_s = now_s + SAVE_S
             checker.save()
@@ -68,13 +72,16 @@ class Checker:
         self._checks: dict[str, dict[str, Check]] = {}  # feed → instrument
         self._health.counters |= {"compared": 0, "disagreements": 0}
 
-    def turn(self) -> None:
-        """Fold what the books did, then look at the newest tickers."""
+    def turn(self) -> bool:
+        """Fold what the books did, then look at the newest tickers. False: there is more, and nothing is compared with
+        a book that is behind."""
         self._reader.refresh()
-        told = 0
+        told, whole = 0, True
         for feed in self._feeds():
             checks = self._checks.setdefault(feed, {})
-            self._fold(feed, checks)
+            if not self._fold(feed, checks):
+                whole = False
+                continue
             for instrument, ticker in self._newest(feed).items():
                 check = checks.get(instrument)
                 if check is None or not check.book.whole_ns:
@@ -88,6 +95,7 @@ class Checker:
         books, differ = sum(bool(check.book.whole_ns) for check in every), sum(check.differs for check in every)
         self._health.gauges = {"books": books, "differ": differ}
         self._health.state = "live"
+        return whole
 
     def _feeds(self) -> list[str]:
         names = {stream.rpartition(".")[0] for stream, kind in self._reader.streams().items() if kind is Kind.BOOK}
@@ -113,7 +121,9 @@ class Checker:
 
     # ---------------------------------------------------------------- reading
 
-    def _fold(self, feed: str, checks: dict[str, Check]) -> None:
+    def _fold(self, feed: str, checks: dict[str, Check]) -> bool:
+        """Whether all is folded that there is."""
+        rows = 0
         for records in self._read(stream_name(feed, Kind.BOOK)):
             if records is None:  # whose they were is not known
                 checks.clear()
@@ -124,14 +134,19 @@ class Checker:
                 if check is None:
                     check = checks[name] = Check(self._patience_ns)
                 check.book.take(Level(*values))
+            rows += len(records)
+            if rows >= ROWS_MAX:
+                return False
+        return True
 
     def _newest(self, feed: str) -> Mapping[str, Told]:
-        """The newest ticker of each instrument that spoke since the last turn."""
+        """The newest ticker of each instrument that spoke since the last turn, or of those that spoke last."""
         newest: dict[bytes, Sequence[Any]] = {}
         for records in self._read(stream_name(feed, Kind.QUOTE)):
             if records is not None:  # a list at a time: a numpy value for each field costs ten times as much
-                newest.update((name, told) for name, *told in records[["instrument", *TOLD_FIELDS]].tolist())
-        return {name.decode(): Told.of(*told) for name, told in newest.items()}
+                told = records[-TICKERS_MAX:][["instrument", *TOLD_FIELDS]].tolist()
+                newest.update((name, values) for name, *values in told)
+        return {name.decode(): Told.of(*values) for name, values in newest.items()}
 
     def _read(self, stream: str) -> Iterator[Records | None]:
         """All that is new; None for what the journal let go of before it was read."""

@@ -14,6 +14,7 @@ from tickbay.record import Flag
 
 PAST_MAX = 64  # best prices remembered a side: a channel of 100 ms has ten in a second at most
 BID = 1  # enum book_side
+LAST, SNAPSHOT = int(Flag.LAST), int(Flag.SNAPSHOT)  # an enum's & costs as much as all else that is done with a level
 
 
 class Level(NamedTuple):
@@ -39,10 +40,24 @@ class Side:
         self.levels: dict[float, float] = {}
         self.best: float | None = None
         self._is_bid = is_bid
+        self._moved = False  # the best price may be another one than before this message
         self._past: deque[tuple[float | None, int]] = deque(maxlen=PAST_MAX)  # price, when it ceased to be the best
+
+    def change(self, price: float, amount: float) -> None:
+        """One level; an amount of 0 takes it away."""
+        if not amount:
+            self.levels.pop(price, None)
+            self._moved |= price == self.best
+            return
+        self.levels[price] = amount
+        if self.best is None or (price > self.best if self._is_bid else price < self.best):
+            self._moved = True
 
     def settle(self, now_ns: int) -> None:
         """A message is whole."""
+        if not self._moved:
+            return
+        self._moved = False
         best = (max if self._is_bid else min)(self.levels, default=None)
         if best != self.best:
             self._past.append((self.best, now_ns))
@@ -55,6 +70,7 @@ class Side:
     def begin(self) -> None:
         self.levels.clear()
         self._past.clear()
+        self._moved = True
 
 
 class FoldedBook:
@@ -82,29 +98,26 @@ class FoldedBook:
         """As it was. Nothing depends on its being new: what does not follow it makes it unknown."""
         self.whole_ns, self.conn, self._change_id, bids, asks = said
         for side, levels in ((self.bids, bids), (self.asks, asks)):
-            side.levels = dict(levels)
+            side.begin()
+            side.levels.update(levels)
             side.settle(self.whole_ns)
 
     def take(self, level: Level) -> None:
         """The next record of this book."""
         if not self._in_message:
             self._begin(level)
-        self._in_message = not level.flags & Flag.LAST
+        self._in_message = not level.flags & LAST
         if self._skips:
             return
         if level.price == level.price:  # not NaN
-            levels = (self.bids if level.side == BID else self.asks).levels
-            if level.amount:
-                levels[level.price] = level.amount
-            else:
-                levels.pop(level.price, None)
+            (self.bids if level.side == BID else self.asks).change(level.price, level.amount)
         if not self._in_message:
             self.bids.settle(level.recv_ns)
             self.asks.settle(level.recv_ns)
 
     def _begin(self, level: Level) -> None:
         """The first record of a message."""
-        if level.flags & Flag.SNAPSHOT:
+        if level.flags & SNAPSHOT:
             self.forget()
             self.whole_ns, self.conn, self._change_id, self._skips = level.recv_ns, level.conn, level.change_id, False
             return

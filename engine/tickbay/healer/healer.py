@@ -14,6 +14,7 @@ FEED-3: requests never cost more than our share of the venue's credits (feed/cre
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -49,12 +50,14 @@ SAVE_S = 30.0  # how much of the journal a restart reads again, at most
 AT_ONCE = 4  # questions under way: they hide the round trip
 RECORDS_PER_PUT = 256  # half of the smallest ring that can be configured
 BACKOFF_MIN_S, BACKOFF_MAX_S = 1.0, 60.0
+NICENESS = 5  # whoever captures, journals and stores goes first
 STOP_S = 2.0  # at the end, for what we published to become durable
 NS_PER_S = 1_000_000_000
 
 
 def run(context: ProcessContext) -> None:
     """Until told to stop."""
+    os.nice(NICENESS)
     asyncio.run(Healer(context).run())
 
 

@@ -93,16 +93,32 @@ def read_cursor(path: Path, files: Files) -> dict[str, Position]:
 
 
 class CursorFile:
-    """A sink's own cursor file, made if it is new. Used by one process: its writer."""
+    """A sink's own cursor file, made if it is new. Used by one process: its writer. Only `tickbay restore` writes it
+    beside that; then what the writer knows is of a database that is no more, and renewed() tells it so.
+    """
 
     def __init__(self, path: Path, files: Files) -> None:
         self._files = files
         self._fd = files.open(path, os.O_RDWR | os.O_CREAT)
-        self._generation, self.positions = newest(read_all(files, self._fd, SLOTS * SLOT_SIZE, 0))
+        self._generation, self.positions = self._read()
         files.sync_directory(path.parent)
 
+    def _read(self) -> tuple[int, dict[str, Position]]:
+        return newest(read_all(self._files, self._fd, SLOTS * SLOT_SIZE, 0))
+
+    def renewed(self) -> bool:
+        """Whether somebody else has saved since we read or saved it; then his positions are ours. OSError."""
+        generation, positions = self._read()
+        if generation <= self._generation:
+            return False
+        self._generation, self.positions = generation, positions
+        return True
+
     def save(self, positions: Mapping[str, Position]) -> None:
-        """Replace what is stored, durably. After an OSError the older slot still holds; save again."""
+        """Replace what is stored, durably, unless somebody else has, until renewed() has told of it. After an OSError
+        the older slot still holds; save again."""
+        if self._read()[0] > self._generation:
+            return
         slot = pack_slot(self._generation + 1, positions)
         # The slot that is not the newest is overwritten, so one whole slot exists at every moment.
         write_all(self._files, self._fd, [slot], (self._generation + 1) % SLOTS * SLOT_SIZE)

@@ -65,3 +65,7 @@ class SinkRefused(TickbayError):
 
 class SinkParked(TickbayError):
     """The operator must act on the database (password, missing database, another schema); the journal goes on."""
+
+
+class BackupFault(TickbayError):
+    """A backup is damaged, or would lose what the one before has."""

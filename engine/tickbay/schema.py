@@ -69,7 +69,7 @@ def apply(conninfo: str, settings: Timescale) -> Applied:
         return Applied(
             applied_version(connection),
             partitions.edition_of(connection),
-            _server(connection),
+            server_of(connection),
             tuple(done),
             tuple(notes),
         )
@@ -166,7 +166,8 @@ def _extend(conninfo: str) -> list[str]:
     return []
 
 
-def _server(connection: psycopg.Connection) -> str:
+def server_of(connection: psycopg.Connection) -> str:
+    """What the server calls itself, with its version."""
     row = connection.execute(
         "SELECT current_setting('server_version'), (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb')"
     ).fetchone()
@@ -202,7 +203,7 @@ def _command(action: str, settings: Timescale) -> int:
 def _status(conninfo: str, settings: Timescale) -> int:
     with connect(conninfo, name="schema") as connection, translated():
         version, newest = applied_version(connection), len(steps())
-        print(f"{settings.dbname}: schema version {version} of {newest} ({_server(connection)})")
+        print(f"{settings.dbname}: schema version {version} of {newest} ({server_of(connection)})")
         if version < newest:
             print(f"{newest - version} steps to apply: tickbay schema apply")
             return 1

@@ -100,6 +100,8 @@ class QuestdbSink:
         if not self._ready:
             self._server.close()
             self._forget()
+            if self._cursor.renewed():  # by a restore: what was there before does not count
+                self._settled, self._gone_back = dict(self._cursor.positions), {}
             applied = questdb_schema.apply(self._server, self._settings)
             self._go_back_after_a_restart()
             self._go_back_as_asked()
@@ -149,7 +151,8 @@ class QuestdbSink:
         self._marks.went_back(server, before_s)
 
     def close(self) -> None:
-        """See Sink.close()."""
+        """See Sink.close(). What was acknowledged and is not known to be applied is sent again."""
+        self._ready = False
         self._server.close()
 
     # ------------------------------------------------------------ commit

@@ -12,7 +12,7 @@ import json
 import re
 import ssl
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -23,6 +23,12 @@ from tickbay.sinks.connection import is_local, one_line
 TIMEOUT_S = 30.0
 Lines: TypeAlias = bytes | memoryview | Iterable[bytes | memoryview]
 _CHUNKED = {"Transfer-Encoding": "chunked"}
+_NOTHING: Mapping[str, str] = {}
+_BOUNDARY = b"tickbay-1f0c6ad2b7e94d53"  # in no text that is sent: one line of 24 such characters after two dashes
+_FORM = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY.decode()}"}
+_PATIENT = {"Statement-Timeout": "3600000"}  # ms; a day of rows takes longer than the usual minute
+EXPORT_BYTES = 1 << 20
+TIME_PATTERN = "yyyy-MM-ddTHH:mm:ss.SSSUUUNNNZ"
 ANSWER_BYTES_MAX = 64 << 20
 # An answer of 500 that is about a row all the same: what a symbol may not hold.
 _ROW_AT_FAULT = re.compile(r"invalid UTF-?8", re.IGNORECASE)
@@ -66,36 +72,74 @@ class QuestdbServer:
             raise SinkDown(message)
         raise SinkRefused(message)
 
-    def _ask(self, method: str, path: str, body: Lines | None = None) -> tuple[int, bytes]:
+    def export(self, sql: str) -> Iterator[bytes]:
+        """The rows of a SELECT as CSV, in pieces, however long it takes. Errors as of query()."""
+        self.close()  # what is begun here may not be tried again in the middle
+        connection = self._connect()
+        try:
+            connection.request("GET", f"/exp?query={quote(sql)}", headers=self._headers | _PATIENT)
+            with connection.getresponse() as answer:
+                if answer.status != 200:
+                    self._raise_for(answer.status)
+                    raise SinkDown(one_line(str(_json(answer.read(ANSWER_BYTES_MAX)).get("error", answer.status))))
+                while piece := answer.read(EXPORT_BYTES):
+                    yield piece
+        except (OSError, http.client.HTTPException) as error:
+            raise SinkDown(f"{self._settings.host}:{self._settings.port}: {_reason(error)}") from None
+        finally:
+            connection.close()
+
+    def load(self, table: str, csv: bytes, *, times: Sequence[str]) -> None:
+        """Add rows of CSV, with a line of names, to a table; `times` are its columns of times, the designated one
+        first. All or none. SinkDown, SinkRefused, SinkParked."""
+        columns = [{"name": name, "type": "TIMESTAMP_NS", "pattern": TIME_PATTERN} for name in times]
+        form = b"".join(
+            b'--%s\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n\r\n%s\r\n'
+            % (_BOUNDARY, name, name, data)
+            for name, data in ((b"schema", json.dumps(columns).encode()), (b"data", csv))
+        )
+        path = f"/imp?name={table}&timestamp={times[0]}&fmt=json&forceHeader=true&atomicity=abort"
+        status, answer = self._ask("POST", path, form + b"--%s--\r\n" % _BOUNDARY, _FORM)
+        told = _json(answer)
+        bad = sum(int(column.get("errors", 0)) for column in told.get("columns", []))
+        if status != 200 or told.get("status") != "OK" or told.get("rowsRejected") or bad:
+            raise SinkRefused(one_line(str(told.get("status", f"HTTP {status}"))), table=table)
+
+    def _ask(
+        self, method: str, path: str, body: Lines | None = None, headers: Mapping[str, str] = _NOTHING
+    ) -> tuple[int, bytes]:
         used = self._connection is not None
         try:
             try:
-                status, answer = self._exchange(method, path, body)
+                status, answer = self._exchange(method, path, body, headers)
             except (ConnectionError, http.client.RemoteDisconnected):
                 if not used:
                     raise
                 self.close()
-                status, answer = self._exchange(method, path, body)
+                status, answer = self._exchange(method, path, body, headers)
         except ssl.SSLCertVerificationError as error:
             self.close()
             raise SinkParked(f"{error.verify_message}: install its certificate authority as questdb.ca_file") from None
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise SinkDown(f"{self._settings.host}:{self._settings.port}: {_reason(error)}") from None
+        self._raise_for(status)
+        return status, answer
+
+    def _raise_for(self, status: int) -> None:
         if status in (401, 403):
             raise SinkParked(f"HTTP {status}: check questdb.user and the password, or the token")
         if status in (404, 405):
             where = f"{self._settings.host}:{self._settings.port}"
             raise SinkParked(f"{where} is no QuestDB (HTTP {status}): check questdb.port")
-        return status, answer
 
-    def _exchange(self, method: str, path: str, body: Lines | None) -> tuple[int, bytes]:
+    def _exchange(self, method: str, path: str, body: Lines | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         if self._connection is None:
             self._connection = self._connect()
         pieces = body is not None and not isinstance(body, (bytes, memoryview))
         try:
-            headers = self._headers | (_CHUNKED if pieces else {})
-            self._connection.request(method, path, body=body, headers=headers)
+            all_headers = self._headers | (_CHUNKED if pieces else {}) | dict(headers)
+            self._connection.request(method, path, body=body, headers=all_headers)
         except (BrokenPipeError, ConnectionResetError):
             # It has ended the connection before it had all of the body: its answer may lie there, and says why.
             answer = self._early_answer()

@@ -224,6 +224,7 @@ class Writer:
             self.patience_until = now + DDL_PATIENCE_S
             streams = sorted({*self._intake.positions, *new})
             self._intake.restart(self._sink.open(streams))
+            self._cursor.renewed()  # by a restore; from what the sink has told, it is ours again
             self._open = True
         self.patience_until = self._clock.now_s() + DDL_PATIENCE_S
         for told in self._sink.maintain():

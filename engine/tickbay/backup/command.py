@@ -1,0 +1,159 @@
+"""`tickbay backup FOLDER` and `tickbay restore FOLDER`: every enabled store, or those that are named with --only.
+
+The journal is the last: it then holds what came behind the cursors of the databases' backups, which a restored engine
+stores from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tickbay import __version__
+from tickbay.backup.folder import Folder, Manifest, Part
+from tickbay.backup.journal import JournalStore
+from tickbay.backup.questdb import QuestdbStore
+from tickbay.backup.store import Found, Store
+from tickbay.backup.timescale import TimescaleStore
+from tickbay.config import Config, add_argument, find, load
+from tickbay.errors import BackupFault, ConfigError
+
+STORES = ("timescale", "questdb", "journal")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_argument(parser)
+    parser.add_argument("folder", type=Path, help="where the backup lies; one folder in it for each store")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=STORES,
+        metavar="STORE",
+        help=f"of {', '.join(STORES)}; default: what is enabled",
+    )
+    parser.add_argument("--quiet", action="store_true", help="one line for each store instead of one for each part")
+    if parser.prog.endswith("backup"):
+        parser.add_argument(
+            "--forget", action="store_true", help="also where the store has fewer rows of a day than the last backup"
+        )
+    else:
+        parser.add_argument("--check", action="store_true", help="only see whether every file is whole")
+        parser.add_argument("--replace", action="store_true", help="first delete what the database or the journal has")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """0: all is done. Errors: as TickbayError; what was there before a failed backup is still whole."""
+    config = load(find(arguments.config, os.environ), os.environ)
+    run = _backup if arguments.command == "backup" else _restore
+    for store in _chosen(config, arguments):
+        folder = Folder(arguments.folder / store.name)
+        try:
+            with folder.locked():
+                run(store, folder, arguments)
+        except OSError as error:
+            raise ConfigError(f"{store.name}: {error.filename or folder.path}: {error.strerror}") from error
+        finally:
+            store.close()
+    return 0
+
+
+def _chosen(config: Config, arguments: argparse.Namespace) -> list[Store]:
+    enabled = (*config.sinks, "journal")
+    wanted = tuple(arguments.only or enabled)
+    if off := [name for name in wanted if name not in enabled]:
+        raise ConfigError(f"{off[0]} is not enabled in the configuration: enable it, or leave it out of --only")
+    if arguments.command == "restore":
+        there = [name for name in wanted if (arguments.folder / name).is_dir()]
+        if absent := [name for name in wanted if name not in there]:
+            raise ConfigError(
+                f"{arguments.folder}: no backup of {', '.join(absent)} is here: name what there is with --only"
+            )
+    made: dict[str, type[JournalStore] | type[TimescaleStore] | type[QuestdbStore]] = {
+        "journal": JournalStore,
+        "timescale": TimescaleStore,
+        "questdb": QuestdbStore,
+    }
+    return [made[name](config) for name in STORES if name in wanted]
+
+
+# ------------------------------------------------------------ backup
+
+
+def _backup(store: Store, folder: Folder, arguments: argparse.Namespace) -> None:
+    began = time.monotonic()
+    last = folder.manifest()
+    known = {part.name: part for part in last.parts} if last else {}
+    made_at = datetime.now(UTC).isoformat(timespec="seconds")
+    state = store.open()
+    found = list(store.parts())
+    if not arguments.forget:
+        _check_nothing_is_lost(store, found, known)
+    parts, fresh = list[Part](), 0
+    for each in found:
+        part = known.get(each.name)
+        if part is None or part.tally != each.tally:
+            try:
+                part = folder.write(each.name, each.tally, store.read(each.name))
+            except FileNotFoundError:
+                continue  # a segment of the journal that was let go: every database has what was in it
+            fresh += 1
+            if not arguments.quiet:
+                print(f"  {_told(part)}", flush=True)
+        parts.append(part)
+    folder.finish(
+        Manifest(
+            store.name, made_at, __version__, state.server, state.schema, state.cursors, state.columns, tuple(parts)
+        )
+    )
+    rows, size = sum(part.rows for part in parts), sum(part.bytes for part in parts)
+    print(
+        f"{store.name}: {_counted(rows, size)} in {len(parts)} files, {fresh} of them new, as of {made_at}; "
+        f"took {time.monotonic() - began:.1f} s"
+    )
+
+
+def _check_nothing_is_lost(store: Store, found: list[Found], known: dict[str, Part]) -> None:
+    """A backup must not follow a database that somebody has emptied."""
+    now = {each.name: each.rows for each in found}
+    for part in known.values():
+        if now.get(part.name, 0) < part.rows and not store.expires(part.name):
+            raise BackupFault(
+                f"{part.name} has {now.get(part.name, 0):,} rows in {store.name} and {part.rows:,} in the backup, "
+                "which stays as it is: restore it, make another elsewhere, or say --forget"
+            )
+
+
+# ------------------------------------------------------------ restore
+
+
+def _restore(store: Store, folder: Folder, arguments: argparse.Namespace) -> None:
+    began = time.monotonic()
+    manifest = folder.manifest()
+    if manifest is None:
+        raise ConfigError(f"{folder.path}: no backup was finished here")
+    for part in manifest.parts:  # all of them, before anything is touched
+        folder.check(part)
+    held = f"{_counted(manifest.rows, manifest.bytes)} in {len(manifest.parts)} files, as of {manifest.made_at}"
+    if arguments.check:
+        print(f"{store.name}: every file is whole: {held}; took {time.monotonic() - began:.1f} s")
+        return
+    store.prepare(manifest, replace=arguments.replace)
+    for part in manifest.parts:
+        if not store.has(part):
+            store.write(part, folder.read(part))
+            if not arguments.quiet:
+                print(f"  {_told(part)}", flush=True)
+    store.finish(manifest)
+    print(f"{store.name}: restored {held}; took {time.monotonic() - began:.1f} s")
+
+
+def _told(part: Part) -> str:
+    return f"{part.name:<40} {_counted(part.rows, part.bytes)}"
+
+
+def _counted(rows: int, size: int) -> str:
+    """Of a backup: rows, where it has any, and what the files take."""
+    return (f"{rows:,} rows, " if rows else "") + (f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB")

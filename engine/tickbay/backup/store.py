@@ -1,0 +1,62 @@
+"""What is asked of whatever can be backed up: its parts, their bytes, and to take them back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from tickbay.backup.folder import Manifest, Part
+from tickbay.cursor import Position
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Of a store, before any of its parts is read."""
+
+    server: str  # what it calls itself
+    schema: int  # the newest step that was applied; 0: it has none
+    cursors: Mapping[str, Position]  # BACKUP-1: what is beyond these is in no part, or may come again
+    columns: Mapping[str, tuple[str, ...]]  # of each table, in the order of its parts' rows
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A part as the store has it now. The same tally as in the last backup: it has not changed since."""
+
+    name: str
+    tally: str
+    rows: int
+
+
+class Store(Protocol):
+    """A database or the journal. Errors: SinkDown, SinkParked of a database, OSError of a disk."""
+
+    name: str  # of its folder
+
+    def open(self) -> State:
+        """Connect, for reading."""
+
+    def parts(self) -> Iterator[Found]:
+        """Every part that is not empty."""
+
+    def read(self, name: str) -> Iterator[tuple[bytes, int]]:
+        """The bytes of a part, in pieces, each with how many rows end in it."""
+
+    def expires(self, name: str) -> bool:
+        """Whether the part may go from the store by itself: it is older than the settings want."""
+
+    def prepare(self, manifest: Manifest, *, replace: bool) -> None:
+        """Make ready to take parts: ConfigError where something is there that is not of this backup, unless all of it
+        is to be replaced. Nothing is changed then."""
+
+    def has(self, part: Part) -> bool:
+        """Whether the part is there already: a restore that was cut off goes on."""
+
+    def write(self, part: Part, pieces: Iterator[bytes]) -> None:
+        """Take a part, all of it or nothing."""
+
+    def finish(self, manifest: Manifest) -> None:
+        """All parts are there: take the cursors too."""
+
+    def close(self) -> None: ...

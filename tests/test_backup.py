@@ -1,0 +1,254 @@
+"""Backup and restore of real servers, under a running engine: nothing is lost, nothing comes twice (BACKUP-1)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from audited import Stored, play
+from faults.rig import Rig, wait_for
+from servers.postgres import fresh_database, postgres_server
+from servers.questdb import QuestdbServer, questdb, questdb_server
+from servers.timescale import timescale_server
+from simulator import ENGINE, simulating
+from tickbay.backup.folder import Folder
+from tickbay.backup.questdb import cut, unescaped
+from tickbay.config import Timescale
+from tickbay.embedded import EmbeddedServer
+from tickbay.errors import BackupFault, ConfigError
+from tickbay.sinks.connection import conninfo_of
+from whole_engine import query, tickbay, whole_engine
+
+__all__ = ["postgres_server", "questdb", "questdb_server", "timescale_server"]
+
+MARKET = ("--instruments", "ETH=60", "--rate", "1500")
+DATABASES = ("timescale", "questdb")
+
+
+# -------- the whole engine
+
+
+def command(rig: Rig, *arguments: str, status: int = 0) -> str:
+    found, out, err = tickbay(*arguments, env=rig.env | {"TICKBAY_CONFIG": str(rig.file)})
+    assert found == status, out + err
+    return out + err
+
+
+def committed(rig: Rig, sink: str) -> int:
+    return sum(each.committed.get(sink, 0) for each in rig.streams())
+
+
+def wait_for_rows(rig: Rig, more: int) -> None:
+    before = {sink: committed(rig, sink) for sink in DATABASES}
+    wait_for(lambda: all(committed(rig, sink) > before[sink] + more for sink in DATABASES), "rows in both databases")
+
+
+def empty_databases(rig: Rig, server: QuestdbServer) -> None:
+    with psycopg.connect(rig.server.conninfo(), autocommit=True) as connection:
+        name = sql.Identifier(rig.database.dbname)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+    server.clear()
+
+
+def audit(rig: Rig) -> None:
+    """By the simulator's ledger and by the journal: both databases have every row, once."""
+    told = command(rig, "audit", "--ledger", str(rig.folder / "ledger"))
+    assert told.count("0 lost, 0 twice, 0 different") == 2 and told.count(": OK\n") == 2, told
+    told = command(rig, "audit")
+    assert told.count(": OK\n") == 4 and "still to come" not in told, told
+
+
+@pytest.mark.slow
+def test_databases_that_were_lost_are_restored_under_a_running_engine_and_then_a_whole_machine(
+    tmp_path: Path, shm_dir: Path, timescale_server: EmbeddedServer, questdb: QuestdbServer
+) -> None:
+    """BACKUP-1. First both databases are lost while ticks come: restored, they go on behind the backup's cursors, from
+    the journal. Then all is lost, the journal too, and comes back from one folder."""
+    folder = str(tmp_path / "backups")
+    settings = f"[questdb]\nenabled = true\nport = {questdb.port}\n"
+    with (
+        simulating(tmp_path, *MARKET) as simulator,
+        whole_engine(tmp_path, shm_dir, timescale_server, simulator, more=settings) as rig,
+    ):
+        rig.up()
+        wait_for(lambda: len(simulator.feeds()) == 2, "both feeds to be there")
+        wait_for_rows(rig, 2000)
+        print(command(rig, "backup", folder))
+        wait_for_rows(rig, 2000)
+        told = command(rig, "backup", folder, "--only", *DATABASES)
+        assert told.count(" of them new") == 2 and "journal" not in told
+        assert "instruments/whole" not in told, "what has not changed is not written again"
+        for sink in DATABASES:
+            command(rig, "sink", "park", sink)
+        wait_for(lambda: all(rig.state(f"writer-{sink}") == "degraded" for sink in DATABASES), "both to be parked")
+        empty_databases(rig, questdb)
+        print(command(rig, "restore", folder, "--only", *DATABASES))
+        assert rig.finish().good
+        audit(rig)
+
+        command(rig, "backup", folder, "--quiet")
+        empty_databases(rig, questdb)
+        shutil.rmtree(rig.folder / "data")
+        for path in rig.run_dir.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        told = command(rig, "restore", folder, "--quiet")
+        assert told.count("restored") == 3
+        audit(rig)
+        rig.up()
+        wait_for(lambda: all(rig.state(f"writer-{sink}") == "live" for sink in DATABASES), "the writers to be live")
+        rig.stop()
+        audit(rig)
+        assert query(rig, "SELECT count(*) FROM data_gaps WHERE cause = 'journal_torn'") == [(1,)], "it is told"
+
+
+# -------- one database
+
+
+class Database:
+    """A plain PostgreSQL with rows up to cursors, its configuration, and a folder for its backup."""
+
+    def __init__(self, tmp_path: Path, server: EmbeddedServer) -> None:
+        self.tmp_path, self.server = tmp_path, server
+        self.folder = tmp_path / "backup"
+        self.settings = fresh_database(server)
+        stored, reader = Stored(), play(tmp_path)
+        stored.add(reader, 1, "feed-1", 1)
+        stored.add(reader, 2, "feed-2", 2)
+        stored.store(self.settings)
+        with psycopg.connect(conninfo_of(self.settings)) as connection:
+            connection.execute(
+                "INSERT INTO sink_cursor SELECT 'timescale', stream, max(epoch), max(seq)"
+                " FROM (SELECT stream, epoch, seq FROM option_quotes UNION ALL"
+                " SELECT stream, epoch, seq FROM book_changes) AS each"
+                " GROUP BY stream"
+            )
+
+    def tickbay(self, *arguments: str, into: Timescale | None = None) -> tuple[int, str]:
+        """Exit status, and what it says on stdout or stderr. `into`: another database."""
+        settings = into or self.settings
+        env = os.environ | {
+            "PYTHONPATH": str(ENGINE),
+            "TICKBAY_DATA_DIR": str(self.tmp_path / "data"),
+            "TICKBAY_RUN_DIR": str(self.tmp_path / "run"),
+            "DB_PORT": str(settings.port),
+            "DB_USER": settings.user,
+            "DB_NAME": settings.dbname,
+            "DB_PASSWORD": settings.password,
+        }
+        status, out, err = tickbay(arguments[0], str(self.folder), "--only", "timescale", *arguments[1:], env=env)
+        assert settings.password not in out + err
+        assert err.count("\n") <= 1, err
+        return status, out + err
+
+    def run(self, statement: str, into: Timescale | None = None) -> None:
+        with psycopg.connect(conninfo_of(into or self.settings)) as connection:
+            connection.execute(statement)
+
+    def content(self, settings: Timescale) -> list[object]:
+        tables = ("option_quotes", "book_changes", "sink_cursor")
+        with psycopg.connect(conninfo_of(settings)) as connection:
+            return [
+                connection.execute(
+                    sql.SQL("SELECT count(*), md5(string_agg(t::text, ' ' ORDER BY t::text)) FROM {} AS t").format(
+                        sql.SQL("(SELECT sink, stream, epoch, seq FROM sink_cursor)")
+                        if table == "sink_cursor"
+                        else sql.Identifier(table)
+                    )
+                ).fetchone()
+                for table in tables
+            ]
+
+
+@pytest.fixture
+def database(tmp_path: Path, postgres_server: EmbeddedServer) -> Database:
+    return Database(tmp_path, postgres_server)
+
+
+@pytest.mark.slow
+def test_a_restored_database_has_the_rows_up_to_the_cursors_and_no_others(database: Database) -> None:
+    """BACKUP-1, also where the restore is cut off in the middle and run again."""
+    content = database.content(database.settings)
+    database.run(
+        "INSERT INTO book_changes (ts, exch_ns, recv_ns, stream, epoch, seq, conn, instrument, healed, snapshot,"
+        " message_end, change_id)"
+        " SELECT ts, 1, 1, stream, epoch, 1000000000, 1, 'beyond the cursor', false, false, true, 1"
+        " FROM book_changes LIMIT 5"
+    )
+    assert database.tickbay("backup")[0] == 0
+    status, told = database.tickbay("backup")
+    assert status == 0 and " 0 of them new" in told
+    other = fresh_database(database.server)
+    spoilt = next(path for path in database.folder.rglob("option_quotes/*.gz"))
+    whole = spoilt.read_bytes()
+    spoilt.write_bytes(whole[:-9] + b"x" + whole[-8:])
+    status, told = database.tickbay("restore", into=other)
+    assert status == 1 and "is damaged: its checksum is another" in told
+    assert database.tickbay("restore", "--check")[0] == 1
+    spoilt.write_bytes(whole)
+    assert database.tickbay("restore", "--check")[0] == 0
+    status, told = database.tickbay("restore", into=other)
+    assert status == 0, told
+    assert database.content(other) == content
+    database.run("TRUNCATE book_changes; DELETE FROM sink_cursor", into=other)  # as when it was killed before
+    status, told = database.tickbay("restore", into=other)
+    assert status == 0 and "book_changes/" in told and "option_quotes/" not in told
+    assert database.content(other) == content
+
+
+@pytest.mark.slow
+def test_neither_a_backup_nor_a_database_is_overwritten_by_something_else(database: Database) -> None:
+    assert database.tickbay("restore") == (
+        2,
+        f"tickbay restore: {database.folder}: no backup of timescale is here: name what there is with --only\n",
+    )
+    assert database.tickbay("backup")[0] == 0
+    manifest = (database.folder / "timescale" / "manifest.json").read_bytes()
+    database.run("DELETE FROM option_quotes WHERE seq % 2 = 0")
+    status, told = database.tickbay("backup")
+    assert status == 1 and "or say --forget" in told
+    assert (database.folder / "timescale" / "manifest.json").read_bytes() == manifest
+    status, told = database.tickbay("restore")
+    assert status == 2 and "is not empty: option_quotes/" in told and "or say --replace to lose them" in told
+    assert not (database.tmp_path / "data" / "cursors" / "timescale.parked").exists(), "nothing was touched"
+    assert database.tickbay("restore", "--replace")[0] == 0
+    status, told = database.tickbay("backup")
+    assert status == 0 and " 0 of them new" in told, "it is what it was"
+    database.run("DELETE FROM option_quotes WHERE seq % 2 = 0")
+    assert database.tickbay("backup", "--forget")[0] == 0
+    changed = (database.folder / "timescale" / "manifest.json").read_text()
+    (database.folder / "timescale" / "manifest.json").write_text(changed.replace('"rows": ', '"rows": 1', 1))
+    status, told = database.tickbay("restore", "--check")
+    assert status == 1 and "was changed: its checksum is another" in told
+
+
+def test_a_part_comes_back_as_it_was_and_a_broken_file_does_not(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "timescale")
+    with folder.locked():
+        pieces = [os.urandom(700_000), b"a" * 3_000_000, b""]
+        part = folder.write("option_quotes/2026-11-21", "2 3", iter([(pieces[0], 1), (pieces[1], 1), (pieces[2], 0)]))
+        assert part.rows == 2
+        assert b"".join(folder.read(part)) == b"".join(pieces)
+        folder.check(part)
+        again = folder.write("option_quotes/2026-11-21", "2 3", iter([(b"".join(pieces), 2)]))
+        assert again == part, "the same rows are the same file, so no copy elsewhere is made anew"
+        path = folder.path / part.file
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(BackupFault, match="is damaged"):
+            folder.check(part)
+        path.unlink()
+        with pytest.raises(BackupFault, match="is missing"):
+            folder.check(part)
+        with pytest.raises(ConfigError, match="another tickbay is at work here"), Folder(folder.path).locked():
+            pass
+
+
+def test_texts_of_questdb_s_csv_are_unescaped_and_cut_between_rows() -> None:
+    assert unescaped(b'1,"a\\\\b\\nc\\u0001 ""d\\\\"""\r\n') == b'1,"a\\b\nc\x01 ""d\\"""\r\n'
+    rows = b'1,"a\nb"\r\n2,"c\nd"\r\n3,"e\n'
+    assert cut(rows) == (b'1,"a\nb"\r\n2,"c\nd"\r\n', b'3,"e\n')

@@ -6,6 +6,7 @@ and killing it changes nothing. Where no engine runs it says so and waits.
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 from rich.text import Text
@@ -106,6 +107,7 @@ class Top(App[None]):
             panel.name.lower(): panel for panel in (Processes(config), Instruments(config), Gaps(config), Logs(config))
         }
         self._paused = False
+        self._served_by = os.getppid()
         # Held, not looked up: a query would search the page that lies over the rest, where there is one.
         self._verdict, self._told = Static(id="verdict"), Static(id="told")
         self._tabs = TabbedContent(initial="overview-tab")
@@ -132,7 +134,9 @@ class Top(App[None]):
         self._scroll.focus()
 
     def _tick(self) -> None:
-        if not self._paused:
+        if self.is_web and os.getppid() != self._served_by:
+            os._exit(0)  # the server was killed: nobody tells us to end, and nobody reads a farewell
+        elif not self._paused:
             self._look()
 
     def _look(self) -> None:

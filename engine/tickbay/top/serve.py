@@ -56,12 +56,19 @@ body {{ margin: 0; background: #121212; color: #e0e0e0; font: 16px/1.5 "Roboto M
   padding-top: 40vh; }}
 body.-closed .closed {{ display: block; }} .closed a {{ color: #7ab7f0; }}
 </style>
-<script src="/static/js/textual.js"></script></head>
+<script src="/static/js/textual.js"></script><script src="/focus.js"></script></head>
 <body>
 <div class="closed">This screen has ended; the engine goes on. <a href="/">Open it again</a></div>
 <div id="terminal" class="textual-terminal" data-session-websocket-url="{scheme}://{host}/ws"
   data-font-size="{font_px}"></div>
 </body></html>
+"""
+
+FOCUS = """"use strict"; // Keys go to the terminal without a click, once it is connected.
+const waiting = setInterval(() => {
+  const terminal = document.querySelector("body.-loaded .xterm-helper-textarea");
+  if (terminal) { terminal.focus(); clearInterval(waiting); }
+}, 50);
 """
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -117,7 +124,7 @@ def _is_secure(request: web.Request) -> bool:
 
 def application(command: Sequence[str], door: Door) -> web.Application:
     """What is served: the page, its parts, and the WebSocket of a screen."""
-    server = Server(shlex.join(command))
+    server = Server(f"exec {shlex.join(command)}")  # it is run by a shell
     screens = 0
 
     @web.middleware
@@ -140,6 +147,9 @@ def application(command: Sequence[str], door: Door) -> web.Application:
         html = PAGE.format(scheme=scheme, host=escape(request.headers["Host"]), font_px=FONT_PX)
         return web.Response(text=html, content_type="text/html")
 
+    async def focus(_request: web.Request) -> web.Response:
+        return web.Response(text=FOCUS, content_type="text/javascript")
+
     async def screen(request: web.Request) -> web.StreamResponse:
         nonlocal screens
         if screens >= SESSIONS_MAX:
@@ -151,7 +161,8 @@ def application(command: Sequence[str], door: Door) -> web.Application:
             screens -= 1
 
     app = web.Application(middlewares=[guard])
-    app.add_routes([web.get("/", page), web.get("/ws", screen), web.static("/static", server.statics_path)])
+    files = web.static("/static", server.statics_path)
+    app.add_routes([web.get("/", page), web.get("/focus.js", focus), web.get("/ws", screen), files])
     return app
 
 

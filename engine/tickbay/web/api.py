@@ -70,7 +70,7 @@ def web_pages(config: Config) -> dict[str, Page]:
 
 def health_value(status: Status) -> dict[str, Any]:
     """`tickbay status --json` without its processes and streams, which have answers of their own."""
-    kept = ("schema", "version", "time", "verdict", "reasons", "supervised", "clock", "stages", "totals")
+    kept = ("schema", "version", "time", "verdict", "reasons", "supervised", "clock", "stages", "legs", "totals")
     return {name: getattr(status, name) for name in kept}
 
 

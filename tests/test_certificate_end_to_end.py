@@ -76,7 +76,7 @@ def border(seconds: int = 0) -> int:
 @pytest.fixture(scope="module")
 def day(postgres_server: EmbeddedServer) -> Iterator[Day]:
     with folders() as (folder, run_dir), running_questdb() as questdb, simulating(folder, *TALK) as simulator:
-        more = f"[universe]\nrefresh_s = 1\n[questdb]\nenabled = true\nport = {questdb.port}\n" + HASTY
+        more = f"[universe]\nrefresh_s = 1\n[heal]\nsettle_s = 1\n[questdb]\nenabled = true\nport = {questdb.port}\n" + HASTY
         with whole_engine(folder, run_dir, postgres_server, simulator, more=more) as rig:
             yield live_through(rig, simulator)
 
@@ -146,8 +146,8 @@ def test_a_cut_connection_lowers_what_is_covered_and_is_named(day: Day) -> None:
 
 def test_an_instrument_that_came_or_ended_meanwhile_is_not_punished(day: Day) -> None:
     _, found, _ = day.certificate(day.times.changed)
-    # What it was not there for would cost a third or more; a gap of milliseconds that the ledger names may lie there.
-    assert min(percents(found)[day.listed], percents(found)[day.expired]) > 99
+    assert {day.listed, day.expired} <= percents(found).keys()
+    assert set(percents(found).values()) == {100.0}, (percents(found), found["gaps"])
     assert found["unexplained"] == []
     ended = next(item for item in found["instruments"] if item["instrument"] == day.expired)
     assert ended["ends"] < found["to"] and ended["due_s"] < day.times.changed[1] - day.times.changed[0]

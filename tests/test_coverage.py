@@ -100,6 +100,8 @@ def test_a_gap_that_was_not_healed_is_not_covered_to_the_nanosecond() -> None:
         ({"kind": "quote"}, 60),
         ({"kind": "book"}, 0),
         ({"feed": "feed-2"}, 0),
+        ({"feed": "healer", "instrument": NAME}, 60),
+        ({"feed": "healer"}, 0),
         ({"healed": True}, 0),
         ({"cause": "expired", "expected": True, "instrument": "another"}, 0),
     ],

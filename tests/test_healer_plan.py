@@ -199,6 +199,7 @@ def test_whatever_happens_every_trade_is_there_once_and_every_gap_is_ended(
     open_gaps = [gap for gap in world.told if gap.to_ns == 0]
     ends = [gap for gap in world.told if gap.to_ns]
     assert world.plan.cases == {}
+    assert all(gap.from_ns <= gap.to_ns for gap in ends)
     for gap in [*world.records, *open_gaps]:
         (end,) = [
             each
@@ -208,6 +209,23 @@ def test_whatever_happens_every_trade_is_there_once_and_every_gap_is_ended(
         ]
         assert end.kind is Kind.TRADE and end.to_ns >= gap.to_ns
         assert end.healed or gone, end
+
+
+def test_a_trade_that_may_be_on_its_way_is_not_called_missing_before_the_next_check() -> None:
+    """HEAL-1, GAP-1."""
+    world = World()
+    world.trade("A", live=True)
+    world.now += 10
+    world.trade("A", live=False)
+    world.check()
+    world.now += 5
+    while world.answer():
+        pass
+    assert world.published == [] == world.told
+    world.settle()
+    assert world.published == [("A", 2)]
+    begun, ended = world.told
+    assert begun.to_ns == 0 and begun.from_ns <= world.traded["A"][1] * S <= ended.to_ns and ended.healed
 
 
 def test_a_refused_list_is_asked_again_and_then_given_up_with_its_reason() -> None:

@@ -247,6 +247,17 @@ def test_a_pair_s_second_connection_counts(tmp_path: Path) -> None:
     assert len(feeds(load(file, {}))) == 28
 
 
+def test_the_healer_of_pairs_waits_longer_than_a_merger_holds_back(tmp_path: Path) -> None:
+    """HEAL-1: what is held back was captured."""
+    file = tmp_path / "tickbay.toml"
+    for value in (0.5, 5):
+        file.write_text(f"[feeds]\nredundancy = 2\n[heal]\nsettle_s = {value}\n")
+        with pytest.raises(ConfigError, match=r"heal\.settle_s = .* may be held back for 5 s"):
+            load(file, {})
+    file.write_text("[feeds]\nredundancy = 2\n")
+    assert load(file, {}).heal.settle_s > 5
+
+
 def test_lateness_is_of_the_last_minute() -> None:
     late, counts = Late(), [0] * len(MERGE_LATE_NS)
     late.note(0.0, counts)

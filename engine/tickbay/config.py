@@ -32,6 +32,7 @@ SHORT_S = Bounds(0.05, 3600)
 KINDS = ("option", "future", "spot", "option_combo", "future_combo")
 # Of feeds: the venue takes 32 from one address; the universe has one, and a few are needed for REST.
 CONNECTIONS_MAX = 28
+MERGER_HOLD_S = 5.0  # how long a message waits for what the other leg of a pair may bring before it
 # What a rule can ask for → the kind of records that it brings.
 CHANNELS = {
     "ticker": "quote",
@@ -181,7 +182,7 @@ class Universe:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heal:
     enabled: bool = True
-    settle_s: Annotated[float, SHORT_S] = 2.0  # what is missing may still come by itself
+    settle_s: Annotated[float, SHORT_S] = 10.0  # what is missing may still come by itself
     check_s: Annotated[float, Bounds(0.5, 86_400)] = 60.0  # so often the venue is asked who traded since the last time
     requests_per_s: Annotated[int, Bounds(1, 1000)] = 10  # the venue lets 20 through, of all who share the address …
     requests_burst: Annotated[int, Bounds(1, 10_000)] = 50  # … and 100 at once
@@ -463,6 +464,11 @@ def _check(config: Config) -> None:
         raise ConfigError(
             f"feeds.count = {config.feeds.count} with feeds.redundancy = {config.feeds.redundancy} needs "
             f"{connections} connections: the venue takes {CONNECTIONS_MAX} and a few others"
+        )
+    if config.feeds.redundancy == 2 and config.heal.enabled and config.heal.settle_s <= MERGER_HOLD_S:
+        raise ConfigError(
+            f"heal.settle_s = {config.heal.settle_s:g}: with feeds.redundancy = 2 a trade may be held back for "
+            f"{MERGER_HOLD_S:g} s until the other connection brings the one before it: set more"
         )
     if bool(config.venue.api_key) != bool(config.venue.api_secret):
         raise ConfigError("DERIBIT_API_KEY and DERIBIT_API_SECRET: one of the two is missing: set both or none")

@@ -29,7 +29,7 @@ LISTING_NS = (
 TALKATIVE = ("option", "future", "perpetual")  # whose tickers come every second, also when nothing happens
 LEG = re.compile(r"feed-[0-9]+[ab]")  # of a pair, with feeds.redundancy = 2: legs.py
 OF_CONNECTION = ("disconnect", "stale", "maintenance", "restart")  # why a whole feed captures nothing
-UNIVERSE = "universe"  # tells of instruments that no feed had room for
+WATCHERS = ("universe", "healer")  # tell of instruments that no feed had room for; of trades that no gap told of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +269,7 @@ class _Judge:
     def _covered(self, name: str, kind: str, feed: str, carried: Spans) -> Spans:
         holes = [
             (gap.from_ns, gap.to_ns)
-            for owner in (feed, UNIVERSE)
+            for owner in (feed, *WATCHERS)
             for gap in self._gaps_of[owner]
             if not gap.healed
             and gap.cause != "expired"

@@ -46,9 +46,15 @@ class Case:
     def key(self) -> Key:
         return key_of(self.gap)
 
+    @property
+    def until_ns(self) -> int:
+        """The venue's time of the last trade that is judged by it: our clock and the venue's are not quite the same.
+        What a check leaves out is the next one's."""
+        return self.gap.to_ns + (0 if self.is_check else CLOCK_NS)
+
     def covers(self, exch_ns: int) -> bool:
-        """Whether a trade of that time would have come in it; our clock and the venue's are not quite the same."""
-        return self.gap.from_ns - CLOCK_NS <= exch_ns <= self.gap.to_ns + CLOCK_NS
+        """Whether a trade of that time would have come in it."""
+        return self.gap.from_ns - CLOCK_NS <= exch_ns <= self.until_ns
 
     def want(self, instrument: str, ranges: list[Range]) -> None:
         for first, last in ranges:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tickbay.gap import Cause, Gap
-from tickbay.healer.case import Case, Host, Key, Window, key_of
+from tickbay.healer.case import CLOCK_NS, Case, Host, Key, Window, key_of
 from tickbay.healer.course import Course
 from tickbay.healer.spans import Range, total
 from tickbay.record import Kind
@@ -90,7 +90,7 @@ class Plan:
         for first, last in ranges:
             course.capture(first, last)
         if course.missing() and instrument not in self._due_ns:
-            course.doubt_ns = (course.heard_ns or from_ns, to_ns)
+            course.doubt_ns = (min(course.heard_ns or from_ns, from_ns), to_ns)
         course.heard_ns = max(course.heard_ns, to_ns)
         self._look(instrument, mono_ns)
 
@@ -239,7 +239,8 @@ class Plan:
         if case is None:
             return
         case.tries = 0
-        for instrument, printed in _by_instrument(found).items():
+        # What came after it may be on its way to us: not to have seen it means nothing.
+        for instrument, printed in _by_instrument(each for each in found if each.exch_ns <= case.until_ns).items():
             # What we fetched of it before a restart belongs to it too; what nobody captured before it does not.
             own = [each.number for each in printed if case.covers(each.exch_ns) and each.exch_ns >= self._forgotten_ns]
             course = self.courses.get(instrument)
@@ -250,8 +251,12 @@ class Plan:
             course.floor = min([course.floor, *own])
             last = max(each.number for each in printed)
             course.top = max(course.top, last)
-            if instrument not in self._due_ns:
-                course.doubt_ns = (course.heard_ns or case.gap.from_ns, case.gap.to_ns)
+            times = [each.exch_ns for each in printed if course.seen.missing(each.number, each.number)]
+            if times and instrument not in self._due_ns:  # GAP-1, by both clocks
+                course.doubt_ns = (
+                    min(course.heard_ns or case.gap.from_ns, min(times) - CLOCK_NS),
+                    max(case.gap.to_ns, max(times) + CLOCK_NS),
+                )
             if not case.is_check:
                 case.want(instrument, [part for part in course.missing() if part[0] <= last])
                 if own:

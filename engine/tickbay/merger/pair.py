@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tickbay._native import Merge, MergeBreak
+from tickbay.config import MERGER_HOLD_S
 from tickbay.cursor import Position
 from tickbay.feed.producer import Producer
 from tickbay.gap import Cause, Gap
@@ -28,9 +29,9 @@ from tickbay.ring import Ring, RingFull
 Leg: TypeAlias = dict[Kind, Course]  # every stream of one leg but its heartbeats
 
 ROWS_MAX = 8192  # of one stream at a time: 3 MB of quotes
-# How long a message waits for what the other leg may bring before it. Connections of one machine to one venue are
-# milliseconds apart; one that is later than this is about to be given up by its own feed (venue.silent_s).
-HOLD_NS = 5 * 10**9
+# Connections of one machine to one venue are milliseconds apart; one that is later than this is about to be given up by
+# its own feed (venue.silent_s).
+HOLD_NS = int(MERGER_HOLD_S * 10**9)
 RING_WAIT_S = 0.005
 
 

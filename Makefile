@@ -79,7 +79,7 @@ bench: ext ## every bench beside its limit and its peer; the table and the plot 
 	@$(BIN)/python -m bench.pipeline
 	@$(BIN)/python -m bench.report
 
-# What looks at the project from outside has an environment of its own too.
+# What looks at the project from outside, and at what deploys it, has an environment of its own too.
 build/audit/.ready: requirements/audit.lock
 	$(PYTHON) -m venv build/audit
 	build/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.lock

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from composed import FOLDER, GROUP, composed, configured
 from servers.debian import Unavailable
 from servers.docker import compose_program, tool
 from tickbay import _native
@@ -20,7 +21,6 @@ from tickbay.config import CHANNELS, ENVIRONMENT, SECRETS, Config, Select
 from tickbay.record import Kind
 
 ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "deploy" / "docker"
 EXAMPLE = (FOLDER / ".env.example").read_text()
 KNOWN = ["", "postgres", "quest", "admin", "changeme", "password", "Admin", " quest\n"]
 PROFILES = ["", "questdb", "monitoring", "questdb,monitoring", "top", "offsite", "questdb,monitoring,top,offsite"]
@@ -46,22 +46,18 @@ def linted(name: str, *arguments: str | Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def configured(**env: str) -> subprocess.CompletedProcess[str]:
-    """`docker compose config` of the folder as it is in the repository, without anybody's .env."""
+@pytest.fixture(scope="module")
+def compose() -> None:
     try:
-        command = [compose_program(), "--env-file", "/dev/null", "config", "--format", "json"]
+        compose_program()
     except Unavailable as error:
         pytest.skip(str(error))
-    bare = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-    return subprocess.run(command, cwd=FOLDER, env=bare | env, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
-def services() -> dict[str, dict[str, Any]]:
+def services(compose: None) -> dict[str, dict[str, Any]]:
     """Every service as Compose understands it."""
-    done = configured(SECRETS_GID="4321", COMPOSE_PROFILES="*")
-    assert done.returncode == 0, done.stderr
-    found: dict[str, dict[str, Any]] = yaml.safe_load(done.stdout)["services"]
+    found: dict[str, dict[str, Any]] = composed()["services"]
     return found
 
 
@@ -93,9 +89,10 @@ def test_scripts_can_be_run_and_what_containers_read_can_be_read_by_them() -> No
 # -------- what Compose makes of it
 
 
+@pytest.mark.usefixtures("compose")
 @pytest.mark.parametrize("profiles", PROFILES)
 def test_every_profile_is_valid(profiles: str) -> None:
-    done = configured(SECRETS_GID="4321", COMPOSE_PROFILES=profiles)
+    done = configured(SECRETS_GID=GROUP, COMPOSE_PROFILES=profiles)
     assert done.returncode == 0, done.stderr
     assert "WARN" not in done.stderr and "level=warning" not in done.stderr
     names = set(yaml.safe_load(done.stdout)["services"])
@@ -104,6 +101,7 @@ def test_every_profile_is_valid(profiles: str) -> None:
     assert ({"prometheus", "alertmanager", "grafana"} <= names) == ("monitoring" in profiles)
 
 
+@pytest.mark.usefixtures("compose")
 def test_without_passwords_it_refuses_in_one_line_that_says_what_to_do() -> None:
     done = configured()
     assert done.returncode != 0 and done.stdout == ""
@@ -115,7 +113,7 @@ def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:
     for name, service in services.items():
         tag = service["image"].rpartition(":")[2]
         assert tag == "local" or re.match(r"v?\d+\.\d+\.\d+", tag), (name, service["image"])
-    assert re.search(r"^ARG PYTHON_IMAGE=python:3\.\d+\.\d+-slim-\w+$", (FOLDER / "Dockerfile").read_text(), re.M)
+    assert re.search(r"^ARG DEBIAN_IMAGE=debian:\w+-\d{8}-slim$", (FOLDER / "Dockerfile").read_text(), re.M)
 
 
 def test_every_service_is_hardened_and_bounded(services: dict[str, dict[str, Any]]) -> None:
@@ -126,7 +124,7 @@ def test_every_service_is_hardened_and_bounded(services: dict[str, dict[str, Any
         assert re.fullmatch(r"[1-9]\d*:\d+", service["user"]), name
         assert int(service["mem_limit"]) > 0 and service["pids_limit"] > 0 and 0 < service["cpus"] <= 2, name
         assert service["logging"]["options"].keys() >= {"max-size", "max-file"}, name
-        assert service["group_add"] == ["4321"], name
+        assert service["group_add"] == [GROUP], name
         assert not service.get("privileged") and service.get("network_mode") != "host", name
         assert service["restart"] == ("no" if name in ONCE else "unless-stopped"), name
 
@@ -183,7 +181,7 @@ def test_the_rings_of_what_is_said_to_fit_do_fit_into_the_tmpfs() -> None:
         kinds = [*config.tick_kinds, "gap", "status"]
         return sum(_native.ring_file_size(Kind[kind.upper()], getattr(config.ring, kind)) for kind in kinds)
 
-    # The universe has instruments, gaps and its status, the healer trades and gaps: 15 MiB each is more than either has.
+    # The universe has instruments, gaps and its status, the healer trades and gaps: 15 MiB each is more.
     others = 2 * (15 << 20)
     assert 4 * feed(whole) + others <= int(size) << 20
     assert 4 * 3 * feed(usual) + others <= int(size) << 20

@@ -48,13 +48,13 @@ class EmbeddedQuestdb:
     def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None) -> None:
         """`settings`: lines of server.conf. ConfigError where this machine cannot run it."""
         self.folder = folder
-        self.port, self._health_port = free_port(), free_port()
+        self.port, self.health_port = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._java, self._jar = java(), jar()
         (folder / "conf").mkdir(parents=True, exist_ok=True)
         lines = SETTINGS | {
             "http.bind.to": f"127.0.0.1:{self.port}",
-            "http.min.net.bind.to": f"127.0.0.1:{self._health_port}",
+            "http.min.net.bind.to": f"127.0.0.1:{self.health_port}",
         }
         lines |= settings or {}
         text = "".join(f"{key}={value}\n" for key, value in lines.items())
@@ -92,7 +92,7 @@ class EmbeddedQuestdb:
         self._process = None
 
     def _answers(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self._health_port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.health_port, timeout=5)
         try:
             connection.request("GET", "/status")
             return connection.getresponse().status == 200

@@ -24,10 +24,11 @@ from servers.debian import Unavailable
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
 COMMAND_TIMEOUT_S = 600
-BUILD_CACHE_MAX = "1GB"
+BUILD_CACHE_MAX = "3GB"
 AUDIT = Path(__file__).parents[2] / "build" / "audit" / "bin"
 CLIENT = Path("/usr/bin/docker")  # Debian's has BuildKit built in; another one on the path may want a plugin
-BASE_PACKAGES = "python3,python3-venv,libpython3-dev,ca-certificates"
+# What Debian's slim images leave out.
+NOT_SLIM = ("doc", "man", "info", "locale", "groff", "lintian", "linda")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # a build goes the way to its packages that this machine goes
 
 
@@ -73,14 +74,15 @@ class Engine:
         return asked.returncode == 0
 
     def import_base(self, name: str) -> None:
-        """A Debian with Python under the name of the official image, unless it is there already."""
+        """A slim Debian trixie under the name of the official image, unless it is there already."""
         if self.docker("image", "ls", "--quiet", name):
             return
         debian.check()
         with tempfile.TemporaryDirectory(prefix="tickbay-base-") as folder:
             tree = Path(folder) / "base.tar"
             copy = f'--customize-hook=cp {CERTIFICATES} "$1{CERTIFICATES}"'
-            options = ["--quiet", "--variant=minbase", f"--include={BASE_PACKAGES}", copy]
+            slim = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in NOT_SLIM]
+            options = ["--quiet", "--variant=minbase", "--include=ca-certificates", copy, *slim]
             debian.run("mmdebstrap", *options, "trixie", str(tree), debian.mirror())
             self.docker("import", str(tree), name)
 
@@ -117,11 +119,12 @@ def engine() -> Iterator[Engine]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         folder = Path(name)
         no_network = ["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--bridge=none"]
-        where = ["--data-root", str(data / "data"), "--exec-root", str(folder / "exec"), "--pidfile", str(folder / "pid")]
-        command = ["dockerd", *no_network, "--storage-driver", "overlay2", *where, "--host", f"unix://{folder / 'socket'}"]
+        where = [f"--data-root={data / 'data'}", f"--exec-root={folder / 'exec'}", f"--pidfile={folder / 'pid'}"]
+        socket = folder / "socket"
+        command = ["dockerd", "--storage-driver=overlay2", *no_network, *where, f"--host=unix://{socket}"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        started = Engine(folder / "socket")
+        started = Engine(socket)
         try:
             _wait_ready(started, process, folder / "log")
             started.clear()  # of a test that was killed

@@ -2,6 +2,7 @@
 
     --seeds 0-9999     these, on every core (the named ones first)
     --seed 39 --trace  one, and what happened in it
+    --plant NAME       with this bug of mutants.py in the code: the first seed that meets it
 
 Exit status 0: everything held.
 """
@@ -12,12 +13,14 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 # The tests import each other by their bare names, as they do under pytest.
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from simulation.history import folder, run
+from simulation.mutants import FOUND, MUTANTS, planted
 from simulation.seeds import NAMED, Played, play
 
 
@@ -27,14 +30,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--trace", action="store_true", help="with --seed: what happened, line by line")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    bugs = sorted(MUTANTS | FOUND)
+    parser.add_argument("--plant", choices=bugs, metavar="NAME", help="find the first that meets this bug")
     arguments = parser.parse_args()
     if arguments.seed is not None:
         return _one(arguments.seed, trace=arguments.trace)
     first, _, last = arguments.seeds.partition("-")
     if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
         parser.error(f"--seeds {arguments.seeds}: give the first and the last, as 0-9999")
+    seeds = range(int(first), int(last) + 1)
+    if arguments.plant:
+        return _meet(arguments.plant, seeds)
     began = time.monotonic()
-    played = play([*NAMED, *range(int(first), int(last) + 1)], jobs=arguments.jobs)
+    played = play([*NAMED, *seeds], jobs=arguments.jobs)
     print(f"{told(played)}, {time.monotonic() - began:.0f} s")
     return 1 if played.broken else 0
 
@@ -47,6 +55,16 @@ def _one(seed: int, *, trace: bool) -> int:
     name = f" ({', '.join(NAMED[seed])})" if seed in NAMED else ""
     print(f"seed {seed}{name}: {verdict.broken or 'everything held'}")
     return 1 if verdict.broken else 0
+
+
+def _meet(name: str, seeds: Iterable[int]) -> int:
+    with planted(name), folder() as path:
+        for seed in seeds:
+            if broken := run(seed, path).broken:
+                print(f"seed {seed} meets {name!r}: {broken}")
+                return 0
+    print(f"none of these seeds meets {name!r}", file=sys.stderr)
+    return 1
 
 
 def told(played: Played) -> str:

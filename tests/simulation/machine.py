@@ -178,6 +178,7 @@ class Handle:
 
     def signal(self, number: signal.Signals) -> None:
         if not self._process.alive:
+            self._machine.failed[self._process.name] = False  # asked to end before that was seen: it may come at once
             return
         self._machine.world.note(f"supervisor: {number.name} to {self._process.name}")
         if number == signal.SIGKILL:

@@ -139,11 +139,11 @@ def test_a_message_says_what_is_wrong_since_when_and_what_to_do(tmp_path: Path) 
     data = tmp_path / "data.json"
     data.write_text(
         '{"receiver": "person", "status": "firing",'
-        ' "commonLabels": {"alertname": "TickbayDown", "instance": "nas:8001"},'
+        ' "commonLabels": {"alertname": "TickbayDown", "instance": "nas:8001", "collector": "c2", "env": "lab"},'
         '"alerts": [{"status": "firing", "labels": {"severity": "page"}, "startsAt": "2026-11-21T08:00:00Z",'
         '"annotations": {"summary": "it\'s down", "description": "Why?", "runbook": "docs/runbook.md#tickbaydown"}}]}'
     )
     render = ["template", "render", f"--template.glob={START.parent}/tickbay.tmpl", f"--template.data={data}"]
     text = tool("amtool", *render, '--template.text={{ template "tickbay.subject" . }}|{{ template "tickbay.text" . }}')
-    assert text.startswith("1 alert(s): TickbayDown nas:8001|page: it's down\nWhy?\n")
+    assert text.startswith("1 alert(s): TickbayDown nas:8001 c2 (lab)|page: it's down\nWhy?\n")
     assert "since 2026-11-21 08:00:00 UTC; what to do: docs/runbook.md#tickbaydown" in text

@@ -37,7 +37,7 @@ make_secret() {
     file=$(file_of "$1")
     given=$(setting "$1")
     if [ ! -e "$file" ]; then
-        printf '%s\n' "${given:-$2}" >"$file" || refuse "$file cannot be written"
+        printf '%s' "${given:-$2}" >"$file" || refuse "$file cannot be written"
         chmod 640 "$file"
         echo "made $file$(if [ -n "$given" ]; then echo " of $1, which is no longer needed in .env"; fi)"
     elif [ -n "$given" ] && [ "$given" != "$(cat "$file")" ]; then

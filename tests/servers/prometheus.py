@@ -71,6 +71,10 @@ class PrometheusServer:
             time.sleep(0.2)
         return found
 
+    def config(self) -> str:
+        """prometheus.yml as it understood it."""
+        return str(self._ask("status/config")["yaml"])
+
     def _ask(self, what: str, **parameters: object) -> Any:
         url = f"http://127.0.0.1:{self.port}/api/v1/{what}?{urlencode(parameters)}"
         try:
@@ -81,13 +85,13 @@ class PrometheusServer:
 
 
 @contextmanager
-def running(config: str) -> Iterator[PrometheusServer]:
+def running(config: str, *flags: str) -> Iterator[PrometheusServer]:
     """A server with this prometheus.yml, gone afterwards."""
     binary, port = program("prometheus"), free_port()
     with tempfile.TemporaryDirectory(prefix="tickbay-prometheus-") as name:
         folder = Path(name)
         (folder / "prometheus.yml").write_text(config)
-        command = [str(binary), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+        command = [str(binary), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data", *flags]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
         try:

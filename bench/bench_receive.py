@@ -154,7 +154,7 @@ def _serve(parent: Connection, data: bytes, rounds: int) -> None:
         while True:
             client, _ = server.accept()
             with client:
-                _upgrade(client)
+                upgrade(client)
                 try:
                     for _ in range(rounds):
                         client.sendall(data)
@@ -163,7 +163,7 @@ def _serve(parent: Connection, data: bytes, rounds: int) -> None:
                     continue  # it went before the end
 
 
-def _upgrade(client: socket.socket) -> None:
+def upgrade(client: socket.socket) -> None:
     request = b""
     while b"\r\n\r\n" not in request:
         request += client.recv(4096)

@@ -52,6 +52,7 @@ class Plan:
     frames: int = 0  # 0: for `seconds`
     seconds: float = 0.0
     feeds: int = 2
+    channels_max: int = 1_000  # of one feed, the default
     questdb: bool = False
 
 
@@ -185,6 +186,7 @@ def write_config(folder: Path, run_dir: Path, servers: Servers, simulator: demo.
     path = folder / "tickbay.toml"
     path.write_text(
         f'data_dir = "engine"\nrun_dir = "{run_dir}"\n[feeds]\ncount = {plan.feeds}\n'
+        f"channels_max = {plan.channels_max}\n"
         "[metrics]\nport = 0\n[health]\nport = 0\n[web]\nport = 0\n"
         f'[venue]\nws_url = "{simulator.ws_url}"\nrest_url = "{simulator.rest_url}"\nstale_s = {STALE_S}\n'
         f"ticker_stale_s = {STALE_S}\n"

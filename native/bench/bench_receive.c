@@ -1,12 +1,15 @@
-/* bench_receive.c: the limit of receiving: a blocking socket, WebSocket frames parsed by hand, the same decoder. No event
- * loop, no ring, no continuity, no reply. CPU time as one line of JSON.
+/* bench_receive.c: the limit of receiving: a socket, WebSocket frames parsed by hand, the same decoder. No event loop, no
+ * ring, no continuity, no reply. CPU time as one line of JSON.
  *
- *     bench_receive PORT FRAMES
+ *     bench_receive PORT FRAMES          reads that block
+ *     bench_receive PORT FRAMES TIMES    epoll before each read; into the file TIMES goes when each frame was in hand, right
+ *                                        before it is decoded: int64_t, nanoseconds since 1970
  */
 #define _GNU_SOURCE
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,6 +20,7 @@
 
 struct reader {
     int descriptor;
+    int epoll; /* 0: reads block */
     size_t begin, end; /* of what is in the buffer and not taken */
     unsigned char buffer[BUFFER_BYTES];
 };
@@ -26,6 +30,9 @@ static void read_more(struct reader *reader)
     memmove(reader->buffer, reader->buffer + reader->begin, reader->end - reader->begin);
     reader->end -= reader->begin;
     reader->begin = 0;
+    struct epoll_event event;
+    if (reader->epoll != 0 && epoll_wait(reader->epoll, &event, 1, -1) != 1)
+        fail("epoll_wait");
     ssize_t got = recv(reader->descriptor, reader->buffer + reader->end, BUFFER_BYTES - reader->end, 0);
     if (got <= 0)
         fail("the connection ended early");
@@ -76,19 +83,47 @@ static void upgrade(struct reader *reader, uint16_t port)
     reader->begin = (size_t)(end - reader->buffer) + 4;
 }
 
+static void use_epoll(struct reader *reader)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    reader->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (reader->epoll < 0 || epoll_ctl(reader->epoll, EPOLL_CTL_ADD, reader->descriptor, &event) != 0)
+        fail("epoll");
+}
+
+static int64_t unix_ns(void)
+{
+    struct timespec now;
+    if (clock_gettime(CLOCK_REALTIME, &now) != 0)
+        fail("clock_gettime");
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void write_times(const char *path, const int64_t *times, size_t count)
+{
+    FILE *file = fopen(path, "wb");
+    if (file == NULL || fwrite(times, sizeof *times, count, file) != count || fclose(file) != 0)
+        fail("the times cannot be written");
+}
+
 int main(int argc, char **argv)
 {
-    if (argc != 3)
-        fail("bench_receive PORT FRAMES");
+    if (argc != 3 && argc != 4)
+        fail("bench_receive PORT FRAMES [TIMES]");
     struct reader *reader = memory(sizeof *reader);
     size_t frames = strtoul(argv[2], NULL, 10), used = 0;
     unsigned char *slots = memory(SLOTS_BYTES);
     uint64_t records = 0;
+    int64_t *times = argc == 4 ? memory(frames * sizeof *times) : NULL;
     upgrade(reader, (uint16_t)strtoul(argv[1], NULL, 10));
+    if (times != NULL)
+        use_epoll(reader);
     double began = cpu_ns();
     for (size_t i = 0; i < frames; i++) {
         size_t length;
         const char *frame = next_frame(reader, &length);
+        if (times != NULL)
+            times[i] = unix_ns();
         used = used > SLOTS_BYTES - ROOM_MIN ? 0 : used;
         struct decode_slots others[RECORD_KIND_COUNT];
         struct decode_room room = room_at(slots, used, others);
@@ -98,6 +133,8 @@ int main(int argc, char **argv)
         used += decoded.count * record_size((enum record_kind)(int)decoded.message);
         records += decoded.count;
     }
+    if (times != NULL)
+        write_times(argv[3], times, frames);
     printf("{\"ns\": %.2f, \"records\": %llu}\n", (cpu_ns() - began) / (double)frames, (unsigned long long)records);
     return 0;
 }

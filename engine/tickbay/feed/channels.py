@@ -27,7 +27,7 @@ from tickbay.venues.venue import Cadence, Venue
 
 REQUESTS_MAX = 4  # unanswered at a time: enough to hide the round trip, few enough to gather what breaks together
 REFUSALS_MAX = 3  # then the refusal is a gap, and we go on asking slowly
-LOOK_NS = NS_PER_S // 2  # how often live channels are looked at; an idle option's ticker speaks each second
+LOOK_NS = NS_PER_S  # how often live channels are looked at; an idle option's ticker speaks each second
 FEW = 4  # silent tickers that are a fault of their own in any case
 WELL_NS = 60 * NS_PER_S  # a channel that was well for so long has no history of trouble
 
@@ -265,6 +265,8 @@ class Channels:
             self._make_live(subscription, heard_ns, at)
 
     def _judge(self, subscription: Subscription, at: Moment, excused_ns: int) -> None:
+        if subscription.heard_mono_ns == at.mono_ns and not subscription.troubles:
+            return  # it has just spoken, as nearly all have: of 20,000 channels that counts
         if subscription.place is Place.LIVE and at.mono_ns - subscription.since_ns >= WELL_NS:
             subscription.troubles = 0
         # A ticker speaks each second, and a book that was asked for has a snapshot. Later a book may be silent.

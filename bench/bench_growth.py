@@ -1,0 +1,74 @@
+"""Growth: what a frame costs with 10 options and with 10,000, over one connection and over eight.
+
+The whole path as in pipeline.py, flat out, each point with servers of its own; the audit has found every row before a
+point counts. What is compared is the CPU of the processes on a tick's way. That of a feed alone tells more, because the
+others take the frames in batches, whose size depends on what the machine does besides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.result import Result, Size, main
+from bench.whole_path import Outcome, Plan, run
+
+CHANNELS_MAX = 32_000  # so that one connection may carry all; the venue would not allow it
+CAPTURE = ("feed-", "journal", "writer-")  # the way of a tick; the others look at it from aside
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    options: int
+    feeds: int
+
+
+INSTRUMENTS = (Point(10, 2), Point(830, 2), Point(10_000, 2))
+FEEDS = (Point(830, 1), Point(830, 8))
+SMALL = (Point(10, 1), Point(20, 2))
+
+
+def measure(size: Size) -> Result:
+    result = Result("growth", size)
+    costs: dict[Point, float] = {}
+    verdicts = []
+    for point in SMALL if size.small else (*INSTRUMENTS, *FEEDS):
+        outcome = run(plan_of(point, size), size)
+        verdicts.append(outcome.verdict)
+        name = f"{point.options:,} options, {point.feeds} feeds"
+        costs[point] = result.add(f"{name}: capture's CPU", cost_us(outcome), "µs/frame", f"{outcome.frames:,} frames")
+        result.add(f"{name}: rows a frame", outcome.stored.rows / outcome.frames, "")
+        for process in sorted(outcome.cpu_s):
+            if process.startswith(CAPTURE):
+                result.add(f"{name}: CPU {process}", 1e6 * outcome.cpu_s[process] / outcome.frames, "µs/frame")
+    result.checked = "; ".join(verdicts)
+    if not size.small:
+        tell(result, costs)
+    return result
+
+
+def plan_of(point: Point, size: Size) -> Plan:
+    return Plan(
+        name="growth",
+        options=point.options,
+        feeds=point.feeds,
+        pace=("--flat-out",),
+        frames=size.of(500_000, 2_000),
+        channels_max=CHANNELS_MAX,
+    )
+
+
+def cost_us(outcome: Outcome) -> float:
+    """Of one frame, of the processes on its way."""
+    spent = sum(seconds for process, seconds in outcome.cpu_s.items() if process.startswith(CAPTURE))
+    return 1e6 * spent / outcome.frames
+
+
+def tell(result: Result, costs: dict[Point, float]) -> None:
+    few, many = (costs[point] for point in (INSTRUMENTS[0], INSTRUMENTS[-1]))
+    one, eight = (costs[point] for point in FEEDS)
+    result.aim("growth", "a frame's cost, 10,000 options / 10", 1.1, many / few, "x", most=True)
+    result.aim("growth", "a frame's cost, 8 feeds / 1", 1.1, eight / one, "x", most=True)
+
+
+if __name__ == "__main__":
+    main(measure)

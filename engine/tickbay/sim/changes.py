@@ -68,15 +68,17 @@ class Changes:
         """As at 08:00 UTC: everything of an index is settled, for `seconds` nothing is sent of it and subscriptions are
         answered 10041; then what `name` matches is delivered and the rest goes on."""
         for index in dict.fromkeys(item.index_name for item in self._matching(fault.name)):
-            self._venue.still.add(index)
+            self._venue.hold(index)
             self._venue.settling = True
             for item in self._of_index(index):
                 self._enter(item, "settlement", fault)
+            for item in self._matching(fault.name):
+                self._venue.end_trading(item)
             self._settling.append((time.monotonic() + fault.seconds, index, fault))
         self._relist()
 
     def _end_settlement(self, index: str, fault: Fault) -> None:
-        self._venue.still.discard(index)
+        self._venue.release(index)
         self._venue.settling = bool(self._settling)
         delivered = [item for item in self._matching(fault.name) if item.index_name == index]
         names = {item.name for item in delivered}
@@ -98,7 +100,7 @@ class Changes:
     def _lock(self, fault: Fault) -> None:
         locked = fault.state == "on"
         (self._venue.locked.add if locked else self._venue.locked.discard)(fault.name)
-        (self._venue.still.add if locked else self._venue.still.discard)(fault.name)
+        (self._venue.hold if locked else self._venue.release)(fault.name)
         self._venue.ledger.event("lock", index=fault.name, state=fault.state)
         if fault.announced:
             self._tell("platform_state", {"price_index": fault.name, "locked": locked})

@@ -1,7 +1,8 @@
 """The venue's trades of the past: get_last_trades_by_… over REST, as the real one pages and refuses them.
 
 A trade has the times that it was sent with, also where it was left out (fault `drop`): what vanished is here for who
-asks. The recent host may have only the last seconds (fault `forget`), and some trades may be nowhere (fault `gone`).
+asks, and what has expired still is. The recent host may have only the last seconds (fault `forget`), and some trades
+may be nowhere (fault `gone`).
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class PastTrades:
 
     def by_instrument(self, params: Params) -> object:
         """By sequence numbers or times, or the newest."""
-        item = self._venue.instruments.get(str(params.get("instrument_name", "")))
+        item = self._venue.known(str(params.get("instrument_name", "")))
         if item is None:
             raise invalid("instrument_name", "instrument not found")
         script = self._venue.script(item)
@@ -61,8 +62,8 @@ class PastTrades:
         currency, kind = params.get("currency"), params.get("kind", "any")
         if not currency or currency == "any":
             raise invalid("currency", "must be one currency")
-        listed = self._venue.instruments.values()
-        items = [item for item in listed if item.currency == currency and kind in ("any", item.kind)]
+        known = [*self._venue.instruments.values(), *self._venue.expired.values()]
+        items = [item for item in known if item.currency == currency and kind in ("any", item.kind)]
         return self._page(params, sorted(past for item in items for past in self._of(item, params)))
 
     def _of(self, item: Instrument, params: Params) -> Iterable[Past]:
@@ -97,7 +98,9 @@ class PastTrades:
         }
 
     def _text(self, past: Past) -> str:
-        script = self._venue.script(self._venue.instruments[past.instrument])
+        item = self._venue.known(past.instrument)
+        assert item is not None, "it was found"
+        script = self._venue.script(item)
         loop, place = divmod(past.number, len(script.trades))
         row = moved_one(rows.TRADE, script.trades[place : place + 1], loop, 0, 0)[0]
         return frames.trade(row, stamp=str(past.time_ms))

@@ -109,9 +109,11 @@ class Venue:
         self.maintenance = False
         self.settling = False  # subscriptions are answered 10041
         self.locked: set[str] = set()  # price indices, as platform_state has them
-        self.still: set[str] = set()  # price indices of which nothing is sent now: locked, or being settled
+        # price index of which nothing is sent now (locked, or being settled) → the position since which
+        self._still: dict[str, tuple[int, int]] = {}
         self.states: dict[str, str] = {}  # instrument → its state, where that is not open
         self.expired: dict[str, Instrument] = {}
+        self._last_trades: dict[str, int] = {}  # instrument that ends → how many trades it will ever have had
         self.clock_ahead_us = 0  # in replies; frames keep this machine's time
         self.reply_delay_s = 0.0
         self.running = not settings.hold and not settings.wait_channels
@@ -196,12 +198,15 @@ class Venue:
 
     def events_so_far(self, at_us: Sequence[int]) -> int:
         """How many of events at these places in each cycle have happened until now."""
-        return self.loop * len(at_us) + bisect_left(at_us, self.key >> 24)
+        return _events_until(at_us, self.loop, self.key)
 
     def trades_so_far(self, item: Instrument) -> int:
         """A capture has no trades but those in it."""
+        if item.name in self._last_trades:
+            return self._last_trades[item.name]
         found = self.script(item)
-        messages = 0 if self.capture else self.events_so_far(found.trade_at_us)
+        position = self._still.get(item.index_name, (self.loop, self.key))
+        messages = 0 if self.capture else _events_until(found.trade_at_us, *position)
         loops, message = divmod(messages, max(1, len(found.trade_at_us)))
         return loops * len(found.trades) + found.trade_first[message]
 
@@ -219,8 +224,8 @@ class Venue:
     def _printers(self, item: Instrument) -> Sequence[int]:
         """In whose name a trade of this instrument may have been sent: its own, or that of the other of its pair."""
         pair = pair_of(item.name)
-        others = (self.instruments.get(f"{pair}{side}") for side in ("-C", "-P"))
-        return [item.number, *(other.number for other in others if other is not None)]
+        others = (f"{pair}{side}" for side in ("-C", "-P"))
+        return [item.number, *(other.number for name in others if (other := self.known(name)) is not None)]
 
     def print_trades(self, tape: Tape, first: int, end: int, cycle: int, clock_ms: int) -> None:
         """Frames of a tape were sent, or left out, at a time: what REST will say of the trades among them."""
@@ -374,21 +379,37 @@ class Venue:
 
     def expire(self, name: str) -> Instrument | None:
         """Deliver an instrument; None where there is none of that name."""
-        item = self.instruments.pop(name, None)
+        item = self.instruments.get(name)
         if item is not None:
-            self.expired[name] = item
+            self.end_trading(item)
+            self.expired[name] = self.instruments.pop(name)
             self.states[name] = "delivered"
         self._forget_wildcards()
         return item
+
+    def end_trading(self, item: Instrument) -> None:
+        """It trades no more: what was not sent of it until now never happens."""
+        self._last_trades.setdefault(item.name, self.trades_so_far(item))
+
+    def known(self, name: str) -> Instrument | None:
+        """An instrument of now or of the past."""
+        return self.instruments.get(name) or self.expired.get(name)
 
     def record(self, item: Instrument) -> dict[str, object]:
         """As REST has it now."""
         state = self.states.get(item.name, "open")
         return item.record() | {"state": state, "is_active": item.name in self.instruments and state != "inactive"}
 
+    def hold(self, index: str) -> None:
+        """Nothing is sent or traded of what settles in it until release()."""
+        self._still.setdefault(index, (self.loop, self.key))
+
+    def release(self, index: str) -> None:
+        self._still.pop(index, None)
+
     def stands_still(self, channel: Channel) -> bool:
         """Is nothing sent of it now? A channel of several indices goes on while one of them does."""
-        return bool(channel.instruments) and all(item.index_name in self.still for item in channel.instruments)
+        return bool(channel.instruments) and all(item.index_name in self._still for item in channel.instruments)
 
     def last_ticker(self, item: Instrument, channel: str, loop: int, clock_ms: int) -> Message:
         """What is sent of an instrument when it is delivered: state closed, with a delivery price."""
@@ -401,3 +422,8 @@ class Venue:
     def _forget_wildcards(self) -> None:
         for name in [name for name in self._strips if name.count(".") == 3 or name.startswith("markprice.")]:
             del self._strips[name]
+
+
+def _events_until(at_us: Sequence[int], loop: int, key: int) -> int:
+    """How many of events at these places in each cycle have happened before a position."""
+    return loop * len(at_us) + bisect_left(at_us, key >> 24)

@@ -75,7 +75,7 @@ build/peer/.ready: requirements/peer.lock
 
 bench: ext ## every bench beside its limit and its peer; the table and the plot go to bench/results
 	@$(MAKE) --no-print-directory build/peer/.ready || echo "the peer cannot be installed here: the benches run without it"
-	@for stage in decode ring encode journal receive copy questdb; do $(BIN)/python -m bench.bench_$$stage || exit 1; done
+	@for stage in decode ring encode journal receive latency copy questdb peer growth; do $(BIN)/python -m bench.bench_$$stage || exit 1; done
 	@$(BIN)/python -m bench.pipeline
 	@$(BIN)/python -m bench.report
 

@@ -24,7 +24,7 @@ class Point:
 
 INSTRUMENTS = (Point(10, 2), Point(830, 2), Point(10_000, 2))
 FEEDS = (Point(830, 1), Point(830, 8))
-SMALL = (Point(10, 1), Point(20, 2))
+SMALL = (Point(20, 2),)
 
 
 def measure(size: Size) -> Result:

@@ -69,6 +69,11 @@ def load(size: Size) -> Corpus:
     return Corpus("recorded" if recorded else "simulated", frames[: size.of(FRAMES, 256)])
 
 
+def simulated(seed: int) -> list[bytes]:
+    """The simulator's frames as it sends them: one cycle of some options, which may be repeated."""
+    return [text.encode() for text in _chained(_simulated(seed))]
+
+
 def _recorded() -> Iterator[str]:
     for pattern in RECORDED:
         for path in sorted(CAPTURES.glob(pattern)):

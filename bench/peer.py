@@ -15,7 +15,7 @@ from typing import Any
 from bench.result import ROOT
 
 PYTHON = ROOT / "build" / "peer" / "bin" / "python"
-PROGRAM = Path(__file__).with_name("peer_cryptofeed.py")
+HANDLER, STORES = "bench.peer_cryptofeed", "bench.peer_stores"  # programs, run by that interpreter
 ABSENT = "peer: cryptofeed is not installed here (make bench installs it): nothing is claimed of it"
 
 
@@ -26,8 +26,17 @@ def python() -> Path | None:
     return path if path.exists() else None
 
 
-def ask(interpreter: Path, *arguments: str) -> dict[str, Any]:
-    """Run the peer's program; it says what it measured as one line of JSON."""
-    command = [str(interpreter), str(PROGRAM), *arguments]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True)
+def stores() -> Path | None:
+    """One that also has what the peer's backends need."""
+    found = python()
+    if found is None or subprocess.run([found, "-c", "import asyncpg"], capture_output=True, check=False).returncode:
+        return None
+    return found
+
+
+def ask(interpreter: Path, *arguments: str, program: str = HANDLER) -> dict[str, Any]:
+    """Run a program of the peer's; it says what it measured as one line of JSON. AssertionError with its last words."""
+    command = [str(interpreter), "-m", program, *arguments]
+    answer = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert answer.returncode == 0, answer.stderr[-2000:]
     return dict(json.loads(answer.stdout.splitlines()[-1]))

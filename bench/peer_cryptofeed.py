@@ -1,7 +1,7 @@
 """cryptofeed's own Deribit handler on frames of ours. Runs in the peer's interpreter: imports nothing of tickbay.
 
-peer_cryptofeed.py decode FRAMES TURNS      its message_handler() for every frame, callbacks that do nothing
-peer_cryptofeed.py receive URL COUNT        the same behind `websockets`, as its connection does it
+bench.peer_cryptofeed decode FRAMES TURNS      its message_handler() for every frame, callbacks that do nothing
+bench.peer_cryptofeed receive URL COUNT        the same behind `websockets`, as its connection does it
 """
 
 from __future__ import annotations

@@ -119,13 +119,18 @@ def run(plan: Plan, size: Size) -> Outcome:
 
 def started(folder: Path, plan: Plan, stack: ExitStack) -> Servers:
     postgres = stack.enter_context(database(folder / "postgres"))
-    pids = [int((folder / "postgres" / "db" / "postmaster.pid").read_text().splitlines()[0])]
+    pids = [postmaster(folder / "postgres")]
     if not plan.questdb:
         return Servers(postgres, None, tuple(pids))
     before = set(usage.children(os.getpid()))
     questdb = stack.enter_context(demo.questdb_server(folder / "questdb"))
     pids += [pid for pid in usage.children(os.getpid()) if pid not in before]
     return Servers(postgres, questdb, tuple(pids))
+
+
+def postmaster(folder: Path) -> int:
+    """The process above all of an embedded server's."""
+    return int((folder / "db" / "postmaster.pid").read_text().splitlines()[0])
 
 
 def watch(plan: Plan, servers: Servers, simulator: demo.Simulator, run_dir: Path, roots: Sequence[int]) -> Outcome:

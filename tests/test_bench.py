@@ -12,11 +12,15 @@ from bench import (
     bench_copy,
     bench_decode,
     bench_encode,
+    bench_growth,
     bench_journal,
+    bench_latency,
+    bench_peer,
     bench_questdb,
     bench_receive,
     bench_ring,
     corpus,
+    peer,
     pipeline,
     report,
 )
@@ -30,6 +34,7 @@ STAGES = {
     "decode": bench_decode.measure,
     "encode": bench_encode.measure,
     "journal": bench_journal.measure,
+    "latency": bench_latency.measure,
     "receive": bench_receive.measure,
     "ring": bench_ring.measure,
 }
@@ -57,6 +62,21 @@ def test_the_whole_path_is_measured_only_on_a_run_that_the_audit_calls_good() ->
     result = pipeline.measure(SMALL)
     assert "0 lost, 0 twice, 0 different: OK" in result.checked
     assert {figure.name: figure.value for figure in result.figures}["flat out: records lost"] == 0
+
+
+@pytest.mark.slow
+def test_growth_is_measured_only_on_runs_that_the_audit_calls_good() -> None:
+    result = bench_growth.measure(SMALL)
+    assert "0 lost, 0 twice, 0 different: OK" in result.checked
+    assert result.figures[0].name == "20 options, 2 feeds: capture's CPU"
+
+
+@pytest.mark.slow
+def test_the_peer_is_believed_only_when_its_rows_are_in_its_tables() -> None:
+    if peer.stores() is None:
+        pytest.skip(peer.ABSENT)
+    result = bench_peer.measure(SMALL)
+    assert "rows of the peer's are there" in result.checked and "0 lost, 0 twice, 0 different: OK" in result.checked
 
 
 def test_the_same_seed_gives_the_same_frames_and_another_seed_gives_others() -> None:

@@ -23,13 +23,13 @@ from tickbay.sim.venue import Settings, Venue
 from tickbay.sinks.connection import conninfo_of
 from tickbay.sinks.partitions import make_partitions
 
-NOW_NS = time.time_ns()
 EPOCH = 7
 
 
 def play(folder: Path) -> LedgerReader:
     """A ledger of two connections of different instruments and of a third one after the first was cut."""
     venue = Venue(Settings(market={"ETH": 300}, ledger=folder))
+    now_ms = time.time_ns() // 1_000_000
     names = [*list(venue.instruments)[:16], "ETH-PERPETUAL", "ETH_USDC"]
     halves = (names[::2], names[1::2])
     for number, half in ((1, halves[0]), (2, halves[1]), (3, halves[0])):
@@ -38,7 +38,7 @@ def play(folder: Path) -> LedgerReader:
         tape = Tape(number, strips, venue.cycle_ms)
         venue.ledger.add_tape(tape)
         venue.ledger.event("opened", connection=number)
-        clock_ms = NOW_NS // 1_000_000 + number
+        clock_ms = now_ms + number
         for channel in channels[:4]:
             assert channel
             first = venue.first_message(channel, number, 0, clock_ms)
@@ -58,6 +58,7 @@ def play(folder: Path) -> LedgerReader:
 class Stored:
     """What goes into the database: rows by stream, to be spoilt by a test before store()."""
 
+    began_ns: int  # when the ledger was made: its connections lived then
     streams: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=dict)  # (table, row)
     gaps: list[dict[str, Any]] = field(default_factory=list)
 
@@ -69,7 +70,7 @@ class Stored:
                 for row, number in zip(found, message.tolist(), strict=True):
                     values = {name: nullable(name, row[name]) for name in COLUMNS[kind]}
                     ts = datetime.fromtimestamp(int(row["exch_ns"]) / 1e9, UTC)
-                    recv_ns = NOW_NS + connection * 10**9 + number * 1000
+                    recv_ns = self.began_ns + connection * 10**9 + number * 1000
                     origin = {"ts": ts, "recv_ns": recv_ns, "stream": f"{feed}.{kind}", "epoch": EPOCH, "conn": conn}
                     stream.append((tables[bool(row["option"])], {**values, **origin, "healed": False}))
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from numpy.typing import NDArray
 
-from audited import EPOCH, NOW_NS, Stored, insert, play
+from audited import EPOCH, Stored, insert, play
 from servers.postgres import fresh_database, postgres_server
 from tickbay import audit, schema
 from tickbay.audit.columns import COLUMNS, QUOTE
@@ -36,6 +36,11 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> LedgerReader:
     return play(tmp_path_factory.mktemp("audit") / "ledger")
 
 
+def began_ns(reader: LedgerReader) -> int:
+    """When its first message was sent: a run of all tests imports this module many minutes before."""
+    return int(reader.entries(1)["sent_ns"][0])
+
+
 @pytest.fixture
 def settings(postgres_server: EmbeddedServer) -> Timescale:
     return fresh_database(postgres_server)
@@ -44,11 +49,11 @@ def settings(postgres_server: EmbeddedServer) -> Timescale:
 @pytest.fixture
 def good(reader: LedgerReader) -> Stored:
     """Everything that was sent, as it should be stored: two feeds, the first with two connections."""
-    found = Stored()
+    found = Stored(began_ns(reader))
     found.add(reader, 1, "feed-1", 1001)
     found.add(reader, 2, "feed-2", 1000)
     found.add(reader, 3, "feed-1", 1002)
-    found.gap("feed-1", "disconnect", NOW_NS, NOW_NS + 5 * 10**9)
+    found.gap("feed-1", "disconnect", found.began_ns, found.began_ns + 5 * 10**9)
     return found
 
 
@@ -229,7 +234,7 @@ def test_the_gap_of_a_feed_with_other_instruments_excuses_no_connection(
 ) -> None:
     gone = without_connection(good, 1002)
     good.gaps.clear()
-    good.gap("feed-2", "disconnect", NOW_NS, NOW_NS + 5 * 10**9)
+    good.gap("feed-2", "disconnect", good.began_ns, good.began_ns + 5 * 10**9)
     assert judge(good).lost == gone
 
 
@@ -237,13 +242,13 @@ def test_a_gap_long_after_a_connection_excuses_nothing_of_it(good: Stored, judge
     """Any later gap of the feed used to excuse a missing tail."""
     gone = cut_tail(good, "feed-1", 1001, 50)
     good.gaps.clear()
-    good.gap("feed-1", "disconnect", NOW_NS + 3600 * 10**9, NOW_NS + 3605 * 10**9)
+    good.gap("feed-1", "disconnect", good.began_ns + 3600 * 10**9, good.began_ns + 3605 * 10**9)
     verdict = judge(good)
     assert (verdict.lost, verdict.known) == (gone, 0)
 
 
 def test_an_empty_database_is_not_good(judge: Callable[[Stored], Verdict]) -> None:
-    verdict = judge(Stored())
+    verdict = judge(Stored(0))
     assert verdict.lost == verdict.expected > 2500 and not verdict.good
 
 
@@ -294,7 +299,7 @@ def test_a_gap_of_one_instrument_excuses_no_other(good: Stored, judge: Callable[
     first = place_of(good, "feed-2.book", 1000)
     names = {stream.pop(first)[1]["instrument"] for _ in range(30)}
     assert len(names) > 1
-    good.gap("feed-2", "sequence", NOW_NS, NOW_NS + 9 * 10**9, sorted(names)[0])
+    good.gap("feed-2", "sequence", good.began_ns, good.began_ns + 9 * 10**9, sorted(names)[0])
     verdict = judge(good)
     assert verdict.lost == 30
 
@@ -364,7 +369,7 @@ def planted(reader: LedgerReader, message: int) -> dict[str, Any]:
     """A book change dropped on the second connection, of an instrument that has later ones."""
     book, _ = next(expected_rows(reader, 2, "book"))
     channel = f"book.{book['instrument'][-1].decode()}.100ms"
-    return {"event": "drop", "at_ns": NOW_NS + 10**9, "connection": 2, "channel": channel, "message": message}
+    return {"event": "drop", "at_ns": began_ns(reader) + 10**9, "connection": 2, "channel": channel, "message": message}
 
 
 def test_a_planted_fault_must_be_a_recorded_gap(
@@ -379,7 +384,7 @@ def test_a_planted_fault_must_be_a_recorded_gap(
         assert (verdict.faults, verdict.unrecorded, verdict.good) == (1, 1, False)
         good.gaps.clear()
         name = event["channel"].split(".")[1]
-        good.gap("feed-2", "sequence", NOW_NS, NOW_NS + 10**9, name)
+        good.gap("feed-2", "sequence", good.began_ns, good.began_ns + 10**9, name)
         insert(connection, "data_gaps", good.gaps)
         verdict = audit_ledger(Postgres(connection), spoilt)
         assert (verdict.faults, verdict.unrecorded, verdict.good) == (1, 0, True)

@@ -21,6 +21,7 @@ from tickbay.certificate.evidence import (
     Period,
     folded,
 )
+from tickbay.certificate.spans import length
 
 S = 10**9
 BEGIN = 1_795_132_800 * S  # 2026-11-20
@@ -121,6 +122,40 @@ def test_what_the_venue_announced_is_not_due() -> None:
     found = certificate(evidence)
     assert found["instruments"][0]["due_s"] == 86_400 - 1800 and found["instruments"][0]["percent"] == 100.0
     assert found["verdict"] == CERTIFIED and found["summary"]["gaps_expected"] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "lost_s"),
+    [
+        ("bbo", NAME, 60), ("depth", NAME, 60), ("funding", NAME, 60),
+        ("mark", NAME, 60), ("mark", "eth_usd", 60), ("mark", "btc_usd", 0), ("bbo", "eth_usd", 0),
+    ],
+)  # fmt: skip
+def test_every_kind_that_it_has_counts_and_marks_are_missing_by_the_index(kind: str, subject: str, lost_s: int) -> None:
+    evidence = recorded()
+    see(evidence, feed="feed-1", kind=kind, begin_s=0, end_s=86_400)
+    evidence.gaps = [gap("stale", 600, 660, kind=kind, instrument=subject)]
+    (found,) = [each for each in judge(evidence).instruments if each.instrument == NAME]
+    assert length(found.due) - length(found.covered) == lost_s * S
+    assert {"quote", kind} == found.kinds.keys()
+
+
+def test_an_index_is_judged_by_its_own_records() -> None:
+    evidence = recorded()
+    see(evidence, name="eth_usd", feed="feed-1", kind="index", begin_s=0, end_s=86_400)
+    evidence.gaps = [gap("stale", 600, 660, kind="index", instrument="eth_usd")]
+    found = {each.instrument: length(each.due) - length(each.covered) for each in judge(evidence).instruments}
+    assert found == {NAME: 0, "eth_usd": 60 * S}
+    assert certificate(evidence)["summary"]["rows"].keys() == {"quote", "trade", "book", "index"}
+
+
+def test_a_pause_that_only_the_ticker_tells_of_is_due_of_no_kind() -> None:
+    """It was charged to the ticker: a lock of an index or the settlement at 08:00 lowered the certificate."""
+    evidence = recorded()
+    see(evidence, feed="feed-1", kind="book", begin_s=0, end_s=86_400)
+    evidence.gaps = [gap("maintenance", 7200, 7260, kind="quote", instrument=NAME, expected=True)]
+    found = certificate(evidence)["instruments"][0]
+    assert (found["due_s"], found["percent"]) == (86_400 - 60, 100.0)
 
 
 def test_a_healed_gap_of_all_kinds_covers_the_trades_and_only_them() -> None:

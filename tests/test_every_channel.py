@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from tickbay.sim import rows
 from tickbay.sim.ledger import LedgerReader
 from tickbay.sinks.columns import TABLES as SINK_TABLES
 from tickbay.sinks.columns import Table
-from whole_engine import query, whole_engine
+from whole_engine import query, tickbay, whole_engine
 
 __all__ = ["postgres_server"]
 pytestmark = pytest.mark.slow
@@ -73,6 +74,19 @@ def test_every_channel_is_stored_as_sent_in_both_databases(
     for table in SINK_TABLES:
         if table.name in NEW:
             check_same(rig, questdb, table)
+    check_certificate(rig, sent)
+
+
+def check_certificate(rig: Rig, sent: dict[str, int]) -> None:
+    """Each kind is judged, and every stream is in both databases the same."""
+    _, out, err = tickbay("certificate", "today", "--json", "--config", str(rig.file), env=rig.env)
+    assert out, err
+    found = json.loads(out)
+    assert found["summary"]["rows"] == sent
+    assert found["stores"]["timescale"] == found["stores"]["questdb"]
+    told = {item["instrument"]: item["kinds"].keys() for item in found["instruments"]}
+    assert told["eth_usd"] == {"index"} and told["ETH-PERPETUAL"] >= {"quote", "funding", "bbo"}
+    assert {"quote", "book", "bbo", "mark", "depth"} <= set.union(*map(set, told.values()))
 
 
 def stored_count(rig: Rig, kind: str) -> int:

@@ -15,8 +15,9 @@ import orjson
 
 from tickbay import __version__
 from tickbay.certificate.coverage import Coverage, InstrumentCoverage, share
-from tickbay.certificate.evidence import FOREVER_NS, Evidence, KnownGap, Period
+from tickbay.certificate.evidence import FOREVER_NS, TICK_KINDS, Evidence, KnownGap, Period
 from tickbay.certificate.spans import clipped, length
+from tickbay.record import USUAL_TICKS
 
 SCHEMA = 1  # grows when a field changes its meaning or goes
 CERTIFIED, BELOW, UNKNOWN = "certified", "below target", "cannot tell"
@@ -141,7 +142,8 @@ def _summary(instruments: list[Document], coverage: Coverage, gaps: list[KnownGa
         ),
         "rows": {
             kind: sum(item["kinds"][kind]["rows"] for item in instruments if kind in item["kinds"])
-            for kind in ("quote", "trade", "book")
+            for kind in TICK_KINDS
+            if kind in USUAL_TICKS or any(kind in item["kinds"] for item in instruments)
         },
         "gaps": len(real),
         "gaps_open": sum(not gap.healed and gap.to_ns == FOREVER_NS for gap in real),
@@ -187,6 +189,7 @@ def _gap(gap: KnownGap) -> Document:
         "feed": gap.feed,
         "instrument": gap.instrument or None,
         "kind": gap.kind or None,
+        "besides": gap.besides or None,
         "cause": gap.cause,
         "from": stamp(gap.from_ns),
         "to": None if lasts else stamp(gap.to_ns),

@@ -1,7 +1,8 @@
 """What was covered of each instrument, and why not: the rules of a certificate. Pure.
 
-An instrument is *due* while it is listed and the venue has announced no pause. Of a kind of its records a moment is
-*covered* where all of this holds, for one of the feeds that carry it:
+An instrument is *due* while it is listed and the venue has announced no pause; an index, of which there are records
+too, always. All kinds of records are judged that it has: ticks, trades, books, and whatever else rules ask for. Of
+each a moment is *covered* where all of this holds, for one of the feeds that carry it:
 
 - the feed proves by heartbeats, each soon enough after the one before, that it was capturing;
 - no gap of the ledger lies there that was not healed;
@@ -252,7 +253,10 @@ class _Judge:
             if gap.cause == "expired" and gap.instrument == name:
                 end = min(end, gap.from_ns)
         announced = union(
-            (gap.from_ns, gap.to_ns) for gap in own if gap.expected and gap.cause != "expired" and not gap.kind
+            (gap.from_ns, gap.to_ns)
+            for gap in own
+            # Of a pause only the ticker tells, which comes always, but everything of the instrument pauses.
+            if gap.expected and (gap.cause == "maintenance" or (gap.cause != "expired" and not gap.kind))
         )
         return without([(begin, end)] if begin < end else [], announced)
 
@@ -267,13 +271,16 @@ class _Judge:
         return max(listed_ns, min(first_ns + self._period.step_ns, listed_ns + LISTING_NS))
 
     def _covered(self, name: str, kind: str, feed: str, carried: Spans) -> Spans:
+        listing = self._evidence.listings.get(name)
+        # The marks of all options of an index come in one message, so a hole in them is that index's.
+        subject = listing.index if kind == "mark" and listing is not None else name
         holes = [
             (gap.from_ns, gap.to_ns)
             for owner in (feed, *WATCHERS)
             for gap in self._gaps_of[owner]
             if not gap.healed
             and gap.cause != "expired"
-            and gap.concerns(name, kind)
+            and (gap.concerns(name, kind) or gap.concerns(subject, kind))
             and (gap.instrument or owner == feed)
         ]
         covered = intersection(carried, self.alive(feed))

@@ -13,7 +13,17 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 
 from tickbay.audit.checksum import POSTGRES, QUESTDB, Dialect, hashed
-from tickbay.certificate.evidence import FOREVER_NS, HOUR_NS, Evidence, GapRecord, Heartbeat, Listing, Period, folded
+from tickbay.certificate.evidence import (
+    FOREVER_NS,
+    HOUR_NS,
+    TICK_KINDS,
+    Evidence,
+    GapRecord,
+    Heartbeat,
+    Listing,
+    Period,
+    folded,
+)
 from tickbay.certificate.spans import Span
 from tickbay.config import Config
 from tickbay.record import Kind
@@ -25,7 +35,7 @@ MARGIN_NS = HOUR_NS
 HEALED_NS = 48 * HOUR_NS  # a trade may be fetched so long after it happened
 BEFORE_NS = 600 * 10**9  # how far back the last row before the period is looked for
 STATEMENT_TIMEOUT_S = 3600
-TICKS = tuple(table for table in TABLES if table.kind in (Kind.QUOTE, Kind.TRADE, Kind.BOOK))
+TICKS = tuple(table for table in TABLES if table.kind.name.lower() in TICK_KINDS)
 FUTURE_NS = 48 * HOUR_NS  # gaps are told when they end, and healed later: what was told so long afterwards counts
 # The venue's words for an instrument of which nothing more comes.
 ENDED = ("ended", "closed", "delivered", "archivized", "expired", "deactivated", "terminated", "settled")

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from tickbay.certificate.spans import Span
+from tickbay.record import TICKS
 
 HOUR_NS = 3600 * 10**9
 DAY_NS = 24 * HOUR_NS
@@ -17,7 +18,7 @@ FOREVER_NS = 1 << 62
 LONG_NS = 2 * HOUR_NS
 # What is looked at for silence: a minute; in a short period less.
 STEP_NS, SHORT_STEP_NS = 60 * 10**9, 5 * 10**9
-TICK_KINDS = ("quote", "trade", "book")
+TICK_KINDS = tuple(kind.name.lower() for kind in TICKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownGap:
-    """One hole that the ledger knows. Empty texts: all instruments, all kinds."""
+    """One hole that the ledger knows. Empty texts: all instruments, all kinds (`besides`: but this one, of which
+    nothing is missing any more)."""
 
     feed: str
     instrument: str
@@ -72,9 +74,10 @@ class KnownGap:
     last_missing: int
     count: int
     detail: str
+    besides: str = ""
 
     def concerns(self, instrument: str, kind: str) -> bool:
-        return self.instrument in ("", instrument) and self.kind in ("", kind)
+        return self.instrument in ("", instrument) and self.kind in ("", kind) and self.besides != kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,13 +155,11 @@ def folded(records: Iterable[GapRecord]) -> list[KnownGap]:
         for record in newest.values()
     ]
     healed = {(gap.feed, gap.instrument, gap.cause, gap.from_ns) for gap in gaps if gap.healed and gap.kind == "trade"}
-    split: list[KnownGap] = []
-    for gap in gaps:
-        # Of a gap of all kinds only the trades can be healed, and a row of kind trade says so: the others still lack.
-        if not gap.kind and (gap.feed, gap.instrument, gap.cause, gap.from_ns) in healed:
-            split += [replace(gap, kind=kind) for kind in TICK_KINDS if kind != "trade"]
-        else:
-            split.append(gap)
-    return sorted(
-        split, key=lambda gap: (gap.from_ns, gap.feed, gap.cause, gap.instrument, gap.kind, gap.first_missing)
-    )
+    # Of a gap of all kinds only the trades can be healed, and a row of kind trade says so: the others still lack.
+    told = [
+        replace(gap, besides="trade")
+        if not gap.kind and (gap.feed, gap.instrument, gap.cause, gap.from_ns) in healed
+        else gap
+        for gap in gaps
+    ]
+    return sorted(told, key=lambda gap: (gap.from_ns, gap.feed, gap.cause, gap.instrument, gap.kind, gap.first_missing))

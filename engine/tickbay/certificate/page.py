@@ -143,7 +143,7 @@ def _gaps(found: Document) -> str:
     rows = [
         (
             _time(gap["from"]), _lasted(gap["seconds"]), escape(gap["cause"]), _state(gap), escape(gap["feed"]),
-            escape(gap["kind"] or "all"), escape(gap["instrument"] or "all"), _count(gap["count"]),
+            escape(_kinds(gap)), escape(gap["instrument"] or "all"), _count(gap["count"]),
             escape(gap["detail"]),
         )
         for gap in found["gaps"][:GAPS_MAX]
@@ -152,6 +152,10 @@ def _gaps(found: Document) -> str:
         return "<h2>Gaps</h2><p>The ledger has none.</p>"
     heads = ("From (UTC)", "Lasted", "Cause", "State", "Feed", "Kind", "Instrument", "#Rows", "Detail")
     return "<h2>Gaps</h2>" + _table(heads, rows) + _more(len(found["gaps"]))
+
+
+def _kinds(gap: Document) -> str:
+    return gap["kind"] or (f"all but {gap['besides']}" if gap["besides"] else "all")
 
 
 def _state(gap: Document) -> str:
@@ -170,7 +174,7 @@ def _instruments(found: Document) -> str:
         worst = min((percent for percent in item["hours"] if percent is not None), default=None)
         kinds = [
             percent_text(item["kinds"][kind]["percent"]) if kind in item["kinds"] else NOTHING
-            for kind in ("quote", "trade", "book")
+            for kind in found["summary"]["rows"]
         ]
         count = sum(kind["rows"] for kind in item["kinds"].values())
         life = _life(item, found)
@@ -178,7 +182,8 @@ def _instruments(found: Document) -> str:
             (escape(item["instrument"]), percent_text(item["percent"]), percent_text(worst), *kinds, f"{count:,}",
              f'<span class="bar">{bar}</span>', escape(life))
         )  # fmt: skip
-    heads = ("Instrument", "#Covered", "#Worst hour", "#Quotes", "#Trades", "#Books", "#Rows", "Hours", "Began, ended")
+    told = [f"#{kind.capitalize()}" for kind in found["summary"]["rows"]]
+    heads = ("Instrument", "#Covered", "#Worst hour", *told, "#Rows", "Hours", "Began, ended")
     return f"<h2>{len(rows):,} instruments, the worst first</h2>" + (_table(heads, rows) if rows else "<p>None.</p>")
 
 

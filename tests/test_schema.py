@@ -25,7 +25,7 @@ from tickbay.errors import SinkParked
 from tickbay.sinks import partitions
 from tickbay.sinks.columns import SQL_TYPES, TABLES
 from tickbay.sinks.connection import conninfo_of
-from tickbay.sinks.partitions import Edition
+from tickbay.sinks.partitions import Edition, direct_compress_refused
 
 __all__ = ["community", "postgres_server", "timescale_server"]
 
@@ -88,11 +88,22 @@ def test_a_newer_schema_is_not_touched(postgres_server: EmbeddedServer) -> None:
 def test_each_edition_is_known_and_says_once_what_it_cannot_do(
     postgres_server: EmbeddedServer, timescale_server: EmbeddedServer
 ) -> None:
-    plain, apache = apply(fresh_database(postgres_server)), apply(fresh_database(timescale_server))
+    first, second = fresh_database(postgres_server), fresh_database(timescale_server)
+    plain, apache = apply(first), apply(second)
     assert (plain.edition, plain.notes) == (Edition.PLAIN, ())
     assert apache.edition is Edition.APACHE
     (note,) = apache.notes
     assert "nothing will be compressed" in note
+    (refusal,) = apply(replace(first, direct_compress=True)).notes
+    assert "direct_compress is refused: it needs TimescaleDB Community, and this is PostgreSQL" in refusal
+    assert "this is TimescaleDB Apache" in apply(replace(second, direct_compress=True)).notes[-1]
+
+
+def test_rows_are_compressed_as_they_come_only_where_the_server_is_known_to_be_able_to() -> None:
+    assert direct_compress_refused(Edition.COMMUNITY, "2.28.1") == ""
+    assert direct_compress_refused(Edition.COMMUNITY, "2.31.0-dev") == ""
+    assert "needs TimescaleDB 2.28.1, and this is 2.23.0" in direct_compress_refused(Edition.COMMUNITY, "2.23.0")
+    assert direct_compress_refused(Edition.PLAIN, "") and direct_compress_refused(Edition.APACHE, "2.31.0")
 
 
 def test_an_extension_that_comes_later_changes_nothing(timescale_server: EmbeddedServer) -> None:
@@ -192,7 +203,7 @@ def test_community_compresses_and_drops_by_policies_that_follow_the_settings(com
     assert rows(community, POLICIES.format("policy_compression")) == [(table, "2 days") for table in everything]
     kept = dict.fromkeys(TICKS, "30 days") | {"collector_status": "10 days"}
     assert dict(rows(community, POLICIES.format("policy_retention"))) == kept
-    apply(replace(community, retain_days=0))
+    assert "and this is 2.23" in apply(replace(community, retain_days=0, direct_compress=True)).notes[0]
     assert rows(community, POLICIES.format("policy_retention")) == [("collector_status", "90 days")]
 
 

@@ -148,6 +148,7 @@ class Timescale:
     compress_after_days: Annotated[int, Bounds(1, 36_500)] = 7
     retain_days: Annotated[int, Bounds(0, 36_500)] = 0  # tick tables; 0: for ever
     status_retain_days: Annotated[int, Bounds(1, 36_500)] = 90
+    direct_compress: bool = False  # rows are compressed as they come (TimescaleDB Community)
     instrument_index: bool = False  # (instrument, ts) on the tables of ticks; halves what the server can take
 
 

@@ -7,6 +7,7 @@ dropping by our timer. Plain PostgreSQL: native partitions, which must exist bef
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
@@ -22,6 +23,7 @@ NOT_SUPPORTED = "0A000"  # what the Apache edition answers to everything that is
 NOT_ALLOWED = "42501"
 DAYS_AHEAD = 3  # partitions made ahead of time: a writer that may not create tables survives a long weekend
 STATUS_TABLE = "collector_status"
+DIRECT_COMPRESS_SINCE = (2, 28, 1)  # of TimescaleDB; there since 2.21, and marked experimental
 
 
 class Edition(Enum):
@@ -40,6 +42,22 @@ def edition_of(connection: psycopg.Connection) -> Edition:
     if row is None or row[0]:
         return Edition.PLAIN
     return Edition.APACHE if row[1] == "apache" else Edition.COMMUNITY
+
+
+def direct_compress_refused(edition: Edition, version: str) -> str:
+    """Why this database cannot compress rows as they come; empty: it can. `version` is TimescaleDB's, "" without it."""
+    if edition is not Edition.COMMUNITY:
+        return f"it needs TimescaleDB Community, and this is {edition.value}"
+    numbers = tuple(int(digits) for digits in re.findall(r"\d+", version)[:3])
+    if numbers < DIRECT_COMPRESS_SINCE:
+        return f"it needs TimescaleDB {'.'.join(map(str, DIRECT_COMPRESS_SINCE))}, and this is {version}"
+    return ""
+
+
+def timescale_version(connection: psycopg.Connection) -> str:
+    """Empty where there is none."""
+    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'").fetchone()
+    return str(row[0]) if row is not None else ""
 
 
 def settle(connection: psycopg.Connection, settings: Timescale) -> list[str]:
@@ -69,6 +87,8 @@ def settle(connection: psycopg.Connection, settings: Timescale) -> list[str]:
         notes.append(
             "TimescaleDB is the Apache edition: nothing will be compressed; old chunks are dropped by the writer"
         )
+    if settings.direct_compress and (why := direct_compress_refused(edition, timescale_version(connection))):
+        notes.append(f"timescale.direct_compress is refused: {why}: rows are stored as without it")
     return notes
 
 

@@ -66,7 +66,14 @@ Connector: TypeAlias = Callable[[Timescale, str], tuple[psycopg.Connection, sche
 def connect_and_apply(settings: Timescale, name: str) -> tuple[psycopg.Connection, schema.Applied]:
     """A connection of its own `name` to a database whose schema is the newest."""
     applied = schema.apply(conninfo_of(settings), settings)
-    return connect(conninfo_of(settings), name=name), applied
+    connection = connect(conninfo_of(settings), name=name)
+    with translated():
+        if settings.direct_compress:
+            version = partitions.timescale_version(connection)
+            if not partitions.direct_compress_refused(applied.edition, version):  # else it was told (settle)
+                connection.execute("SET timescaledb.enable_direct_compress_copy = on")
+            connection.commit()
+    return connection, applied
 
 
 class TimescaleSink:

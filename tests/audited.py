@@ -54,11 +54,16 @@ def play(folder: Path) -> LedgerReader:
     return LedgerReader(folder)
 
 
+def began_ns(reader: LedgerReader) -> int:
+    """When its first message was sent: a run of all tests imports its modules many minutes before."""
+    return int(reader.entries(1)["sent_ns"][0])
+
+
 @dataclass
 class Stored:
     """What goes into the database: rows by stream, to be spoilt by a test before store()."""
 
-    began_ns: int  # when the ledger was made: its connections lived then
+    began_ns: int = field(default_factory=time.time_ns)  # when the ledger was made: its connections lived then
     streams: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=dict)  # (table, row)
     gaps: list[dict[str, Any]] = field(default_factory=list)
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from numpy.typing import NDArray
 
-from audited import EPOCH, Stored, insert, play
+from audited import EPOCH, Stored, began_ns, insert, play
 from servers.postgres import fresh_database, postgres_server
 from tickbay import audit, schema
 from tickbay.audit.columns import COLUMNS, QUOTE
@@ -34,11 +34,6 @@ __all__ = ["postgres_server"]
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> LedgerReader:
     return play(tmp_path_factory.mktemp("audit") / "ledger")
-
-
-def began_ns(reader: LedgerReader) -> int:
-    """When its first message was sent: a run of all tests imports this module many minutes before."""
-    return int(reader.entries(1)["sent_ns"][0])
 
 
 @pytest.fixture
@@ -248,7 +243,7 @@ def test_a_gap_long_after_a_connection_excuses_nothing_of_it(good: Stored, judge
 
 
 def test_an_empty_database_is_not_good(judge: Callable[[Stored], Verdict]) -> None:
-    verdict = judge(Stored(0))
+    verdict = judge(Stored())
     assert verdict.lost == verdict.expected > 2500 and not verdict.good
 
 

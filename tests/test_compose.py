@@ -22,8 +22,8 @@ from tickbay.record import Kind
 
 ROOT = Path(__file__).parents[1]
 KNOWN = ["", "postgres", "quest", "admin", "changeme", "password", "Admin", " quest\n"]
-PROFILES = ["", "questdb", "monitoring", "questdb,monitoring", "top", "offsite", "questdb,monitoring,top,offsite"]
-ONCE = {"check", "schema", "logins", "offsite"}
+PROFILES = ["", "questdb", "monitoring", "questdb,monitoring", "top", "owner,offsite", "*"]
+ONCE = {"check", "schema", "logins", "owner", "offsite"}
 SERVERS = {"timescaledb", "questdb", "tickbay", "prometheus", "alertmanager", "grafana"}
 REQUIRED = [
     "db_password",
@@ -96,8 +96,10 @@ def test_every_profile_is_valid(profiles: str) -> None:
     assert "WARN" not in done.stderr and "level=warning" not in done.stderr
     names = set(yaml.safe_load(done.stdout)["services"])
     assert {"check", "timescaledb", "schema", "logins", "tickbay"} <= names
-    assert ("questdb" in names) == ("questdb" in profiles)
-    assert ({"prometheus", "alertmanager", "grafana"} <= names) == ("monitoring" in profiles)
+    for profile, service in (("questdb", "questdb"), ("top", "top"), ("owner", "owner"), ("offsite", "offsite")):
+        assert (service in names) == (profile in profiles or profiles == "*")
+    for service in ("prometheus", "alertmanager", "grafana"):
+        assert (service in names) == ("monitoring" in profiles or profiles == "*")
 
 
 @pytest.mark.usefixtures("compose")
@@ -261,8 +263,8 @@ def started(host: Path, *arguments: str, **env: str) -> tuple[int, str]:
 
 
 def test_the_first_start_makes_private_passwords_and_the_second_keeps_them(host: Path) -> None:
-    status, said = started(host, "--build")
-    assert status == 0 and said.splitlines()[-1] == "called: compose up --detach --wait --build", said
+    status, said = started(host, "--force-recreate")
+    assert status == 0 and said.splitlines()[-1] == "called: compose up --build --detach --wait --force-recreate", said
     assert (host / "secrets").stat().st_mode & 0o777 == 0o700
     made = {path.name: path.read_text() for path in (host / "secrets").iterdir()}
     assert set(REQUIRED) <= set(made)
@@ -275,7 +277,7 @@ def test_the_first_start_makes_private_passwords_and_the_second_keeps_them(host:
     assert f"\nSECRETS_GID={gid}\n" in (host / ".env").read_text()
     before = (host / ".env").read_text()
     status, said = started(host)
-    assert (status, said) == (0, "called: compose up --detach --wait\n")
+    assert (status, said) == (0, "called: compose up --build --detach --wait\n")
     assert {path.name: path.read_text() for path in (host / "secrets").iterdir()} == made
     assert (host / ".env").read_text() == before
 
@@ -301,3 +303,44 @@ def test_without_an_env_file_start_says_how_to_make_one(host: Path) -> None:
     (host / ".env").unlink()
     status, said = started(host)
     assert status == 1 and said.count("\n") == 1 and "cp .env.example .env" in said
+
+
+# -------- offsite.sh
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Path:
+    """A folder with a backup, a key, and an rclone that only tells how it was called."""
+    (tmp_path / "backups").mkdir()
+    (tmp_path / "backups" / "day").write_text("rows")
+    (tmp_path / "key").write_text("canary\n")
+    (tmp_path / "rclone").write_text('#!/bin/sh\necho "$@"\nenv | grep RCLONE | sort\n')
+    (tmp_path / "rclone").chmod(0o755)
+    return tmp_path
+
+
+def sent(bucket: Path, **env: str) -> tuple[int, str]:
+    command = ["sh", str(FOLDER / "offsite.sh"), str(bucket / "backups")]
+    path = {"PATH": f"{bucket}:{os.environ['PATH']}", "B2_APPLICATION_KEY_FILE": str(bucket / "key")}
+    done = subprocess.run(command, env=path | env, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_bucket_is_made_the_same_as_the_backups_with_the_key_in_no_argument(bucket: Path) -> None:
+    status, said = sent(bucket, B2_BUCKET="pail", B2_KEY_ID="kid")
+    assert status == 0
+    called, *environment = said.splitlines()
+    assert called.endswith(f" sync --checksum {bucket}/backups b2:pail/tickbay") and "canary" not in called
+    assert environment == ["RCLONE_CONFIG_B2_ACCOUNT=kid", "RCLONE_CONFIG_B2_KEY=canary", "RCLONE_CONFIG_B2_TYPE=b2"]
+
+
+def test_nothing_is_sent_without_a_bucket_a_key_or_a_backup(bucket: Path) -> None:
+    for env in ({"B2_KEY_ID": "kid"}, {"B2_BUCKET": "pail"}):
+        status, said = sent(bucket, **env)
+        assert status == 2 and said.count("\n") == 1 and "is not set in .env" in said
+    (bucket / "backups" / "day").unlink()
+    status, said = sent(bucket, B2_BUCKET="pail", B2_KEY_ID="kid")
+    assert status == 1 and said.count("\n") == 1 and "no backup" in said  # an empty folder would empty the bucket
+    (bucket / "key").write_text("")
+    status, said = sent(bucket, B2_BUCKET="pail", B2_KEY_ID="kid")
+    assert status == 2 and said.count("\n") == 1 and "b2_application_key is empty" in said

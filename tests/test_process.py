@@ -15,7 +15,7 @@ import pytest
 from tickbay.config import Config
 from tickbay.errors import ConfigError
 from tickbay.health import read_report
-from tickbay.identity import Identity, pid_file
+from tickbay.identity import Identity, is_running, pid_file
 from tickbay.process import NAME, Stopping, filesystem, make_directories
 
 PATIENCE_S = 30.0
@@ -88,9 +88,11 @@ def test_a_second_process_of_the_same_name_is_refused(here: Here) -> None:
     assert second.returncode == 1  # running() raised: __main__ makes one line and status 2 of it
     assert f"feed-1 is already running, pid {first.pid} (run_dir" in stderr
     other = here.started(WAIT, name="feed-2")
+    assert is_running(here.run_dir, "feed-2") and not is_running(here.run_dir, "feed-3")
     for process in (first, other):
         process.kill()
         process.communicate()
+    assert not is_running(here.run_dir, "feed-2")
     again = here.started(WAIT)  # a killed process leaves no lock behind
     again.terminate()
     again.communicate(timeout=PATIENCE_S)

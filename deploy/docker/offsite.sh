@@ -1,6 +1,9 @@
 #!/bin/sh
-# Makes a bucket of Backblaze B2 the same as /backups; rclone compares by checksum and sends what differs.
+# Makes a bucket of Backblaze B2 the same as a folder:  offsite.sh FOLDER
+#
+# rclone compares by checksum and sends what differs; what it replaces or deletes the bucket keeps as older versions.
 set -eu
+folder=$1
 for name in B2_BUCKET B2_KEY_ID; do
     eval "text=\${$name:-}"
     if [ -z "$text" ]; then
@@ -13,12 +16,12 @@ if [ ! -s "$B2_APPLICATION_KEY_FILE" ]; then
     exit 2
 fi
 # Of an empty folder it would make an empty bucket.
-if [ -z "$(find /backups -type f | head -n 1)" ]; then
-    echo "offsite: there is no backup in /backups: nothing sent" >&2
+if [ -z "$(find "$folder" -type f | head -n 1)" ]; then
+    echo "offsite: there is no backup in $folder: nothing sent" >&2
     exit 1
 fi
 RCLONE_CONFIG_B2_TYPE=b2
 RCLONE_CONFIG_B2_ACCOUNT=$B2_KEY_ID
 RCLONE_CONFIG_B2_KEY=$(cat "$B2_APPLICATION_KEY_FILE")
 export RCLONE_CONFIG_B2_TYPE RCLONE_CONFIG_B2_ACCOUNT RCLONE_CONFIG_B2_KEY
-exec rclone --config="" --log-level INFO sync --checksum /backups "b2:$B2_BUCKET/tickbay"
+exec rclone --config="" --log-level INFO sync --checksum "$folder" "b2:$B2_BUCKET/tickbay"

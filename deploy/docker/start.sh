@@ -79,4 +79,4 @@ QUESTDB_ENABLED=$(setting QUESTDB_ENABLED)
 export COMPOSE_PROFILES QUESTDB_ENABLED
 # shellcheck disable=SC2046 # file names of ours, none with a blank
 sh check.sh $(for name in $REQUIRED; do file_of "$name" && echo; done)
-compose up --detach --wait "$@"
+compose up --build --detach --wait "$@"

@@ -80,6 +80,23 @@ def pid_file(run_dir: Path, process: str) -> PidFile | None:
         return None
 
 
+def is_running(run_dir: Path, process: str) -> bool:
+    """Does anybody hold the lock of `process`? True also of one that another container runs, whose pid means nothing
+    here: unlike Identity.alive().
+    """
+    try:
+        lock = os.open(run_dir / "pids" / f"{process}.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def claim(run_dir: Path, process: str, fingerprint: str) -> Identity:
     """Become `process`: take its lock until we end, then write its pid file. ConfigError where it already runs."""
     lock = os.open(run_dir / "pids" / f"{process}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

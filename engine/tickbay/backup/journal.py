@@ -17,7 +17,7 @@ from tickbay.config import Config
 from tickbay.cursor import Position
 from tickbay.errors import BackupFault, ConfigError
 from tickbay.files import Files
-from tickbay.identity import pid_file
+from tickbay.identity import is_running
 from tickbay.process import make_directories
 
 # In the order in which they are read.
@@ -70,8 +70,7 @@ class JournalStore:
 
     def prepare(self, manifest: Manifest, *, replace: bool) -> None:
         """See Store.prepare()."""
-        running = pid_file(self._config.run_dir, "journal")
-        if running is not None and running.identity.alive():
+        if is_running(self._config.run_dir, "journal"):
             raise ConfigError("the journal is running: stop the engine, then restore")
         make_directories(self._config)
         known = {part.name for part in manifest.parts}

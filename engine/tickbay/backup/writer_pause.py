@@ -11,6 +11,7 @@ from tickbay.cursor import CursorFile, Position
 from tickbay.errors import ConfigError
 from tickbay.files import Files
 from tickbay.health import read_report
+from tickbay.identity import is_running
 from tickbay.process import make_directories
 from tickbay.sinks.orders import Orders
 
@@ -38,8 +39,9 @@ class WriterPause:
             time.sleep(ASK_S)
 
     def _writing(self) -> bool:
-        report = read_report(self._config.run_dir, f"writer-{self._sink}")
-        return report is not None and report.identity.alive() and REASON not in report.detail
+        writer = f"writer-{self._sink}"
+        report = read_report(self._config.run_dir, writer)
+        return is_running(self._config.run_dir, writer) and (report is None or REASON not in report.detail)
 
     def save(self, cursors: Mapping[str, Position]) -> None:
         """From here on the journal keeps what comes behind the backup (JRNL-3), and a new one counts on from there."""

@@ -108,7 +108,7 @@ def answer(
     """To one request; its headers are spelt Like-This. `hosts` are the names by which we may be called."""
     if method not in METHODS:
         allowed = {"Allow": ", ".join(METHODS), "Content-Type": PLAIN}
-        return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"GET only\n", allowed)
+        return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"GET and HEAD only\n", allowed)
     if not is_known(headers.get("Host", ""), hosts):  # HTTP-1
         return text(HTTPStatus.MISDIRECTED_REQUEST, "this host name is not among ours: see .hosts in tickbay.toml")
     path, _, query = target.partition("?")

@@ -131,7 +131,7 @@ def application(command: Sequence[str], door: Door) -> web.Application:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         response: web.StreamResponse
         if request.method not in METHODS:
-            response = web.Response(status=405, text="GET only\n", headers={"Allow": ", ".join(METHODS)})
+            response = web.Response(status=405, text="GET and HEAD only\n", headers={"Allow": ", ".join(METHODS)})
         elif door.opened_by(request):
             response = door.enter(request)
         elif sentence := door.refusal(request):

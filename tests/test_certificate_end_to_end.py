@@ -23,6 +23,8 @@ from servers.questdb import running as running_questdb
 from simulator import Simulator, simulating
 from tickbay.certificate.certificate import checksum_of
 from tickbay.embedded import EmbeddedServer
+from tickbay.files import Files
+from tickbay.memory import load, memory_path, save
 from whole_engine import query, tickbay, whole_engine
 
 __all__ = ["postgres_server"]
@@ -76,7 +78,8 @@ def border(seconds: int = 0) -> int:
 @pytest.fixture(scope="module")
 def day(postgres_server: EmbeddedServer) -> Iterator[Day]:
     with folders() as (folder, run_dir), running_questdb() as questdb, simulating(folder, *TALK) as simulator:
-        more = f"[universe]\nrefresh_s = 1\n[heal]\nsettle_s = 1\n[questdb]\nenabled = true\nport = {questdb.port}\n" + HASTY
+        more = f"{HASTY}[questdb]\nenabled = true\nport = {questdb.port}\n"
+        more += "[universe]\nrefresh_s = 1\n[heal]\nsettle_s = 1\ncheck_s = 1\n"
         with whole_engine(folder, run_dir, postgres_server, simulator, more=more) as rig:
             yield live_through(rig, simulator)
 
@@ -184,6 +187,22 @@ def test_the_certificate_of_a_time_before_the_engine_ran_cannot_be_made(day: Day
     before = (day.times.clean[0] - 3600, day.times.clean[0] - 3000)
     status, found, _ = day.certificate(before)
     assert status == 2 and found["verdict"] == "cannot tell" and "nothing was recorded" in found["reasons"][0]
+
+
+def test_a_time_that_nobody_has_searched_for_missing_trades_yet_is_not_certified(day: Day) -> None:
+    """The healer was down, say, and a channel of trades died without a word: no gap would tell of that."""
+    path = memory_path(day.rig.folder / "data", "healer")
+    known = load(Files(), path)
+    assert known is not None
+    positions, said = known
+    try:
+        save(Files(), path, positions, said | {"checked_ns": day.times.clean[1] * 10**9 - 1})
+        status, found, _ = day.certificate(day.times.clean)
+        assert (status, found["verdict"]) == (2, "cannot tell") and "missing trades" in found["reasons"][0]
+        save(Files(), path, positions, said | {"checked_ns": day.times.clean[1] * 10**9})
+        assert day.certificate(day.times.clean)[0] == 0
+    finally:
+        save(Files(), path, positions, said)
 
 
 def test_rows_that_somebody_deleted_show_as_a_hole_without_a_name(day: Day) -> None:

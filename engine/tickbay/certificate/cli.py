@@ -16,6 +16,7 @@ from pathlib import Path
 import orjson
 
 from tickbay import config as configuration
+from tickbay import memory
 from tickbay.certificate.certificate import EXIT, Document, document, stamp
 from tickbay.certificate.coverage import judge
 from tickbay.certificate.database import opened
@@ -154,18 +155,29 @@ def _reason(error: Exception) -> str:
 
 
 def _doubts(config: Config, period: Period, store: str) -> list[str]:
-    """Why what the store holds need not be all: the period is not over, or the store is not past it."""
+    """Why what the store holds need not be all: the period is not over, the store is not past it, or nobody has looked
+    yet for trades of which no gap tells."""
     now_ns = time.time_ns()
     settled_ns = period.end_ns + period.step_ns  # then the last heartbeats and gaps have come
     if now_ns < settled_ns:
         return [f"it is not over yet: ask again after {stamp(settled_ns)}"]
     cursor = config.data_dir / "cursors" / f"{store}.cursor"
-    if store == "journal" or not cursor.exists():
-        return []
-    lag = sink_lag(config.run_dir, read_cursor(cursor, Files()), now_ns)
-    if lag.rows and now_ns - int(lag.seconds * 1e9) < period.end_ns:
-        return [f"{store} is {lag.rows:,} rows behind and not past the end yet: ask again when it is"]
+    if store != "journal" and cursor.exists():
+        lag = sink_lag(config.run_dir, read_cursor(cursor, Files()), now_ns)
+        if lag.rows and now_ns - int(lag.seconds * 1e9) < period.end_ns:
+            return [f"{store} is {lag.rows:,} rows behind and not past the end yet: ask again when it is"]
+    looked_ns = _looked_ns(config)
+    if 0 < looked_ns < period.end_ns:
+        return [f"the healer has looked for missing trades up to {stamp(looked_ns)}: ask again when it is past the end"]
     return []
+
+
+def _looked_ns(config: Config) -> int:
+    """Up to when the healer of this engine has asked the venue who traded; 0: it never did, or does not."""
+    if not config.heal.enabled or not any("trades" in rule.channels for rule in config.select):
+        return 0
+    known = memory.load(Files(), memory.memory_path(config.data_dir, "healer"))
+    return int(known[1]["checked_ns"]) if known is not None else 0
 
 
 def write(data_dir: Path, found: Document) -> Path:

@@ -2,7 +2,7 @@
 
 `python children.py supervise FILE` is `tickbay up` with another spawn; `python children.py child NAME FILE` is a
 process that does what the file `<data_dir>/behave/NAME` says: nothing (beat until told to stop), "exit N", "refuse",
-"deaf" (to SIGTERM) or "mute" (it never beats).
+"deaf" (to SIGTERM), "mute" (it never beats) or "ail" (it says that it is degraded for as long as the file is there).
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def behave(context: ProcessContext) -> int:
         raise ConfigError("data_dir /somewhere: is full: free some space")
     if words[0] == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    context.health.state = "live"
     while not context.stopping.is_set():
+        context.health.state = "degraded" if order.exists() and order.read_text() == "ail" else "live"
         context.health.beat()
         context.stopping.wait(0.1)
     with (context.config.data_dir / "ended").open("a") as file:

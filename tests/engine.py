@@ -86,7 +86,7 @@ def engine_in(tmp_path: Path, run_dir: Path) -> Iterator[Engine]:
     try:
         yield engine
     finally:
-        for name in ("supervisor", *NAMES, "feed-3", "metrics"):
+        for name in ("supervisor", *sorted(path.stem for path in (engine.run_dir / "pids").glob("*.json"))):
             written = pid_file(engine.run_dir, name)
             if written is not None and (pidfd := written.identity.open()) is not None:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -192,6 +192,20 @@ def test_two_holes_that_are_nearer_than_the_legs_are_apart_may_share_a_message()
     assert told(cover, 1, hole(21, 25), skew_s=2) == [(19.0, 0), (19.0, 22.0)]
 
 
+def test_a_pair_depends_on_a_leg_while_the_other_one_is_away_and_until_that_is_as_far_again() -> None:
+    cover = Cover()
+
+    def depends(at_s: float) -> list[bool]:
+        return [cover.depends_on(leg, int(at_s * S), skew_ns=2 * S) for leg in (0, 1)]
+
+    told(cover, 0, hole(1, instrument="ETH-A", kind=Kind.QUOTE))
+    assert depends(2) == [False, False], "one channel is no reason to keep the other leg from all"
+    told(cover, 0, hole(10))
+    assert depends(11) == [False, True]
+    told(cover, 0, hole(10, 20))
+    assert depends(22) == [False, True] and depends(22.1) == [False, False]
+
+
 def test_holes_of_other_instruments_or_kinds_have_nothing_in_common() -> None:
     cover = Cover()
     told(cover, 0, hole(10, instrument="ETH-A", kind=Kind.QUOTE))

@@ -19,7 +19,7 @@ from whole_engine import query, tickbay, whole_engine
 __all__ = ["postgres_server"]
 pytestmark = pytest.mark.slow
 
-MARKET = ("--instruments", "ETH=60", "--rate", "1500", "--no-limits", "--clock", "market")
+MARKET = ("--instruments", "ETH=60", "--rate", "1000", "--no-limits", "--clock", "market")
 QUIET = "[heal]\nenabled = false\n"
 LEGS = ("feed-1a", "feed-1b")
 MERGER_KILLS = 20
@@ -27,8 +27,10 @@ GAPS = "SELECT cause, kind, instrument, to_ns IS NOT NULL FROM data_gaps WHERE s
 
 
 def paired(rig: Rig) -> Rig:
-    """The engine of `rig` with two legs instead of one feed."""
-    rig.file.write_text(rig.file.read_text().replace("[feeds]\n", "[feeds]\nredundancy = 2\n"))
+    """The engine of `rig` with two legs instead of one feed, which are patient: an overloaded simulator is silent on
+    both."""
+    text = rig.file.read_text().replace("[feeds]\n", "[feeds]\nredundancy = 2\n")
+    rig.file.write_text(text.replace("ticker_stale_s = 10", "ticker_stale_s = 60"))
     return rig
 
 

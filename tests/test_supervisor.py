@@ -113,8 +113,8 @@ def test_the_first_sigterm_ends_feeds_then_writers_then_the_journal(engine: Engi
     engine.ready()
     assert stop(supervisor) == 0
     ended = engine.ended()
-    assert set(ended[:4]) == {"feed-1", "feed-2", "universe", "healer"}
-    assert ended[4:] == ["writer-timescale", "journal"]
+    assert set(ended[:5]) == {"feed-1", "feed-2", "universe", "healer", "checker"}
+    assert ended[5:] == ["writer-timescale", "journal"]
     assert engine.pids() == {}
 
 
@@ -194,6 +194,26 @@ def test_a_child_that_dies_again_and_again_is_tried_on_and_reported_as_degraded(
     wait_for(lambda: "feed-2" in engine.pids() and report_of(engine, "feed-2").state == "live", "feed-2 to come back")
     assert stop(supervisor) == 0
     assert '"status":"exit 3"' in engine.log.read_text()
+
+
+@pytest.mark.slow
+def test_a_leg_that_was_restarted_is_back_when_its_pair_needs_the_other_one_no_more(engine: Engine) -> None:
+    """PAIR-1: whoever restarts all of them, one after another, leaves no gap."""
+    engine.configure("[heal]\nenabled = false\n")
+    engine.file.write_text(engine.file.read_text().replace("count = 2", "count = 1\nredundancy = 2"))
+    supervisor = engine.up()
+    engine.ready()
+    before = report_of(engine, "feed-1a").identity
+    command = [sys.executable, "-m", "tickbay", "restart", "feed-1a", "--config", str(engine.file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as restarting:
+        wait_for(lambda: (engine.data_dir / "ended").exists(), "feed-1a to end")
+        engine.order("merger-1", "ail")
+        wait_for(lambda: report_of(engine, "feed-1a").identity != before, "the next life of feed-1a")
+        time.sleep(1)
+        assert restarting.poll() is None and report_of(engine, "feed-1a").state == "live"
+        (engine.data_dir / "behave" / "merger-1").unlink()
+        assert restarting.wait(PATIENCE_S) == 0
+    assert stop(supervisor) == 0
 
 
 @pytest.mark.slow

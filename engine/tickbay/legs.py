@@ -52,6 +52,12 @@ def first_leg(feed: str) -> str:
     return f"{place_of(feed)}{LEGS[0]}" if _LEG.fullmatch(feed) else ""
 
 
+def merger_of_leg(feed: str) -> str:
+    """`merger-1` of feed-1a and feed-1b; empty where it is no leg."""
+    leg = _LEG.fullmatch(feed)
+    return f"merger-{leg[1]}" if leg else ""
+
+
 def merger_of(stream: str) -> str:
     """Who takes a leg's stream (`merger-1` for feed-1a.quote); empty where the sinks do: every other stream, also
     what a leg says of itself."""
@@ -59,5 +65,4 @@ def merger_of(stream: str) -> str:
         feed, kind = parse_stream(stream)
     except ValueError:
         return ""
-    leg = _LEG.fullmatch(feed)
-    return f"merger-{leg[1]}" if leg and kind is not Kind.STATUS else ""
+    return merger_of_leg(feed) if kind is not Kind.STATUS else ""

@@ -76,6 +76,14 @@ class Cover:
             for gap in (*self.told.values(), *self.before)
         )
 
+    def depends_on(self, leg: int, now_ns: int, *, skew_ns: int) -> bool:
+        """Is this leg the only one that has all? It is while the other one is away, and until a moment later: what that
+        one missed may still be on its way over this one."""
+        return any(
+            not gap.instrument and gap.kind is None and (not gap.to_ns or gap.to_ns + skew_ns >= now_ns)
+            for gap in self.holes[1 - leg].values()
+        )
+
     def open(self) -> list[Gap]:
         """Holes of the pair that last."""
         return [gap for gap in self.told.values() if not gap.to_ns]

@@ -142,7 +142,7 @@ class Merger:
             "unchained": self._past.merge.unchained,
         }
         health.counters |= pair.gap_count.counters()
-        health.gauges = {"held": pair.held}
+        health.gauges = {"held": pair.held, "skew_ms": pair.skew_ns / 1e6}
         for leg, name in enumerate(legs.LEGS):
             own, other = figures[leg], figures[1 - leg]
             late = self._late[leg]
@@ -166,11 +166,19 @@ class Merger:
         gone = [_feed(leg) for leg in self.pair.legs if not _producer_lives(leg[Kind.QUOTE].ring)]
         if self._health.state == "stopping":
             return
+        now_ns, pair = time.time_ns(), self.pair
+        alone = [
+            _feed(leg)
+            for number, leg in enumerate(pair.legs)
+            if pair.cover.depends_on(number, now_ns, skew_ns=pair.skew_ns)
+        ]
         open_holes = self.pair.cover.open()
         if open_holes:
             self._health.state, self._health.detail = "degraded", f"neither leg records: {open_holes[0].detail}"
         elif gone:
             self._health.state, self._health.detail = "degraded", f"{' and '.join(gone)} does not run"
+        elif alone:
+            self._health.state, self._health.detail = "degraded", f"only {' and '.join(alone)} has everything"
         else:
             self._health.state, self._health.detail = "live", ""
 

@@ -44,6 +44,7 @@ class Child:
         self.beaten = False  # it has beaten since it was started
         self.past_start = False  # and has said that it does its work
         self.state = ""  # as it said last
+        self.state_s = 0.0  # since when it says so
         self._heartbeat_ns = 0
         self._machine = machine
         self._now_s = now_s
@@ -123,6 +124,8 @@ class Child:
         if report.heartbeat_ns == self._heartbeat_ns:
             return
         self._heartbeat_ns = report.heartbeat_ns
+        if not self.beaten or report.state != self.state:
+            self.state_s = self._now_s()
         self.fresh_s, self.beaten = self._now_s(), True
         self.past_start |= report.state not in ENDS
         self.state = report.state

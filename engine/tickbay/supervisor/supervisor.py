@@ -20,7 +20,7 @@ import os
 import random
 import signal
 from argparse import ArgumentParser, Namespace
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -72,7 +72,7 @@ class Supervisor:
         self._previous = previous.children if previous is not None else {}
         self._ready = False
         self._failure: BaseException | None = None  # ends the supervisor: a refusal, or a mistake of ours in a callback
-        self._killed = 0  # children that did not stop in time
+        self._killed = 0  # children that did not stop in time, with something to lose
         context.stopping.on_repeat = self._kill_all
 
     def _child(self, name: str) -> Child:
@@ -151,14 +151,26 @@ class Supervisor:
                 self._leave(child, Leaving.STOP, reason="it is not configured any more")
 
     def _renew(self) -> None:
-        """Replace what runs with another configuration or version: all at once, but the second leg of a pair when the
-        first one records again, so that one of them always does."""
+        """Replace what runs with another configuration or version: all at once, but the second leg of a pair when its
+        merger needs it no more, so that one of them always records."""
         for child in list(self._outdated):
             first = self._children.get(legs.first_leg(child.name))
-            renewed = first is not None and first not in self._outdated and first.beaten and first.state == "live"
+            renewed = first is not None and first not in self._outdated and self._is_back(first, {"live"}, {"live"})
             if first is None or first is child or renewed:
                 self._outdated.remove(child)
                 self._leave(child, Leaving.RESTART, reason="it runs with another configuration or version")
+
+    def _is_back(self, child: Child, good: Container[str], good_pair: Container[str]) -> bool:
+        """Does a process that was replaced do its work again, in a state that is `good`? A leg of a pair only when its
+        merger says later than that that it depends on neither of the two: the other one may be next."""
+        if not child.running or not child.past_start or child.state not in good:
+            return False
+        merger = self._merger(child)
+        return merger is None or (merger.state in good_pair and merger.fresh_s > child.state_s)
+
+    def _merger(self, child: Child) -> Child | None:
+        """Of a leg of a pair."""
+        return self._children.get(legs.merger_of_leg(child.name))
 
     def _start(self, child: Child) -> None:
         """Start it, unless it lives already (one that the supervisor before us had only just started)."""
@@ -290,13 +302,15 @@ class Supervisor:
         if child is None:
             raise ControlRefused(f"no process is called {name!r}: there are {', '.join(self._children)}")
         old_pid, good = child.pid, {"live", child.state or "live"}
+        merger = self._merger(child)
+        good_pair = {"live", merger.state if merger is not None else "live"}
         if child.running:
             self._leave(child, Leaving.RESTART, reason="asked for")
         else:
             child.due_s = self._now_s()  # it waits for its restart: now, then
         ends_s = self._now_s() + RESTART_WAIT_S
         while self._now_s() < ends_s and not self._context.stopping.is_set():
-            if child.running and child.pid != old_pid and child.past_start and child.state in good:
+            if child.pid != old_pid and self._is_back(child, good, good_pair):
                 return {"process": name, "old_pid": old_pid, "pid": child.pid}
             await self._sleep(TICK_S)
         raise ControlRefused(f"{name} has not come back yet: see tickbay status")
@@ -312,13 +326,13 @@ class Supervisor:
         self._notifier.send("STOPPING=1")
         began_s, timeout_s = self._now_s(), self._config.supervisor.stop_timeout_s
         children = self._children.values()
-        producers = [child for child in children if child.role in ("feed", "universe", "healer")]
+        producers = [child for child in children if child.role in ("feed", "universe", "healer", "checker")]
         await self._end([*producers, *self._unwanted], began_s + STOP_FEEDS * timeout_s)
         await self._end([child for child in children if child.role == "merger"], began_s + STOP_MERGERS * timeout_s)
         await self._wait(self._is_synced, until_s=began_s + STOP_SYNC * timeout_s)
         await self._end([child for child in children if child.role == "writer"], began_s + STOP_WRITERS * timeout_s)
         await self._end([self._children["journal"]], began_s + STOP_JOURNAL * timeout_s)
-        await self._end([child for child in children if not child.captures], self._now_s() + STOP_METRICS_S)
+        await self._end([child for child in children if child.role == "metrics"], self._now_s() + STOP_METRICS_S)
 
     def _is_synced(self) -> bool:
         """Has the journal synced everything that was published?"""
@@ -336,7 +350,7 @@ class Supervisor:
         await self._wait(lambda: not any(child.running for child in stage), until_s=until_s + 1.0)
 
     def _kill_overdue(self, child: Child) -> None:
-        self._killed += 1
+        self._killed += child.captures  # who only watches has nothing to lose
         self._events.emit(Event.STOP_OVERDUE, child=child.name, pid=child.pid)
         child.kill()
 

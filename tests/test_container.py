@@ -43,9 +43,9 @@ INSTRUMENTS = 40  # of 60 that are listed
 GRACE_S = 30  # stop_grace_period of compose.yaml: then Docker kills
 # Everything of the host's network; a container that is healthy once the database is, in place of TimescaleDB.
 OVERRIDE = """
-x-host: &host {{network_mode: host, networks: !reset null, ports: !reset [], build: !reset null}}
+x-host: &host {{network_mode: host, networks: !reset null, ports: !reset []}}
 services:
-  check: {{build: !reset null}}
+  check: {{build: &build {{context: "{source}", network: host}}}}
   timescaledb:
     <<: *host
     image: tickbay:local
@@ -66,6 +66,7 @@ services:
     volumes: ["{root}:/timescale:ro", "./psql:/usr/local/bin/psql:ro"]
   tickbay:
     <<: *host
+    build: *build
     environment:
       <<: *database
       TICKBAY_METRICS_HOST: 127.0.0.1
@@ -74,6 +75,9 @@ services:
       TICKBAY_HEALTH_PORT: "{health}"
       TICKBAY_WEB_HOST: 127.0.0.1
       TICKBAY_WEB_PORT: "{web}"
+  owner:
+    <<: *host
+    environment: *database
   top:
     <<: *host
     environment: {{TICKBAY_TOP_HOST: 127.0.0.1, TICKBAY_TOP_PORT: "{top}"}}
@@ -217,7 +221,8 @@ def project(folder: Path, server: EmbeddedServer, simulator: Simulator, ports: P
     shutil.copy(ROOT / "tickbay.toml.example", folder)
     here = folder / "deploy" / "docker"
     root = timescale.binaries().parents[4]
-    (here / "compose.override.yaml").write_text(OVERRIDE.format(port=server.port, root=root, **asdict(ports)))
+    text = OVERRIDE.format(port=server.port, root=root, source=ROOT, **asdict(ports))
+    (here / "compose.override.yaml").write_text(text)
     (loader,) = root.glob("usr/lib/*/ld-linux-*.so.*")
     psql = timescale.binaries().relative_to(root) / "psql"
     libraries = Path("/timescale") / loader.parent.relative_to(root)
@@ -257,6 +262,7 @@ def stack(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         with psycopg.connect(server.conninfo(), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
         here = project(folder, server, simulator, ports)
+        docker.docker("image", "rm", "--force", IMAGE)  # start.sh builds it
         made = Stack(docker, here, server, simulator, folder / "ledger", ports, "")
         try:
             yield replace(made, said=made.start())
@@ -339,6 +345,17 @@ def test_no_password_is_in_anything_that_docker_tells(stack: Stack) -> None:
     passwords = [path.read_text().strip() for path in (stack.folder / "secrets").iterdir()]
     assert len(passwords) > 6
     assert [text for text in passwords if text and text in told] == []
+
+
+def test_every_store_is_backed_up_by_one_command_and_a_running_one_is_not_overwritten(stack: Stack) -> None:
+    stack.wait_for_rows(0)
+    owner = "run", "--rm", "--no-TTY", "owner"
+    said = stack.compose(*owner, "backup", "/backups")
+    assert "timescale" in said and "journal" in said
+    assert stack.compose(*owner, "restore", "/backups", "--check")
+    # Its processes are those of another container: known by their locks.
+    refused = stack.compose(*owner, "restore", "/backups", "--only", "journal", "--replace", check=False)
+    assert "the journal is running: stop the engine, then restore" in refused
 
 
 def test_a_stop_in_the_middle_and_one_at_the_end_lose_nothing_and_exit_0_within_the_grace(stack: Stack) -> None:

@@ -237,10 +237,14 @@ class Channels:
         if look:
             self._looked_ns = at.mono_ns
             self._ticker_patience_ns = self._patience_with_tickers(at, excused_ns)
+        live, awaited, refused = Place.LIVE, Place.AWAITED, Place.REFUSED  # to look them up costs more than to compare
         for subscription in self.subscriptions.values():
-            if subscription.place is Place.REFUSED and at.mono_ns >= subscription.due_ns:
+            place = subscription.place
+            if place is live and not look:
+                continue
+            if place is refused and at.mono_ns >= subscription.due_ns:
                 subscription.turn(Turn.DUE, at.mono_ns)
-            elif subscription.place is Place.AWAITED or (look and subscription.place is Place.LIVE):
+            elif place is awaited or place is live:
                 self._listen(subscription, at)
                 self._judge(subscription, at, excused_ns)
 

@@ -122,7 +122,7 @@ class ThisMachine:
     def report(self, name: str) -> Report | None:
         """What it said last. Asked for twice as often as it speaks: a file that is the same is not read again."""
         try:
-            found = os.stat(f"{self._run_dir}/health/{name}.json")  # noqa: PTH116 - ten times a Path's cost, each second
+            found = os.stat(f"{self._run_dir}/health/{name}.json")  # noqa: PTH116 - a Path costs ten times as much
         except OSError:
             return None
         stamp = (found.st_ino, found.st_mtime_ns)

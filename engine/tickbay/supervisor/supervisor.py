@@ -205,7 +205,8 @@ class Supervisor:
             return
         elif child.role == "journal" and status == OPERATOR_STATUS and not started and not self._ready:
             report = self._machine.report(child.name)
-            why = report.last_error if report is not None else "the journal cannot run"
+            # One that runs already is refused before it can report: its own line in the log says so.
+            why = (report.last_error if report is not None else "") or "the journal cannot run: see the line before"
             self._failure = ConfigError(why.removeprefix(f"{Event.PROCESS_REFUSED.value.sentence}: "))
         else:
             wait_s = self._count_failure(child)

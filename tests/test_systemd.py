@@ -1,0 +1,177 @@
+"""deploy/systemd: as text, as systemd itself checks it, and booted."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from servers.booted import Booted, booted
+from servers.debian import Unavailable
+from servers.postgres import fresh_database, postgres_server
+from simulator import Simulator, simulating
+from tickbay.config import Timescale
+from tickbay.embedded import EmbeddedServer
+
+__all__ = ["postgres_server"]
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "deploy" / "systemd"
+SERVICES = sorted(FOLDER.glob("*.service"))
+EXPOSURE_MAX = 1.5
+PATIENCE_S = 40.0
+
+
+def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.stem)
+def test_a_service_is_exposed_no_more_than_it_must(unit: Path) -> None:
+    done = analyze("security", "--offline=true", "--no-pager", unit)
+    if "--offline" in done.stderr:
+        pytest.skip("this systemd-analyze cannot judge a file")
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
+    assert found is not None, done.stdout + done.stderr
+    assert float(found[1]) <= EXPOSURE_MAX, done.stdout
+
+
+def test_systemd_understands_every_line_of_every_unit(tmp_path: Path) -> None:
+    for unit in sorted({*FOLDER.glob("*.service"), *FOLDER.glob("*.timer")}):
+        # The program is not here: what there is to run does not matter.
+        (tmp_path / unit.name).write_text(re.sub(r"ExecStart=\S+", "ExecStart=/bin/true", unit.read_text()))
+    done = analyze("verify", *sorted(tmp_path.iterdir()))
+    ours = [line for line in done.stderr.splitlines() if "tickbay" in line]
+    assert done.returncode == 0 and ours == [], done.stderr
+
+
+def test_the_installer_says_all_that_it_would_do_and_does_nothing() -> None:
+    before = sorted(FOLDER.rglob("*"))
+    for action in ([], ["--uninstall"]):
+        done = subprocess.run(
+            [FOLDER / "install.sh", "--dry-run", *action], capture_output=True, text=True, check=False
+        )
+        if "no systemd" in done.stderr:
+            pytest.skip("no systemd")
+        assert done.returncode == 0, done.stderr
+        units = {unit.name for unit in before if unit.suffix in (".service", ".timer")}
+        assert {name for name in units if f"/etc/systemd/system/{name}" in done.stdout} == units
+        assert "/etc/sysusers.d/tickbay.conf" in done.stdout
+        assert "db_password" not in done.stdout or "type the password" in done.stdout
+    refused = subprocess.run([FOLDER / "install.sh", "--purge"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+
+
+# -------- booted
+
+SETTINGS = """
+data_dir = "/var/lib/tickbay"
+[venue]
+ws_url = "{ws_url}"
+rest_url = "{rest_url}"
+[feeds]
+count = 1
+[ring]
+quote = 4096
+book = 4096
+[timescale]
+port = {port}
+user = "{user}"
+dbname = "{dbname}"
+[metrics]
+port = 0
+[health]
+port = 0
+[web]
+port = 0
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path, postgres_server: EmbeddedServer) -> Iterator[tuple[Booted, Simulator, Timescale]]:
+    """Installed by install.sh, not yet started, with a watchdog that a test can wait for."""
+    database = fresh_database(postgres_server)
+    try:
+        with simulating(tmp_path, "--instruments", "ETH=10", "--no-limits") as simulator, booted() as tree:
+            etc = tree.root / "etc"
+            (etc / "tickbay").mkdir()
+            (etc / "tickbay" / "tickbay.toml").write_text(
+                SETTINGS.format(
+                    ws_url=simulator.ws_url,
+                    rest_url=simulator.rest_url,
+                    port=database.port,
+                    user=database.user,
+                    dbname=database.dbname,
+                )
+            )
+            assert "installed. Now set" in tree.run("/opt/src/deploy/systemd/install.sh", "--keep-environment")
+            password = etc / "tickbay" / "db_password"
+            password.write_text(database.password + "\n")
+            password.chmod(0o600)
+            quick = etc / "systemd" / "system" / "tickbay.service.d" / "quick.conf"
+            quick.parent.mkdir()
+            quick.write_text("[Service]\nWatchdogSec=4\nRestartSec=0\n")
+            tree.run("systemctl", "daemon-reload")
+            yield tree, simulator, database
+    except Unavailable as error:
+        pytest.skip(f"cannot boot a tree: {error}")
+
+
+def wait_for(done: Callable[[], bool], what: str) -> None:
+    ends = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < ends, f"waited {PATIENCE_S:g} s for {what}"
+        time.sleep(0.2)
+
+
+def pid_of(tree: Booted, process: str) -> str:
+    """Inside the tree; empty where it does not run."""
+    told = tree.run("sh", "-c", "for each in /proc/[0-9]*; do echo ${each#/proc/} $(tr '\\0' ' ' <$each/cmdline); done")
+    found = re.search(rf"^(\d+) tickbay: {re.escape(process)}\s*$", told, re.MULTILINE)
+    return found[1] if found else ""
+
+
+@pytest.mark.slow
+def test_booted_it_starts_notifies_survives_a_killed_child_comes_back_when_hung_and_stops_cleanly(
+    machine: tuple[Booted, Simulator, Timescale],
+) -> None:
+    tree, simulator, database = machine
+    began = time.monotonic()
+    tree.run("systemctl", "start", "tickbay.service")  # returns when the supervisor has said that it is ready
+    assert tree.property("tickbay", "ActiveState") == "active"
+    assert "supervisor_ready" in tree.run("journalctl", "--unit", "tickbay", "--output", "cat")
+    main = tree.property("tickbay", "MainPID")
+    print(f"ready after {time.monotonic() - began:.1f} s")
+    wait_for(lambda: len(simulator.feeds()) == 1, "the feed to connect")
+
+    tree.run("sh", "-c", f"kill -9 {pid_of(tree, 'writer-timescale')}")
+    wait_for(lambda: pid_of(tree, "writer-timescale") != "", "the writer to be replaced")
+    assert tree.property("tickbay", "NRestarts") == "0" and tree.property("tickbay", "MainPID") == main
+
+    feed = pid_of(tree, "feed-1")
+    tree.run("sh", "-c", f"kill -STOP {main}")  # hung
+    began = time.monotonic()
+    wait_for(lambda: tree.property("tickbay", "NRestarts") == "1", "the watchdog")
+    wait_for(lambda: tree.property("tickbay", "ActiveState") == "active", "the next supervisor to be ready")
+    print(f"restarted and ready {time.monotonic() - began:.1f} s after it hung")
+    assert pid_of(tree, "feed-1") == feed, "SUP-1: capture went on, the next supervisor has adopted it"
+    assert database.password not in tree.run("journalctl", "--output", "cat")
+    assert database.password not in tree.run("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+
+    tree.run("systemctl", "start", "tickbay-backup.service")
+    assert tree.run("find", "/var/backups/tickbay", "-name", "manifest.json").count("\n") == 2
+    tree.run("systemctl", "stop", "tickbay.service")
+    assert tree.property("tickbay", "Result") == "success" and tree.property("tickbay", "ExecMainStatus") == "0"
+    assert pid_of(tree, "journal") == ""
+    assert "removed. What remains" in tree.run(
+        "/opt/src/deploy/systemd/install.sh", "--uninstall", "--keep-environment"
+    )
+    assert not list((tree.root / "etc" / "systemd" / "system").glob("tickbay*.service"))
+    assert (tree.root / "etc" / "tickbay" / "db_password").exists(), "what is the operator's stays"

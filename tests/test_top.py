@@ -124,8 +124,6 @@ def test_it_is_live_and_pausing_stops_the_screen_only(watched: Watched) -> None:
 
 
 def test_the_help_lies_over_a_screen_that_goes_on_and_closes_by_any_of_its_keys(watched: Watched) -> None:
-    """The refresh behind it once looked for its widgets on the page before it, and ended everything."""
-
     async def script(pilot: Pilot[None]) -> None:
         for key in ("escape", "question_mark", "q", "enter"):
             shown = await see(pilot, "question_mark")
@@ -174,7 +172,7 @@ def test_enter_shows_all_of_a_line_and_every_order_has_all_lines(watched: Watche
 
 
 def test_a_narrow_terminal_and_a_name_that_would_move_the_cursor_break_nothing(watched: Watched) -> None:
-    watched.event("error", "feed-1", "evil", text="\x1b[2J\x07 gone\nsecond")
+    watched.event("error", "feed-1", "evil\x1b[2J\x07 gone", text="first\nsecond")
 
     async def script(pilot: Pilot[None]) -> None:
         for key in "12345":

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from engine import wait_for
 from simulator import ENGINE
 from tickbay.config import Top, load
 from tickbay.errors import ConfigError
@@ -50,8 +51,9 @@ class Screen:
     def end(self) -> str:
         """All that it said."""
         self.process.send_signal(signal.SIGTERM)
-        more, _ = self.process.communicate(timeout=20)
-        assert self.process.returncode == 0
+        assert self.process.stdout is not None
+        more = self.process.stdout.read()
+        assert self.process.wait(20) == 0
         return self.said + more
 
 
@@ -143,6 +145,20 @@ def test_a_page_of_another_origin_gets_no_screen_also_with_the_cookie(given: Scr
         assert given.ask("/ws", Cookie=cookie, **UPGRADE, **origin)[0] == 403
     assert given.ask("/ws", Origin=own, **UPGRADE)[0] == 403, "without the cookie"
     assert given.ask("/ws", Cookie=cookie, Origin=own, **UPGRADE)[0] == 101
+
+
+def test_who_shows_the_screen_holds_no_secret(watched: Watched) -> None:
+    with screen(watched, TICKBAY_TOP_TOKEN=TOKEN, DB_PASSWORD="canary-password") as found:
+        cookie = found.ask(f"/?token={TOKEN}")[1]["Set-Cookie"].split(";")[0]
+        with closing(http.client.HTTPConnection("127.0.0.1", found.port, timeout=20)) as connection:
+            own = {"Cookie": cookie, "Origin": f"http://127.0.0.1:{found.port}"}
+            connection.request("GET", "/ws", headers=UPGRADE | own)
+            assert connection.getresponse().status == 101
+            pid = found.process.pid
+            child = wait_for(lambda: Path(f"/proc/{pid}/task/{pid}/children").read_text().split(), "a screen")[0]
+            held = wait_for(lambda: Path(f"/proc/{child}/environ").read_bytes(), "its environment")
+            assert b"TEXTUAL_DRIVER=" in held
+            assert not any(secret in held for secret in (b"canary", b"TICKBAY_TOP_TOKEN", b"DB_PASSWORD"))
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])

@@ -108,7 +108,7 @@ class Top(App[None]):
         }
         self._paused = False
         self._served_by = os.getppid()
-        # Held, not looked up: a query would search the page that lies over the rest, where there is one.
+        # Held, not looked up: a refresh may come while the screen is taken down, when nothing is found any more.
         self._verdict, self._told = Static(id="verdict"), Static(id="told")
         self._tabs = TabbedContent(initial="overview-tab")
         self._overview, self._scroll = Static(id="overview"), VerticalScroll(id="scroll")

@@ -299,6 +299,16 @@ def test_start_refuses_a_password_that_everybody_knows_and_keeps_no_file_of_it(h
     assert not (host / "secrets" / "grafana_password").exists()
 
 
+@pytest.mark.parametrize(("knows", "said"), [("version", "Docker does not answer"), ("info", "no Docker Compose")])
+def test_without_docker_or_compose_start_says_so_and_makes_nothing(host: Path, knows: str, said: str) -> None:
+    """A docker that can do one thing only."""
+    (host.parent / "bin" / "docker").write_text(f'#!/bin/sh\ntest "$1" = {knows}\n')
+    (host.parent / "bin" / "docker-compose").symlink_to("/bin/false")
+    status, text = started(host)
+    assert status == 1 and text.count("\n") == 1 and said in text
+    assert not (host / "secrets").exists()
+
+
 def test_without_an_env_file_start_says_how_to_make_one(host: Path) -> None:
     (host / ".env").unlink()
     status, said = started(host)

@@ -178,6 +178,13 @@ def test_tickbay_understands_what_it_is_told(everything: dict[str, Any], tmp_pat
     assert config.health.host == config.web.host == "0.0.0.0"
 
 
+def test_the_defaults_that_are_told_are_the_defaults() -> None:
+    usual = Config()
+    assert f"[{usual.timescale.flush_ms / 1000:g}]" in EXAMPLE
+    assert f"[{usual.log.level}]" in EXAMPLE and f"[{usual.venue.ws_url}, {usual.venue.rest_url}]" in EXAMPLE
+    assert [rule.top for rule in usual.select] == [0]  # all
+
+
 def test_the_test_venue_is_one_word(everything: dict[str, Any], tmp_path: Path) -> None:
     config = loaded(everything, tmp_path, DERIBIT_WS_URL="", DERIBIT_REST_URL="")
     assert config.venue.ws_url == "wss://test.deribit.com/ws/api/v2"

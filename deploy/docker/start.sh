@@ -54,6 +54,8 @@ random() {
 }
 
 [ -f .env ] || refuse "there is no .env here: cp .env.example .env, and look through it"
+docker info >/dev/null 2>&1 || refuse "Docker does not answer: is it installed, does it run, may you use it (sudo, or the group docker)?"
+compose version >/dev/null 2>&1 || refuse "there is no Docker Compose: install the package docker-compose-plugin"
 gid=$(setting SECRETS_GID)
 mkdir -p secrets
 if [ -n "$gid" ]; then chgrp "$gid" secrets 2>/dev/null || true; fi

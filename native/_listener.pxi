@@ -46,6 +46,11 @@ cdef class FeedListener(WSListener):
         pad(name, sizeof(name), instrument)
         c.feed_remember_trade(&self.feed, name, trade_seq)
 
+    def forget(self, bytes instrument not None):
+        cdef char name[c.RECORD_INSTRUMENT_MAX]
+        pad(name, sizeof(name), instrument)
+        return c.continuity_forget(&self.feed.continuity, name)
+
     def counters(self):
         return self.feed.counters
 

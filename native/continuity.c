@@ -45,6 +45,28 @@ struct continuity_entry *continuity_find(struct continuity *continuity, const ch
     }
 }
 
+bool continuity_forget(struct continuity *continuity, const char *instrument)
+{
+    struct continuity_entry *entries = continuity->entries;
+    uint64_t mask = continuity->capacity - 1, hole = hash_of(instrument) & mask;
+    while (memcmp(entries[hole].instrument, instrument, RECORD_INSTRUMENT_MAX) != 0) {
+        if (entries[hole].instrument[0] == '\0')
+            return false;
+        hole = (hole + 1) & mask;
+    }
+    /* A walk must not end before what it looks for: whatever passed over this place on its own walk moves back to it. */
+    for (uint64_t place = (hole + 1) & mask; entries[place].instrument[0] != '\0'; place = (place + 1) & mask) {
+        uint64_t walked = (place - hash_of(entries[place].instrument)) & mask;
+        if (walked >= ((place - hole) & mask)) {
+            entries[hole] = entries[place];
+            hole = place;
+        }
+    }
+    memset(&entries[hole], 0, sizeof entries[hole]);
+    continuity->used--;
+    return true;
+}
+
 enum continuity_result continuity_quote(struct continuity *continuity, const struct quote *quote)
 {
     struct continuity_entry *entry = continuity_find(continuity, quote->head.instrument);

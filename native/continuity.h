@@ -1,12 +1,14 @@
 /* continuity.h: what a feed remembers of each instrument on its connection, to tell at once that something is missing.
  *
- * A table from instrument name to its last change id and last time heard, over the caller's memory, open addressing, no
- * deletion (a new connection starts a new table). Written by the feed's own thread only.
+ * A table from instrument name to its last change id and last time heard, over the caller's memory, open addressing. What
+ * has expired is forgotten now and then, so that a connection may last for ever. Written by the feed's own thread only.
  */
 #ifndef TICKBAY_CONTINUITY_H
 #define TICKBAY_CONTINUITY_H
 
 #include "record.h"
+
+#include <stdbool.h>
 
 enum book_state {
     BOOK_NONE = 0,    /* nothing received: waiting for the snapshot */
@@ -43,6 +45,8 @@ void continuity_init(struct continuity *continuity, struct continuity_entry *ent
 /* The entry of an instrument (RECORD_INSTRUMENT_MAX bytes, NUL-padded, not empty), made if it is new; NULL when the table
  * is full. A feed that knows the last stored trade_seq of an instrument puts it in here before its first trade. */
 struct continuity_entry *continuity_find(struct continuity *continuity, const char *instrument);
+/* Take an instrument out; false where it is not there. Pointers to entries are not valid any more: others may have moved. */
+bool continuity_forget(struct continuity *continuity, const char *instrument);
 
 /* Each takes one message's records in order. Any message counts as heard (quote_ns, …), whatever the result. On a break,
  * *expected is for a book the last change id that we have, which prev_change_id should have been, and for a trade the

@@ -40,7 +40,7 @@ void feed_connect(struct feed *feed, uint32_t conn)
     struct continuity *table = &feed->continuity;
     feed->conn = conn;
     feed->unchecked_count = 0;
-    /* Instruments expire and nothing else takes them out of the table: one that is half full starts empty. */
+    /* What has expired is forgotten once an hour; one that is half full all the same starts empty. */
     bool keep = table->used <= table->capacity / 2;
     for (uint64_t i = 0; keep && i < table->capacity; i++) {
         struct continuity_entry *entry = &table->entries[i];

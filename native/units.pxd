@@ -262,6 +262,7 @@ cdef extern from "continuity.h" nogil:
         uint32_t book_state
     struct continuity:
         uint64_t used
+    bint continuity_forget(continuity *continuity, const char *instrument)
 
 cdef extern from "feed.h" nogil:
     enum feed_tell:

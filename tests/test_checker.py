@@ -8,6 +8,7 @@ from math import nan
 import pytest
 
 from tickbay.checker.check import LATE_NS, SPEAKS_MIN, Check, Disagreement, Told
+from tickbay.checker.checker import SILENT_NS, forget_silent
 from tickbay.checker.folded_book import Level
 from tickbay.record import Flag
 
@@ -158,3 +159,14 @@ def test_books_are_remembered_and_one_that_moved_on_meanwhile_is_not_trusted(ven
     stale.check.book.remember(said)
     stale.book([(BID, 10.0, 0.0)], skips=5)
     assert not stale.check.book.whole_ns
+
+
+def test_a_book_that_has_long_been_silent_behind_the_others_is_forgotten() -> None:
+    """Each day's expired books were kept for ever."""
+    checks = {name: Check(PATIENCE_S * S) for name in ("live", "quiet", "expired")}
+    checks["live"].spoke_ns = BEGIN_NS
+    checks["quiet"].spoke_ns = BEGIN_NS - SILENT_NS
+    checks["expired"].spoke_ns = BEGIN_NS - SILENT_NS - 1
+    forget_silent(checks)
+    assert checks.keys() == {"live", "quiet"}
+    forget_silent({})

@@ -275,6 +275,9 @@ class FeedListener(WSListener):
     def remember_trade(self, instrument: bytes, trade_seq: int) -> None:
         """The last trade that an earlier process recorded: a hole before the first of this process is a break too."""
 
+    def forget(self, instrument: bytes) -> bool:
+        """Take an instrument out of the continuity table, if it is there: others may move within it."""
+
     @property
     def conn(self) -> int: ...
     def counters(self) -> dict[str, int]:

@@ -55,7 +55,7 @@ static enum continuity_result trade_by_list(struct remembered *place, uint64_t t
     return CONTINUITY_BREAK;
 }
 
-/* Each message is four bytes: kind and flags, name, id, id before. */
+/* Each message is four bytes: kind and flags, name, id, id before. A multiple of 16 is none: its name is forgotten. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct continuity_entry *entries = calloc(CAPACITY, sizeof *entries);
@@ -75,6 +75,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct remembered *place = &list[name];
         snprintf(record.head.instrument, sizeof record.head.instrument, "ETH-25DEC26-%u-C", 1000 + name * 50);
         record.head.recv_ns = (int64_t)at + 1;
+        if (data[at] % 16 == 0) {
+            require(continuity_forget(&table, record.head.instrument) == (place->used != 0), "forgets what it has");
+            used -= place->used;
+            *place = (struct remembered){0};
+            require(table.used == (uint64_t)used, "counts what is left");
+            continue;
+        }
         uint64_t expected = 0, expected_by_list = 0;
         enum continuity_result result, wanted = CONTINUITY_OK;
         int is_new = !place->used, is_full = is_new && used == CAPACITY / 4 * 3;

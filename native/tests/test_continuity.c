@@ -126,6 +126,33 @@ static void a_full_table_says_so_and_keeps_what_it_has(void)
     }
 }
 
+static bool forget(const char *name)
+{
+    char instrument[RECORD_INSTRUMENT_MAX] = {0};
+    memcpy(instrument, name, strlen(name));
+    return continuity_forget(&table, instrument);
+}
+
+static void what_is_forgotten_makes_room_and_the_others_are_found(void)
+{
+    begin(16);
+    char name[RECORD_INSTRUMENT_MAX];
+    for (int i = 0; i < 5000; i++) { /* a year of listings and expiries, of which twelve live at a time */
+        snprintf(name, sizeof name, "ETH-25DEC26-%d-C", 1000 + i);
+        check(trade(name, (uint64_t)(10 + i)) == CONTINUITY_OK, "there is room for a new one");
+        if (i < 11)
+            continue;
+        for (int old = i - 11; old <= i; old++) {
+            snprintf(name, sizeof name, "ETH-25DEC26-%d-C", 1000 + old);
+            check(find(name)->trade_seq == (uint64_t)(10 + old), "all that live are remembered");
+        }
+        snprintf(name, sizeof name, "ETH-25DEC26-%d-C", 1000 + i - 11);
+        check(forget(name) && !forget(name), "once");
+        check(table.used == 11, "its place is free");
+    }
+    check(!forget("NEVER-SEEN"), "nor what was never there");
+}
+
 static void a_name_that_fills_its_field_is_told_from_its_beginning(void)
 {
     begin(16);
@@ -143,6 +170,7 @@ int main(void)
     what_we_have_already_is_a_repeat();
     trade_sequences_grow_by_one();
     a_full_table_says_so_and_keeps_what_it_has();
+    what_is_forgotten_makes_room_and_the_others_are_found();
     a_name_that_fills_its_field_is_told_from_its_beginning();
     printf("test_continuity: %d checks\n", checks);
     return failures != 0;

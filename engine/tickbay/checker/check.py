@@ -50,6 +50,7 @@ class Check:
 
     def __init__(self, patience_ns: int) -> None:
         self.book = FoldedBook()
+        self.spoke_ns = 0  # recv_ns of its newest record, ticker or book
         self._patience_ns = patience_ns
         self._agreed_ns = 0  # recv_ns of the newest ticker that did
         self._differs_ns = 0  # of the first one that did not, since then; 0: none

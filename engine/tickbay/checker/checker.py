@@ -40,6 +40,7 @@ TICKERS_MAX = 4096  # the newest of those read at once that are looked at: more 
 NICENESS = 10  # whoever captures, journals and stores goes first
 TOLD_MAX = 16  # disagreements told in one turn: where many books differ at once, they are not all taken away at once
 NS_PER_S = 1_000_000_000
+SILENT_NS = 86_400 * NS_PER_S  # behind the others: it has expired, and its book goes
 
 
 def run(context: ProcessContext) -> None:
@@ -84,6 +85,8 @@ class Checker:
                 continue
             for instrument, ticker in self._newest(feed).items():
                 check = checks.get(instrument)
+                if check is not None:
+                    check.spoke_ns = ticker.recv_ns
                 if check is None or not check.book.whole_ns:
                     continue  # its book is not recorded, or not known yet
                 self._health.counters["compared"] += 1
@@ -91,6 +94,7 @@ class Checker:
                 if found is not None and told < TOLD_MAX:
                     told += 1
                     self._tell(feed, instrument, check, found)
+            forget_silent(checks)
         every = [check for checks in self._checks.values() for check in checks.values()]
         books, differ = sum(bool(check.book.whole_ns) for check in every), sum(check.differs for check in every)
         self._health.gauges = {"books": books, "differ": differ}
@@ -133,7 +137,9 @@ class Checker:
                 check = checks.get(name)
                 if check is None:
                     check = checks[name] = Check(self._patience_ns)
-                check.book.take(Level(*values))
+                level = Level(*values)
+                check.spoke_ns = level.recv_ns
+                check.book.take(level)
             rows += len(records)
             if rows >= ROWS_MAX:
                 return False
@@ -172,6 +178,7 @@ class Checker:
             for instrument, book in books.items():
                 check = self._checks[feed][instrument] = Check(self._patience_ns)
                 check.book.remember(book)
+                check.spoke_ns = check.book.whole_ns
 
     def save(self) -> None:
         said = {
@@ -182,3 +189,10 @@ class Checker:
             memory.save(self._context.files, self._path, self._positions, said)
         except OSError as error:
             self._context.events.emit(Event.CHECK_UNSAVED, error=error)
+
+
+def forget_silent(checks: dict[str, Check]) -> None:
+    """Each day lists new instruments, and we run for months."""
+    newest_ns = max((check.spoke_ns for check in checks.values()), default=0)
+    for name in [name for name, check in checks.items() if check.spoke_ns < newest_ns - SILENT_NS]:
+        del checks[name]

@@ -231,6 +231,10 @@ class Channels:
 
     # ---------------------------------------------------------------- watching
 
+    def heard_as(self) -> set[str]:
+        """The names under which the listener hears what is ours."""
+        return {subscription.channel.heard_as for subscription in self.subscriptions.values()}
+
     def watch(self, at: Moment, excused_ns: int) -> None:
         """Look who is heard. Silence before `excused_ns` does not count: it was we who stood still."""
         look = at.mono_ns - self._looked_ns >= LOOK_NS

@@ -58,6 +58,7 @@ TICK_S = 0.1
 BEAT_S = 0.5
 SETTLE_S = 1.0  # overflows, undecodable frames in a row, an assignment that we were not told of
 STATUS_S = 5.0
+SWEEP_S, SILENT_NS = 3600.0, 86_400 * 10**9  # what has expired is forgotten: looked for so often, silent so long
 QUARANTINE_BYTES_MAX = 64 << 20  # with its older half; a venue that sends nothing but rubbish must not fill the disk
 CLOSE_S = 1.0  # at the end, for the close frame to go out
 
@@ -125,7 +126,9 @@ class Feed:
         self._overflows: dict[Kind, Gap] = {}  # that last
         self._undecodable: Gap | None = None  # frames counted and not yet reported
         self._undecodable_ns = 0  # mono: when some were reported last
-        self._due_s: dict[float, float] = {BEAT_S: 0.0, SETTLE_S: 0.0, STATUS_S: 0.0}  # period → when again
+        self._due_s: dict[float, float] = dict.fromkeys(
+            (BEAT_S, SETTLE_S, STATUS_S, SWEEP_S), 0.0
+        )  # period → when again
         self._connecting: asyncio.Task[None] | None = None
         self._was_live = False
         self._failure: BaseException | None = None
@@ -191,6 +194,8 @@ class Feed:
             self._write_status()
         if self._is_due(BEAT_S):
             self._publish_health()
+        if self._is_due(SWEEP_S):
+            self._heard.forget_silent(time.time_ns() - SILENT_NS, self._session.channels.heard_as())
 
     def _is_due(self, period_s: float) -> bool:
         time_s = time.monotonic()

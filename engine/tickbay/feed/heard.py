@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import numpy.typing as npt
 
@@ -24,6 +26,19 @@ class ListenerHeard:
         """A new connection: the table may have been emptied."""
         self._places = {}
         self.message_ns = 0
+
+    def forget_silent(self, before_ns: int, keep: Collection[str]) -> int:
+        """Where the table is half full, its places are used again: of instruments that said nothing since then and that
+        no channel of ours is for. Returns how many."""
+        if self._listener.instruments_used <= len(self._names) // 2:
+            return 0
+        newest_ns = np.maximum.reduce(list(self._times_ns.values()))
+        names: list[bytes] = self._names[(newest_ns < before_ns) & (self._names != b"")].tolist()
+        gone = [name for name in names if name.decode() not in keep]
+        for name in gone:
+            self._listener.forget(name)
+        self._places = {}
+        return len(gone)
 
     def frames(self) -> int:
         return self._listener.counters()["frames"]

@@ -167,8 +167,9 @@ def hole(from_s: float, to_s: float = 0, **more: object) -> Gap:
     return Gap(cause=Cause.DISCONNECT, from_ns=int(from_s * S), to_ns=int(to_s * S), **more)  # type: ignore[arg-type]  # fields of a dataclass
 
 
-def told(cover: Cover, leg: int, gap: Gap, skew_s: float = 0.1) -> list[tuple[float, float]]:
-    return [(gap.from_ns / S, gap.to_ns / S) for gap in cover.add(leg, gap, skew_ns=int(skew_s * S))]
+def told(cover: Cover, leg: int, gap: Gap, late_s: tuple[float, float] = (0.1, 0.1)) -> list[tuple[float, float]]:
+    late_ns = int(late_s[0] * S), int(late_s[1] * S)
+    return [(gap.from_ns / S, gap.to_ns / S) for gap in cover.add(leg, gap, late_ns=late_ns)]
 
 
 def test_a_hole_of_one_leg_is_none_of_the_pair() -> None:
@@ -186,17 +187,19 @@ def test_what_both_legs_lack_is_told_when_it_begins_and_when_it_ends() -> None:
     assert told(cover, 1, hole(15, 30)) == []
 
 
-def test_two_holes_that_are_nearer_than_the_legs_are_apart_may_share_a_message() -> None:
+def test_two_holes_that_are_nearer_than_the_second_leg_is_late_may_share_a_message() -> None:
+    """GAP-1: the first hole's messages were still on their way over the second leg."""
     cover = Cover()
     told(cover, 0, hole(10, 20))
-    assert told(cover, 1, hole(21, 25), skew_s=2) == [(19.0, 0), (19.0, 22.0)]
+    assert told(cover, 1, hole(21, 25), late_s=(2, 0.1)) == [], "the first leg's lateness takes nothing from the second"
+    assert told(cover, 1, hole(21, 25), late_s=(0.1, 2)) == [(19.0, 0), (19.0, 22.0)]
 
 
 def test_a_pair_depends_on_a_leg_while_the_other_one_is_away_and_until_that_is_as_far_again() -> None:
     cover = Cover()
 
     def depends(at_s: float) -> list[bool]:
-        return [cover.depends_on(leg, int(at_s * S), skew_ns=2 * S) for leg in (0, 1)]
+        return [cover.depends_on(leg, int(at_s * S), late_ns=(S, S)) for leg in (0, 1)]
 
     told(cover, 0, hole(1, instrument="ETH-A", kind=Kind.QUOTE))
     assert depends(2) == [False, False], "one channel is no reason to keep the other leg from all"
@@ -211,7 +214,7 @@ def test_holes_of_other_instruments_or_kinds_have_nothing_in_common() -> None:
     told(cover, 0, hole(10, instrument="ETH-A", kind=Kind.QUOTE))
     assert told(cover, 1, hole(11, instrument="ETH-B", kind=Kind.QUOTE)) == []
     assert told(cover, 1, hole(11, instrument="ETH-A", kind=Kind.BOOK)) == []
-    (gap,) = cover.add(1, hole(12), skew_ns=0)
+    (gap,) = cover.add(1, hole(12), late_ns=(0, 0))
     assert (gap.instrument, gap.kind) == ("ETH-A", Kind.QUOTE)
     assert cover.has(Kind.QUOTE, "ETH-A", 13 * S, 14 * S) and not cover.has(Kind.QUOTE, "ETH-B", 13 * S, 14 * S)
 
@@ -219,7 +222,7 @@ def test_holes_of_other_instruments_or_kinds_have_nothing_in_common() -> None:
 def test_a_cover_that_was_kept_ends_the_hole_that_it_had_told() -> None:
     before = Cover()
     told(before, 0, hole(10))
-    gaps = before.add(1, hole(15), skew_ns=S)
+    gaps = before.add(1, hole(15), late_ns=(S, S))
     cover = Cover.of_state(before.state(), gaps)
     assert told(cover, 1, hole(15, 18)) == [(14.0, 18.1)]
 
@@ -227,7 +230,7 @@ def test_a_cover_that_was_kept_ends_the_hole_that_it_had_told() -> None:
 def test_a_leg_s_broken_chain_is_judged_by_its_ids_and_not_by_time() -> None:
     cover = Cover()
     told(cover, 0, Gap(cause=Cause.SEQUENCE, from_ns=1, kind=Kind.BOOK, instrument="ETH-A"))
-    assert cover.add(1, Gap(cause=Cause.SEQUENCE, from_ns=1, kind=Kind.BOOK, instrument="ETH-A"), skew_ns=S) == []
+    assert cover.add(1, Gap(cause=Cause.SEQUENCE, from_ns=1, kind=Kind.BOOK, instrument="ETH-A"), late_ns=(S, S)) == []
 
 
 # -------- names and figures

@@ -14,6 +14,7 @@ from faults.rig import HASTY, Rig, wait_for
 from servers.postgres import postgres_server
 from simulator import Simulator, simulating
 from tickbay.embedded import EmbeddedServer
+from tickbay.health import heartbeat_ns
 from whole_engine import query, tickbay, whole_engine
 
 __all__ = ["postgres_server"]
@@ -39,7 +40,15 @@ def both_live(rig: Rig) -> bool:
 
 
 def wait_whole(rig: Rig) -> None:
-    wait_for(lambda: both_live(rig) and rig.state("merger-1") == "live", "both legs to record again")
+    """Until either leg could be broken next: the merger says that it depends on neither, after both had come back."""
+    wait_for(lambda: both_live(rig), "both legs to record again")
+    since_ns = heartbeat_ns()
+
+    def needs_neither() -> bool:
+        report = rig.report("merger-1")
+        return report is not None and report.state == "live" and report.heartbeat_ns > since_ns
+
+    wait_for(needs_neither, "the pair to be whole")
     rig.wait_commit()
 
 

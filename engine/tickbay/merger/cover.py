@@ -4,9 +4,9 @@ In: the gaps that the two feeds record of themselves, in any order. Out: the pai
 last. A broken chain of one leg's book or trades is none of them: what the two together lack is told by the ids
 (native/merge.c).
 
-GAP-1: the two connections bring the same message at different times. `skew_ns` is how far apart they were at most;
-two holes that are closer together than that may have the same message in them, and so the pair's hole is wider by it
-on both sides.
+GAP-1: the two connections bring the same message at different times. `late_ns` is for each leg how far it was behind
+the other one at most. What one leg missed comes over the other one that much later, so a hole that begins there soon
+after may have the same message in it; and the pair's hole is wider by the greater of the two on both sides.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ KEEP_NS = 3600 * 10**9  # a feed that was down tells only when it is back what i
 HOLES_MAX = 10_000  # kept of each leg; a hole that is older and over meets no new one
 NEVER_NS = 1 << 62
 
+APART_NS = 10**9  # from the end of a leg's hole until the other leg is not needed, at least
+
 Key = tuple[object, ...]
+Late = tuple[int, int]  # of each leg
 
 
 @dataclass(slots=True)
@@ -33,7 +36,7 @@ class Cover:
     told: dict[tuple[Key, Key], Gap] = field(default_factory=dict)
     before: list[Gap] = field(default_factory=list)  # told by an earlier life that we know no more of
 
-    def add(self, leg: int, gap: Gap, *, skew_ns: int) -> list[Gap]:
+    def add(self, leg: int, gap: Gap, *, late_ns: Late) -> list[Gap]:
         """A record of a leg's gap stream; returns what is to be recorded of the pair."""
         if gap.cause is Cause.SEQUENCE:
             return []
@@ -41,9 +44,10 @@ class Cover:
         self._forget(leg, gap.to_ns or gap.from_ns)
         news: list[Gap] = []
         for other in list(self.holes[1 - leg].values()):
-            shared = _shared(gap, other, skew_ns)
+            both = (gap, other) if leg == 0 else (other, gap)
+            shared = _shared(both, late_ns)
             if shared is not None:
-                keys = (gap.key, other.key) if leg == 0 else (other.key, gap.key)
+                keys = (both[0].key, both[1].key)
                 news += self._tell(keys, shared)
         return news
 
@@ -76,11 +80,12 @@ class Cover:
             for gap in (*self.told.values(), *self.before)
         )
 
-    def depends_on(self, leg: int, now_ns: int, *, skew_ns: int) -> bool:
+    def depends_on(self, leg: int, now_ns: int, *, late_ns: Late) -> bool:
         """Is this leg the only one that has all? It is while the other one is away, and until a moment later: what that
         one missed may still be on its way over this one."""
+        since_ns = now_ns - max(APART_NS, 2 * late_ns[leg])  # it may become later yet
         return any(
-            not gap.instrument and gap.kind is None and (not gap.to_ns or gap.to_ns + skew_ns >= now_ns)
+            not gap.instrument and gap.kind is None and (not gap.to_ns or gap.to_ns >= since_ns)
             for gap in self.holes[1 - leg].values()
         )
 
@@ -116,16 +121,18 @@ class Cover:
         return cover
 
 
-def _shared(one: Gap, other: Gap, skew_ns: int) -> Gap | None:
-    """What two holes have in common; None where that is nothing."""
+def _shared(holes: tuple[Gap, Gap], late_ns: Late) -> Gap | None:
+    """What a hole of each leg have in common; None where that is nothing."""
+    one, other = holes
     if one.instrument and other.instrument and one.instrument != other.instrument:
         return None
     if one.kind and other.kind and one.kind is not other.kind:
         return None
     begun_ns, ended_ns = max(one.from_ns, other.from_ns), min(one.to_ns or NEVER_NS, other.to_ns or NEVER_NS)
-    if begun_ns > ended_ns + skew_ns:
+    later, behind_ns = (one, late_ns[0]) if one.from_ns >= other.from_ns else (other, late_ns[1])
+    if begun_ns > ended_ns + behind_ns:
         return None
-    later = one if one.from_ns >= other.from_ns else other
+    skew_ns = max(late_ns)
     last_ns = max(one.to_ns or NEVER_NS, other.to_ns or NEVER_NS)
     return Gap(
         cause=later.cause,

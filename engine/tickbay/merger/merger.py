@@ -21,7 +21,7 @@ from tickbay.files import Files
 from tickbay.identity import Identity
 from tickbay.merger.checkpoint import save
 from tickbay.merger.late import Late
-from tickbay.merger.pair import Leg, Moment, Pair
+from tickbay.merger.pair import LATE_MIN_NS, Leg, Moment, Pair
 from tickbay.merger.past import Past
 from tickbay.process import ProcessContext
 from tickbay.record import FeedState, Kind, feed_kinds
@@ -31,8 +31,6 @@ POLL_S = 0.002  # what the merge adds to a record's way; the journal's commit co
 BEAT_S = 0.5
 CHECKPOINT_S = 10.0  # of reading the legs again after a death; each writes some 200 kB
 STATUS_S = 5.0
-# How far apart the legs are at least taken to be, whatever is measured: more than a busy machine adds.
-SKEW_MIN_NS = 10**8
 STOP_S = 5.0  # at the end, for the journal to take what is published
 FEED_GONE_S = 1.0
 
@@ -48,8 +46,8 @@ class Merger:
         self._health = context.health
         self._producer = producer
         self._past = past
-        self._late = (Late(), Late())
-        self._losses = 0  # of connections, when these were begun
+        self._late = [Late(), Late()]
+        self._losses = [0, 0]  # of connections, when these were begun
         wait = self._wait_for_journal
         self.pair = Pair(sources, producer, past.merge, past.cover, clock_ns=time.time_ns, wait=wait)
         self._files = Files()
@@ -134,17 +132,17 @@ class Merger:
     def _report(self) -> None:
         health, pair = self._health, self.pair
         figures = [self._past.merge.figures(leg) for leg in range(len(legs.LEGS))]
-        if pair.losses != self._losses:  # how far apart the two are is a matter of two connections
-            self._losses, self._late = pair.losses, (Late(), Late())
         health.counters = {
             "records": pair.published,
             "gaps": pair.gap_count.total,
             "unchained": self._past.merge.unchained,
         }
         health.counters |= pair.gap_count.counters()
-        health.gauges = {"held": pair.held, "skew_ms": pair.skew_ns / 1e6}
+        health.gauges = {"held": pair.held}
         for leg, name in enumerate(legs.LEGS):
             own, other = figures[leg], figures[1 - leg]
+            if pair.losses[leg] != self._losses[leg]:  # how late it is belongs to a connection
+                self._losses[leg], self._late[leg] = pair.losses[leg], Late()
             late = self._late[leg]
             late.note(time.monotonic(), own.late)
             health.counters |= {
@@ -158,7 +156,8 @@ class Merger:
                 f"{name}_late_p50_ms": late.percentile_ns(0.5) / 1e6,
                 f"{name}_late_p99_ms": late.percentile_ns(0.99) / 1e6,
             }
-        pair.skew_ns = max(SKEW_MIN_NS, *(late.percentile_ns(1.0) for late in self._late))
+        first, second = (max(LATE_MIN_NS, late.percentile_ns(1.0)) for late in self._late)
+        pair.late_ns = first, second
         self._show_state()
         health.beat()
 
@@ -170,7 +169,7 @@ class Merger:
         alone = [
             _feed(leg)
             for number, leg in enumerate(pair.legs)
-            if pair.cover.depends_on(number, now_ns, skew_ns=pair.skew_ns)
+            if pair.cover.depends_on(number, now_ns, late_ns=pair.late_ns)
         ]
         open_holes = self.pair.cover.open()
         if open_holes:

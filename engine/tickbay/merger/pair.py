@@ -33,6 +33,8 @@ ROWS_MAX = 8192  # of one stream at a time: 3 MB of quotes
 # its own feed (venue.silent_s).
 HOLD_NS = int(MERGER_HOLD_S * 10**9)
 RING_WAIT_S = 0.005
+# How far behind the other one a leg is at least taken to be, whatever is measured: more than a busy machine adds.
+LATE_MIN_NS = 10**8
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,8 @@ class Pair:
         self.merge = merge
         self.cover = cover
         self.published = 0  # records
-        self.losses = 0  # of a leg's connection
-        self.skew_ns = 10**8  # set by whoever measures it
+        self.losses = [0, 0]  # of each leg's connection
+        self.late_ns = (LATE_MIN_NS, LATE_MIN_NS)  # of each leg behind the other one; set by whoever measures it
         self.gap_count = GapCount()
         self._producer = producer
         self._clock_ns = clock_ns
@@ -99,7 +101,7 @@ class Pair:
         for leg in list(self._lost):
             if all(course.caught_up for course in self.legs[leg].values()):
                 self.merge.lost(leg)
-                self.losses += 1
+                self.losses[leg] += 1
                 self._lost.discard(leg)
         self._producer.flush()
         return moved
@@ -188,7 +190,7 @@ class Pair:
                 gap = Gap.of_record(record)
                 if not gap.instrument and gap.kind is None and not gap.to_ns:
                     self._lost.add(leg)
-                for shared in self.cover.add(leg, gap, skew_ns=self.skew_ns):
+                for shared in self.cover.add(leg, gap, late_ns=self.late_ns):
                     self._record(shared)
         return moved
 

@@ -32,7 +32,7 @@ def measure(size: Size) -> Result:
         tell_both(result, both)
     else:
         result.notes.append(f"into QuestDB: not measured: {absent}")
-    paced = run(Plan(name="paced", options=830, pace=("--rate", "10000"), seconds=12.0), size)
+    paced = run(Plan(name="paced", options=830, pace=("--rate", "10000"), seconds=20.0), size)
     result.checked += f"; paced: {paced.verdict}"
     tell_latency(result, paced)
     idle = run(Plan(name="idle", options=830, pace=("--rate", "825"), seconds=25.0), size)
@@ -93,7 +93,6 @@ def tell_both(result: Result, outcome: Outcome) -> None:
     result.add("both: rows a second into QuestDB, applied", applied.rows / applied.seconds, "/s")
     result.add("both: records lost", outcome.lost_records, "")
     tell_cpu(result, outcome, "both")
-    result.add("bytes a row in QuestDB", applied.disk_bytes / applied.rows, "B", "files are allocated ahead")
 
 
 def tell_latency(result: Result, outcome: Outcome) -> None:
@@ -102,11 +101,19 @@ def tell_latency(result: Result, outcome: Outcome) -> None:
         PERCENTILES, outcome.written_ms, outcome.stored.committed_ms, strict=True
     ):
         result.add(f"10k frames/s: received → written p{percentile * 100:.0f}", written, "ms", "commit_ms = 100")
-        result.add(f"10k frames/s: received → committed p{percentile * 100:.0f}", committed, "ms", "flush_ms = 100")
+        result.add(f"10k frames/s: received → committed p{percentile * 100:.0f}", committed, "ms")
     result.add("10k frames/s: journal's sync p99", outcome.sync_ms, "ms")
+    tell_memory(result, outcome, "10k frames/s")
     result.aim(
         "latency", "received → committed p99 at 10k frames/s", 250, outcome.stored.committed_ms[-1], " ms", most=True
     )
+
+
+def tell_memory(result: Result, outcome: Outcome, name: str) -> None:
+    half, end = (each / 2**20 for each in outcome.own_bytes)
+    result.add(f"{name}: memory of their own at half time", half, "MiB", "without files and rings")
+    result.add(f"{name}: memory of their own at the end", end, "MiB")
+    result.aim("memory", f"end / half time, {name}", 1.05, end / half, "x", most=True)
 
 
 def tell_idle(result: Result, outcome: Outcome) -> None:

@@ -22,6 +22,7 @@ class Process:
     cpu_s: float  # with children that it has waited for
     rss_bytes: int
     pss_bytes: int  # shared pages divided among those who share them
+    own_bytes: int  # anonymous: neither files nor rings
 
 
 def below(roots: Iterable[int]) -> list[Process]:
@@ -71,7 +72,8 @@ def _process(pid: int) -> Process | None:
     if stat is None:
         return None
     kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
-    return Process(_name(command), stat[1], kilobytes["Rss"] * 1024, kilobytes["Pss"] * 1024)
+    rss, pss, own = (kilobytes[name] * 1024 for name in ("Rss", "Pss", "Anonymous"))
+    return Process(_name(command), stat[1], rss, pss, own)
 
 
 def _name(command: str) -> str:

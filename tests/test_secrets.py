@@ -117,6 +117,8 @@ def test_no_secret_is_in_an_argument_log_file_page_or_answer_all_files_are_priva
     rig.kill_backend()
     rig.wait_flowing()
     assert "HEALTHY" in (said := answers(rig)) or "DEGRADED" in said
+    said += answers(rig, [("backup", str(rig.folder / "data" / "backup"))])  # its files are looked at with the others
+    assert "timescale/manifest.json" in "".join(map(str, left_by(rig)))
     served = pages(rig)
     assert "tickbay_stream_published_total" in served and '"verdict"' in served and "<html" in served
     for secret in (rig.database.password, *VENUE_CANARIES.values()):
@@ -138,7 +140,7 @@ def test_a_wrong_password_is_not_repeated_by_whoever_complains_of_it(rig: Rig) -
     rig.env["DB_PASSWORD"] = WRONG
     rig.up()
     wait_for(lambda: rig.state("writer-timescale") == "degraded", "the writer to complain")
-    said = answers(rig, COMPLAINING)
-    assert said.count("password authentication failed") >= 4, said
+    said = answers(rig, [*COMPLAINING, ("backup", str(rig.folder / "backup"))])
+    assert said.count("password authentication failed") >= 5, said
     assert WRONG not in said
     assert places(rig, WRONG) == []

@@ -19,7 +19,7 @@ FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 60
 
 CONTRACTS = ["RING-1", "RING-2", "RING-3", "JRNL-1", "JRNL-2", "JRNL-3", "SINK-1", "SINK-2", "SINK-3", "SINK-4"]
-CONTRACTS += ["FEED-1", "FEED-2", "HEAL-1", "HEAL-2", "PAIR-1", "SUP-1", "SUP-2", "TIME-1", "HTTP-1"]
+CONTRACTS += ["FEED-1", "FEED-2", "HEAL-1", "HEAL-2", "PAIR-1", "SUP-1", "SUP-2", "TIME-1", "HTTP-1", "BACKUP-1"]
 
 
 def files(*patterns: str) -> list[Path]:

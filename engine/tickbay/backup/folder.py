@@ -77,7 +77,8 @@ class Folder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Made if need be, and nobody else's meanwhile."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in (self.path.parent, self.path):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self._files.open(self.path / "lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -86,7 +86,7 @@ def test_every_view_says_what_there_is_and_fits_80_columns(watched: Watched) -> 
         assert [line.split()[0] for line in gaps.splitlines()[4:7]] == ["open", "healed", "missing"]
         assert "1 open, 1 missing, 1 healed, 0 announced" in gaps
         logs = await see(pilot, "5")
-        assert re.search(r"^12:00:00 warning journal +disk_slow +seconds=1.5", logs, re.M)
+        assert re.search(r"^12:00:01 warning journal +disk_slow +seconds=1.5", logs, re.M)
         assert all(len(line) == SIZE[0] for line in lines(pilot)) and len(lines(pilot)) == SIZE[1]
 
     play(watched.config, script)
@@ -146,7 +146,10 @@ def test_a_filter_sorting_and_only_trouble_change_what_is_seen(watched: Watched)
         assert names(await see(pilot, "escape")) == [SILENT, CALL, PUT, HOSTILE, NEVER]
         assert sorted(names(await see(pilot, "o"))) == [SILENT, NEVER]
         assert "only stale" in text(pilot)
-        assert "disk_slow" in await see(pilot, "5", "o") and "feed_live" not in text(pilot)
+        watched.event("info", FEED, "feed_lagged")
+        assert re.findall("feed_l[a-z]+|disk_slow", await see(pilot, "5")) == ["feed_lagged", "disk_slow", "feed_live"]
+        assert re.findall("feed_l[a-z]+|disk_slow", await see(pilot, "r")) == ["feed_live", "disk_slow", "feed_lagged"]
+        assert "disk_slow" in await see(pilot, "o") and "feed_live" not in text(pilot)
         assert "healed " not in "\n".join((await see(pilot, "4", "o")).splitlines()[4:-2])
         await pilot.click("#gaps", offset=(30, 0))
         assert "LASTED▼" in text(pilot), "a heading sorts when it is clicked"

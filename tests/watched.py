@@ -35,6 +35,7 @@ class Watched:
         self.config = Config(run_dir=folder / "run", data_dir=folder / "data", feeds=Feeds(count=1))
         self.file = folder / "tickbay.toml"
         self.file.write_text('run_dir = "run"\ndata_dir = "data"\n[feeds]\ncount = 1\n')
+        self._second = -1
         self.rings = {kind: self.ring(kind) for kind in (Kind.QUOTE, Kind.GAP)}
         self.processes = [
             Health(self.config.run_dir, name, role)
@@ -97,7 +98,13 @@ class Watched:
         self.rings[Kind.GAP].append(gap.record(recv_ns=time.time_ns(), conn=1, writer=FEED))
 
     def event(self, level: str, process: str, event: str, **fields: object) -> None:
-        value = {"time": "2026-03-01T12:00:00.000Z", "level": level, "process": process, "event": event} | fields
+        self._second += 1
+        value = {
+            "time": f"2026-03-01T12:00:{self._second:02d}.000Z",
+            "level": level,
+            "process": process,
+            "event": event,
+        } | fields
         EventFile(self.config.run_dir, process).append(orjson.dumps(value) + b"\n")
 
     def close(self) -> None:

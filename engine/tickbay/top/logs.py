@@ -22,19 +22,20 @@ class Logs(Panel):
         Column("UTC", 8, order="time"),
         Column("LEVEL", 7),
         Column("PROCESS", 16),
-        Column("EVENT", 17),
+        Column("EVENT", 18),
         Column("FIELDS", 300),
     )
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self._run_dir = config.run_dir
+        self.descending = True  # the newest first
         self._rows: list[dict[str, object]] = []
 
     def look(self, status: Status) -> None:  # noqa: ARG002 - it reads the files of events
         found = [
             event
-            for event in reversed(newest_events(self._run_dir, EVENTS_MAX))
+            for event in newest_events(self._run_dir, EVENTS_MAX)
             if self.has_text(*map(str, event.values()))
             and not (self.only and event["level"] not in ("warning", "error"))
         ]
@@ -59,4 +60,4 @@ class Logs(Panel):
         return {name: shown(value) for name, value in self._rows[row].items()}
 
     def summary(self) -> str:
-        return f"{len(self._rows):,} events, the newest {'last' if self.descending else 'first'}"
+        return f"{len(self._rows):,} events, the newest {'first' if self.descending else 'last'}"

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pty
 import re
+import select
+import subprocess
+import sys
+import termios
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
@@ -12,6 +18,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from simulator import ENGINE
 from tickbay.config import Config
 from tickbay.top.app import Top
 from tickbay.top.panel import Panel
@@ -184,6 +191,30 @@ def test_a_narrow_terminal_and_a_name_that_would_move_the_cursor_break_nothing(w
         assert "evil" in text(pilot)
 
     play(watched.config, script, (40, 10))
+
+
+@pytest.mark.parametrize("key", [b"q", b"\x03"])
+def test_on_a_real_terminal_it_shows_itself_and_ends_by_q_or_ctrl_c_leaving_the_terminal_as_it_was(
+    watched: Watched, key: bytes
+) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (SIZE[1], SIZE[0]))
+    before = termios.tcgetattr(theirs)
+    env = os.environ | {"PYTHONPATH": str(ENGINE), "TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "tickbay", "top", "--config", str(watched.file)]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True) as top:
+        shown, ends, pressed = b"", time.monotonic() + PATIENCE_S, False
+        while top.poll() is None:
+            assert time.monotonic() < ends, shown[-2000:]
+            if select.select([ours], [], [], 0.1)[0]:
+                shown += os.read(ours, 65_536)
+            if not pressed and b"Overview" in shown and b"feed-1" in shown:
+                os.write(ours, key)
+                pressed = True
+    assert top.returncode == 0 and b"Traceback" not in shown
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_without_a_terminal_it_says_what_to_do(watched: Watched) -> None:

@@ -41,7 +41,7 @@ HELP = """\
  s  r         sort by the next column, the other way round
  p            pause: the screen stands still, capture goes on
 
- ?  q         this page, quit
+ ?  q         this page, quit (also Ctrl-C)
 
 A stale instrument (no quote for 10 s) has a ! at its age.
 tickbay top only reads: the engine does not notice it.
@@ -98,6 +98,7 @@ class Top(App[None]):
         Binding("p", "pause", "Pause"),
         Binding("question_mark", "help", "Help", key_display="?"),
         Binding("q", "quit", "Quit"),
+        Binding("ctrl+c", "quit", show=False, priority=True),
     ]
 
     def __init__(self, config: Config) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ import pytest
 
 from servers.postgres import fresh_database, postgres_server
 from servers.questdb import QuestdbServer, questdb, questdb_server
+from simulator import ENGINE
 from tickbay.config import Questdb
 from tickbay.cursor import CursorFile
 from tickbay.embedded import EmbeddedServer
@@ -27,6 +30,7 @@ from tickbay.sinks.questdb import QuestdbSink
 from tickbay.sinks.rewind import Marks
 from tickbay.sinks.sink import Chunk, Sink
 from tickbay.sinks.timescale import TimescaleSink
+from whole_engine import tickbay
 
 __all__ = ["postgres_server", "questdb", "questdb_server"]
 pytestmark = pytest.mark.slow
@@ -103,12 +107,35 @@ def check(ask: Callable[[str], list[Any]]) -> None:
     assert {key: cause for key, cause in causes.items() if cause} == {("B", 42): "sequence"}
 
 
-def test_the_examples_leave_out_what_is_dirty_in_timescale(postgres_server: EmbeddedServer) -> None:
+def check_command(tmp_path: Path, settings: str, **secrets: str) -> None:
+    """`tickbay gaps` tells the same of both databases."""
+    file = tmp_path / "tickbay.toml"
+    file.write_text(settings)
+
+    def told(*options: str) -> list[tuple[Any, ...]]:
+        env = {**os.environ, "PYTHONPATH": str(ENGINE), **secrets}
+        status, out, err = tickbay("gaps", "--json", "--config", str(file), *options, env=env)
+        assert status == 0, err
+        found = map(json.loads, out.splitlines())
+        return [(gap["cause"], gap["kind"], gap["instrument"], gap["to_ts"] is None, gap["healed"]) for gap in found]
+
+    cut, fetched = ("disconnect", None, None, False, False), ("disconnect", "trade", None, False, True)
+    lost, stale = ("sequence", "trade", "B", False, False), ("stale", "quote", "A", True, False)
+    over = ("expired", None, "A", False, False)
+    every = told()
+    assert every[:2] == [lost, stale] and {*every[2:4]} == {cut, fetched} and every[4:] == [over]
+    assert told("--open") == [stale] and told("--cause", "sequence", "--unhealed") == [lost]
+    assert {*told("--instrument", "B")} == {lost, cut, fetched} and told("--limit", "1") == [lost]
+
+
+def test_the_examples_leave_out_what_is_dirty_in_timescale(postgres_server: EmbeddedServer, tmp_path: Path) -> None:
     settings = fresh_database(postgres_server)
     with closing(TimescaleSink(settings)) as sink:
         store(sink)
     with psycopg.connect(conninfo_of(settings)) as connection:
         check(lambda text: connection.execute(text.encode()).fetchall())
+    server = f'[timescale]\nport = {settings.port}\nuser = "{settings.user}"\ndbname = "{settings.dbname}"\n'
+    check_command(tmp_path, server, DB_PASSWORD=settings.password)
 
 
 def test_the_examples_leave_out_what_is_dirty_in_questdb(questdb: QuestdbServer, tmp_path: Path) -> None:
@@ -117,3 +144,5 @@ def test_the_examples_leave_out_what_is_dirty_in_questdb(questdb: QuestdbServer,
     with closing(QuestdbSink(Questdb(port=questdb.port), cursor, marks, Orders(tmp_path, "questdb"))) as sink:
         store(sink)
     check(questdb.query)
+    only = f"[timescale]\nenabled = false\n[questdb]\nenabled = true\nport = {questdb.port}\n"
+    check_command(tmp_path, only)

@@ -1,4 +1,5 @@
-"""`tickbay gaps`: the known holes in what was captured, from the database's table data_gaps, newest first.
+"""`tickbay gaps`: the known holes in what was captured, newest first, from the table data_gaps of TimescaleDB, or of
+QuestDB where that is the only sink.
 
 A hole that lasted was written when it was found and again when it ended (gap.py): here it is one line, with its end
 if that is known.
@@ -8,8 +9,11 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 from psycopg.rows import class_row
@@ -18,6 +22,7 @@ from tickbay import config as configuration
 from tickbay.errors import ConfigError
 from tickbay.gap import Cause
 from tickbay.sinks.connection import connect, conninfo_of, translated
+from tickbay.sinks.questdb_server import QuestdbServer
 from tickbay.status.status import NOTHING, WIDTH, duration
 from tickbay.tables import nearest
 
@@ -34,6 +39,14 @@ WHERE (from_ts >= %(since)s OR from_ts IS NULL)
 ORDER BY from_ts DESC NULLS LAST, feed, instrument
 LIMIT %(limit)s
 """
+# All that was told, in the order in which the later counts: QuestDB has no view that folds it.
+TOLD = """
+SELECT from_ns, to_ns, feed, cause, kind, instrument, first_missing, last_missing, count, expected, healed, detail
+FROM data_gaps
+WHERE ts >= '{since:%Y-%m-%dT%H:%M:%S.%fZ}'
+ORDER BY healed, to_ns IS NOT NULL, recv_ns, epoch, seq
+"""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +86,12 @@ def main(arguments: Namespace) -> int:
     if not 0 < arguments.hours < 1e6 or not 0 < arguments.limit < 1 << 31:
         raise ConfigError("--hours and --limit: expected more than 0, and less than a million hours")
     config = configuration.load(configuration.find(arguments.config, os.environ), os.environ)
-    gaps = fetch(conninfo_of(config.timescale), arguments)
+    since = datetime.now(UTC) - timedelta(hours=arguments.hours)
+    if config.questdb.enabled and not config.timescale.enabled:
+        with closing(QuestdbServer(config.questdb)) as server:
+            gaps = chosen(folded(server.query(TOLD.format(since=since))), arguments)
+    else:
+        gaps = fetch(conninfo_of(config.timescale), since, arguments)
     if arguments.json:
         for gap in gaps:
             print(orjson.dumps(gap, option=orjson.OPT_UTC_Z).decode())
@@ -82,12 +100,41 @@ def main(arguments: Namespace) -> int:
     return 0
 
 
-def fetch(conninfo: str, arguments: Namespace) -> list[StoredGap]:
-    since = datetime.now(UTC) - timedelta(hours=arguments.hours)
+def fetch(conninfo: str, since: datetime, arguments: Namespace) -> list[StoredGap]:
     wanted = {name: getattr(arguments, name) for name in ("cause", "instrument", "open", "unhealed", "limit")}
     with connect(conninfo, name="gaps") as connection, translated():
         cursor = connection.cursor(row_factory=class_row(StoredGap))
         return cursor.execute(QUERY, wanted | {"since": since}).fetchall()
+
+
+def folded(told: Iterable[list[Any]]) -> list[StoredGap]:
+    """Rows of TOLD as the view gaps of the other database has them: each hole once, as it was told last."""
+    newest: dict[tuple[Any, ...], StoredGap] = {}
+    for from_ns, to_ns, feed, cause, kind, instrument, first, last, count, expected, healed, detail in told:
+        newest[feed, instrument, cause, kind, from_ns, first] = StoredGap(
+            ts=_time(from_ns), to_ts=_time(to_ns), feed=feed, cause=cause, kind=kind, instrument=instrument,
+            first_missing=first, last_missing=last, count=count, expected=expected, healed=healed, detail=detail,
+        )  # fmt: skip
+    return list(newest.values())
+
+
+def _time(ns: int | None) -> datetime | None:
+    return None if ns is None else EPOCH + timedelta(microseconds=ns // 1000)
+
+
+def chosen(gaps: list[StoredGap], arguments: Namespace) -> list[StoredGap]:
+    """Those that were asked for, as QUERY has them."""
+    wanted = [
+        gap
+        for gap in gaps
+        if arguments.cause in (None, gap.cause)
+        and (arguments.instrument is None or gap.instrument in (None, arguments.instrument))
+        and (not arguments.open or gap.to_ts is None)
+        and (not arguments.unhealed or not gap.healed)
+    ]
+    wanted.sort(key=lambda gap: (gap.feed, gap.instrument is None, gap.instrument))
+    wanted.sort(key=lambda gap: gap.ts or EPOCH, reverse=True)
+    return wanted[: arguments.limit]
 
 
 def render(gaps: list[StoredGap], *, hours: float, limit: int) -> str:

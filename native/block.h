@@ -24,6 +24,8 @@ enum { BLOCK_BYTES = 16 };
 /* Keep the usual way straight: a taken jump costs the processor more than five other instructions. */
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+/* For what is fast only where the compiler sees its arguments. */
+#define INLINE static inline __attribute__((always_inline))
 
 static inline uint64_t block_load64(const char *text)
 {
@@ -34,7 +36,7 @@ static inline uint64_t block_load64(const char *text)
 
 static inline uint64_t block_first(uint64_t mask) /* not 0 */
 {
-    return (uint64_t)__builtin_ctzll(mask);
+    return (unsigned)__builtin_ctzll(mask);
 }
 
 #if BLOCK_SSE2
@@ -60,6 +62,12 @@ static inline uint32_t block_specials(const char *text)
     __m128i backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
     __m128i outside = _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20)); /* signed: 0x80 and up are negative */
     return (uint32_t)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), outside));
+}
+
+/* Bit i is set where byte i of 16 is a comma. */
+static inline uint32_t block_commas(const char *text)
+{
+    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(block_load128(text), _mm_set1_epi8(',')));
 }
 
 /* Bit i is set where byte i of 16 is the same in both. `aligned` is, to 16 bytes. */
@@ -88,10 +96,9 @@ static inline void block_copy(char *out, const char *text, uint64_t length)
     }
 }
 
-/* The integer that `whole` digits, a point and `fraction` digits write without their point. `behind` is the byte behind them.
- * whole + fraction is 1 to 16; without a point all are `fraction`. Reads
- * as far as 16 bytes before the first digit. */
-static inline uint64_t block_decimal(const char *behind, uint64_t whole, uint64_t fraction)
+/* The digits of `whole` digits, a point and `fraction` digits, as two integers of eight digits, the first in lane 0: without their
+ * point, with zeros before them. `behind` is the byte behind them. */
+static inline __m128i block_eights(const char *behind, uint64_t whole, uint64_t fraction)
 {
     /* Close the gap of the point: what is before it comes from a load one byte further back. */
     __m128i in_fraction = block_last(fraction);
@@ -103,9 +110,23 @@ static inline uint64_t block_decimal(const char *behind, uint64_t whole, uint64_
     __asm__("" : "+x"(ten_and_one)); /* keeps gcc from making four shifts and sums of one multiplication */
     __m128i pairs = _mm_srli_epi16(_mm_mullo_epi16(digits, ten_and_one), 8);
     __m128i fours = _mm_madd_epi16(pairs, _mm_set1_epi32(1 << 16 | 100));
-    __m128i eights = _mm_madd_epi16(_mm_packs_epi32(fours, fours), _mm_set1_epi32(1 << 16 | 10000));
-    uint64_t both = (uint64_t)_mm_cvtsi128_si64(eights);
+    return _mm_madd_epi16(_mm_packs_epi32(fours, fours), _mm_set1_epi32(1 << 16 | 10000));
+}
+
+/* The integer that `whole` digits, a point and `fraction` digits write without their point. `behind` is the byte behind them.
+ * whole + fraction is 1 to 16; without a point all are `fraction`. Reads
+ * as far as 16 bytes before the first digit. */
+static inline uint64_t block_decimal(const char *behind, uint64_t whole, uint64_t fraction)
+{
+    uint64_t both = (uint64_t)_mm_cvtsi128_si64(block_eights(behind, whole, fraction));
     return (both & UINT32_MAX) * UINT64_C(100000000) + (both >> 32);
+}
+
+/* The same as a double; of at most 15 digits, so that it is exact. */
+static inline double block_decimal_double(const char *behind, uint64_t whole, uint64_t fraction)
+{
+    __m128d parts = _mm_mul_pd(_mm_cvtepi32_pd(block_eights(behind, whole, fraction)), _mm_set_pd(1, 1e8));
+    return _mm_cvtsd_f64(_mm_add_sd(parts, _mm_unpackhi_pd(parts, parts)));
 }
 
 #else
@@ -148,6 +169,12 @@ static inline uint32_t block_specials(const char *text)
     return block_gather(block_specials64(block_load64(text))) | block_gather(block_specials64(block_load64(text + 8))) << 8;
 }
 
+static inline uint32_t block_commas(const char *text)
+{
+    return block_gather(block_zero64(block_load64(text) ^ BLOCK_EACH(','))) |
+           block_gather(block_zero64(block_load64(text + 8) ^ BLOCK_EACH(','))) << 8;
+}
+
 static inline uint32_t block_equal(const char *text, const char *other) /* of any alignment, here */
 {
     return block_gather(block_zero64(block_load64(text) ^ block_load64(other))) |
@@ -184,6 +211,11 @@ static inline uint64_t block_decimal(const char *behind, uint64_t whole, uint64_
         10000000000000, 100000000000000, 1000000000000000, 10000000000000000,
     };
     return block_sixteen(behind - fraction - 1, whole) * tens[fraction] + block_sixteen(behind, fraction);
+}
+
+static inline double block_decimal_double(const char *behind, uint64_t whole, uint64_t fraction)
+{
+    return (double)(int64_t)block_decimal(behind, whole, fraction);
 }
 
 #endif

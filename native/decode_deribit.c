@@ -1,7 +1,8 @@
 /* decode_deribit.c: Deribit v2 JSON-RPC frames (https://docs.deribit.com): which message is it, and where is its data.
  *
- * A notification that begins as they all do is decoded in one pass; anything else is first walked over as a whole, with the
- * places of its parts noted, so the keys may come in any order. Both ways read the data by the same tables (deribit_data.c).
+ * A notification that begins as they all do is decoded in one pass; its data is first tried as it is usually spelled
+ * (deribit_usual.c). Anything else is walked over as a whole, with the places of its parts noted, so the keys may come in any
+ * order. What is not usual is read by the same tables in either way (deribit_data.c).
  *
  * What counts as a fault of the frame (DECODE_BAD), beyond JSON itself: a known key that comes twice in one object, a value of
  * another type or out of its bounds, text that does not fit its field, and a record without what identifies it.
@@ -13,6 +14,7 @@
 #include "deribit_data.h"
 #include "deribit_reference.h"
 #include "deribit_top.h"
+#include "literal.h"
 #include "shape.h"
 
 _Static_assert((int)JSON_OK == DECODE_OK && (int)JSON_MORE == DECODE_MORE && (int)JSON_BAD == DECODE_BAD,
@@ -77,6 +79,7 @@ enum {
     COMMON_DATA = sizeof common_data - 1,
     COMMON_END = sizeof common_end - 1,
 };
+_Static_assert((int)COMMON_BEGINNING >= (int)LITERAL_BEFORE, "deribit_usual.c looks back so far from the data");
 
 /* The data of a notification that begins as they all do, of a channel that we record; NULL where it is anything else. */
 static const char *find_common_data(const struct json *json, const char *frame, enum message *message,
@@ -199,6 +202,7 @@ enum decode_result decode_deribit(const char *frame, size_t length, int64_t recv
     if (length > DECODE_FRAME_MAX)
         return DECODE_BAD;
     decoding.json = (struct json){.end = frame + length};
+    decoding.is_common = true;
     decoding.head.seq = 0;
     decoding.head.exch_ns = 0;
     decoding.head.recv_ns = recv_ns;
@@ -215,5 +219,6 @@ enum decode_result decode_deribit(const char *frame, size_t length, int64_t recv
         if (decoding.json.end - behind == COMMON_END && memcmp(behind, common_end, COMMON_END) == 0)
             return judge(room, decoded);
     }
+    decoding.is_common = false;
     return decode_any(&decoding, frame);
 }

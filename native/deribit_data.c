@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdbool.h>
 
+#include "deribit_usual.h"
 #include "shape.h"
 
 /* Rows are in the order of 2026; the other order is that of 2021, an alphabet from Z to A. */
@@ -129,19 +130,8 @@ static const struct shape trade_shape = {trade_fields, SHAPE_COUNT(trade_fields)
 
 /* ------------------------------------------------------------------ book */
 
-enum book_type { BOOK_TYPE_SNAPSHOT = 1, BOOK_TYPE_CHANGE = 2 };
 static const char book_types[][SHAPE_WORD_MAX] = {"snapshot", "change", ""};
 static const char book_actions[][SHAPE_WORD_MAX] = {"new", "change", "delete", ""};
-
-/* A book message while it is read. Levels go to their records at once; what all have in common comes at the end. */
-struct book_message {
-    struct record_head head;
-    uint64_t change_id, prev_change_id;
-    struct book *books;
-    uint64_t max;   /* records that fit */
-    uint64_t count; /* levels read, also those that do not fit */
-    uint8_t type;   /* enum book_type */
-};
 
 static const char *take_bids(struct json *json, const char *at, void *target);
 static const char *take_asks(struct json *json, const char *at, void *target);
@@ -270,11 +260,10 @@ static void clear_quote(struct quote *quote, const struct record_head *head)
         numbers[i] = NAN;
 }
 
-static const char *take_ticker(struct decoding *decoding, const char *at)
+/* A ticker whose keys come in any order. */
+static const char *take_any_ticker(struct decoding *decoding, const char *at, struct quote *quote)
 {
-    struct quote beyond, *quote = decoding->room->quotes_max > 0 ? decoding->room->quotes : &beyond;
     uint64_t present;
-    clear_quote(quote, &decoding->head);
     at = shape_take(&decoding->json, at, &ticker_shape, quote, &present);
     if (at == NULL)
         return NULL;
@@ -282,10 +271,24 @@ static const char *take_ticker(struct decoding *decoding, const char *at)
         return json_stop(&decoding->json, JSON_BAD);
     if (present & BIT(TICKER_GREEKS))
         quote->head.flags |= RECORD_OPTION;
+    return at;
+}
+
+static const char *take_ticker(struct decoding *decoding, const char *at)
+{
+    struct quote beyond, *quote = decoding->room->quotes_max > 0 ? decoding->room->quotes : &beyond;
+    clear_quote(quote, &decoding->head);
+    const char *behind = decoding->is_common ? deribit_usual_ticker(at, decoding->json.end, quote) : NULL;
+    if (behind == NULL) {
+        clear_quote(quote, &decoding->head);
+        behind = take_any_ticker(decoding, at, quote);
+    }
+    if (behind == NULL)
+        return NULL;
     clear_empty_side(&quote->bid_price, &quote->bid_amount, &quote->bid_iv);
     clear_empty_side(&quote->ask_price, &quote->ask_amount, &quote->ask_iv);
     *decoding->decoded = (struct decoded){.message = MESSAGE_QUOTE, .needed = 1};
-    return at;
+    return behind;
 }
 
 static void clear_trade(struct trade *trade, const struct record_head *head)
@@ -363,16 +366,29 @@ static void finish_books(const struct book_message *message, uint64_t count)
         message->books[count - 1].head.flags |= RECORD_LAST;
 }
 
-static const char *take_book(struct decoding *decoding, const char *at)
+/* A book whose keys come in any order. */
+static const char *take_any_book(struct decoding *decoding, const char *at, struct book_message *message)
 {
-    struct book_message message = {.head = decoding->head, .books = decoding->room->books, .max = decoding->room->books_max};
     uint64_t present;
-    at = shape_take(&decoding->json, at, &book_shape, &message, &present);
+    at = shape_take(&decoding->json, at, &book_shape, message, &present);
     if (at == NULL)
         return NULL;
+    uint64_t required = book_required | (message->type == BOOK_TYPE_SNAPSHOT ? 0 : BIT(BOOK_PREV_CHANGE_ID));
+    return is_identified(&message->head, present, required) ? at : json_stop(&decoding->json, JSON_BAD);
+}
+
+static const char *take_book(struct decoding *decoding, const char *at)
+{
+    const struct book_message empty = {.head = decoding->head, .books = decoding->room->books, .max = decoding->room->books_max};
+    struct book_message message = empty;
+    const char *behind = decoding->is_common ? deribit_usual_book(at, decoding->json.end, &message) : NULL;
+    if (behind == NULL) {
+        message = empty;
+        behind = take_any_book(decoding, at, &message);
+    }
+    if (behind == NULL)
+        return NULL;
     bool is_snapshot = message.type == BOOK_TYPE_SNAPSHOT;
-    if (!is_identified(&message.head, present, book_required | (is_snapshot ? 0 : BIT(BOOK_PREV_CHANGE_ID))))
-        return json_stop(&decoding->json, JSON_BAD);
     if (is_snapshot) {
         message.head.flags |= RECORD_SNAPSHOT;
         message.prev_change_id = 0; /* older recordings spell it as 0, newer ones leave it out: it means nothing */
@@ -380,7 +396,7 @@ static const char *take_book(struct decoding *decoding, const char *at)
     uint64_t needed = message.count > 0 ? message.count : 1;
     finish_books(&message, needed < message.max ? needed : message.max);
     *decoding->decoded = (struct decoded){.message = MESSAGE_BOOK, .needed = needed};
-    return at;
+    return behind;
 }
 
 const char *deribit_data(struct decoding *decoding, const char *at, enum message message)

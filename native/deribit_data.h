@@ -3,6 +3,8 @@
 #ifndef TICKBAY_DERIBIT_DATA_H
 #define TICKBAY_DERIBIT_DATA_H
 
+#include <stdbool.h>
+
 #include "decode.h"
 #include "deribit_channel.h"
 #include "json.h"
@@ -12,6 +14,7 @@
 /* One frame being decoded. */
 struct decoding {
     struct json json;
+    bool is_common;          /* the frame begins as they all do, so it is worth trying whether all of it is usual */
     struct record_head head; /* what all its records begin with: recv_ns and conn, else zeros */
     const struct decode_room *room;
     struct decoded *decoded; /* message and needed are filled here */

@@ -11,7 +11,6 @@
 
 #define RECV_NS 1800000000000000000
 #define COPY_BYTES (64u << 10)
-#define ROOM_MIN (256u << 10) /* more than the records of one frame */
 
 struct total {
     uint64_t records;
@@ -22,9 +21,8 @@ static void decode_all(const struct frames *frames, unsigned char *slots, struct
 {
     size_t used = 0;
     for (size_t i = 0; i < frames->count; i++) {
-        used = used > SLOTS_BYTES - ROOM_MIN ? 0 : used;
-        struct decode_slots others[RECORD_KIND_COUNT];
-        struct decode_room room = room_at(slots, used, others);
+        used = used > SLOTS_BYTES - ROOM_BYTES ? 0 : used;
+        struct decode_room room = room_at(slots, used);
         struct decoded decoded;
         if (decode_deribit(frames->at[i], frames->length[i], RECV_NS, 1, &room, &decoded) != DECODE_OK)
             fail("a frame cannot be decoded");

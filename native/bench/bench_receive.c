@@ -16,7 +16,6 @@
 #include "frames.h"
 
 #define BUFFER_BYTES (256u << 10) /* as picows reads at most */
-#define ROOM_MIN (256u << 10)
 
 struct reader {
     int descriptor;
@@ -124,9 +123,8 @@ int main(int argc, char **argv)
         const char *frame = next_frame(reader, &length);
         if (times != NULL)
             times[i] = unix_ns();
-        used = used > SLOTS_BYTES - ROOM_MIN ? 0 : used;
-        struct decode_slots others[RECORD_KIND_COUNT];
-        struct decode_room room = room_at(slots, used, others);
+        used = used > SLOTS_BYTES - ROOM_BYTES ? 0 : used;
+        struct decode_room room = room_at(slots, used);
         struct decoded decoded;
         if (decode_deribit(frame, length, 1, 1, &room, &decoded) != DECODE_OK)
             fail("a frame cannot be decoded");

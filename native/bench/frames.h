@@ -14,6 +14,7 @@
 #include "../decode.h"
 
 #define FRAMES_MAX 65536
+#define ROOM_BYTES (256u << 10) /* more than the records of one frame */
 #define SLOTS_BYTES (8u << 20) /* where records go in turn, as into a ring: more than the inner caches hold */
 
 struct frames {
@@ -79,18 +80,15 @@ static inline struct frames *read_frames(const char *path)
     return frames;
 }
 
-/* Where the next frame's records go: the same room for whichever kind they are of. */
-/* `others` is filled too: RECORD_KIND_COUNT of them, the caller's. */
-static inline struct decode_room room_at(unsigned char *slots, size_t used, struct decode_slots *others)
+/* Where the next frame's records go: the same ROOM_BYTES for whichever kind they are of. The frames are of these kinds only. */
+static inline struct decode_room room_at(unsigned char *slots, size_t used)
 {
-    size_t left = SLOTS_BYTES - used;
     void *at = slots + used;
-    for (int kind = 1; kind < RECORD_KIND_COUNT; kind++)
-        others[kind] = (struct decode_slots){at, left / record_size((enum record_kind)kind)};
     return (struct decode_room){
         .quotes = at, .trades = at, .books = at,
-        .quotes_max = left / sizeof(struct quote), .trades_max = left / sizeof(struct trade), .books_max = left / sizeof(struct book),
-        .others = others,
+        .quotes_max = ROOM_BYTES / sizeof(struct quote),
+        .trades_max = ROOM_BYTES / sizeof(struct trade),
+        .books_max = ROOM_BYTES / sizeof(struct book),
     };
 }
 

@@ -2,9 +2,12 @@
 #define _GNU_SOURCE
 #define BLOCK_PORTABLE
 
+#include "../commas.c"
 #include "../decode_deribit.c"
 #include "../deribit_data.c"
+#include "../deribit_usual.c"
 #include "../json.c"
+#include "../literal.c"
 #include "../number.c"
 #include "../shape.c"
 

@@ -1,0 +1,60 @@
+/* test_commas.c: every comma of a text and no other, in both ways; nothing is read outside of the text. */
+#define _GNU_SOURCE
+#include "../commas.h"
+
+#include "guarded_text.h"
+
+static uint64_t random_state = 20261121;
+
+static unsigned below(unsigned bound) /* xorshift64* */
+{
+    random_state ^= random_state >> 12, random_state ^= random_state << 25, random_state ^= random_state >> 27;
+    return (unsigned)((random_state * 0x2545f4914f6cdd1du) >> 33) % bound;
+}
+
+static void finds(bool (*find)(struct commas *, const char *, const char *), const char *at, size_t length)
+{
+    static struct commas commas;
+    size_t count = 0;
+    check(find(&commas, at, at + length), "refused", at);
+    for (size_t i = 0; i < length; i++)
+        if (at[i] == ',')
+            check(commas.places[count++] == i, "another place", at);
+    for (size_t i = 0; i < COMMAS_ENDS; i++)
+        check(commas.places[count + i] == length, "the end is not marked", at);
+}
+
+static void every_comma_is_found(void)
+{
+    static char text[COMMAS_TEXT_MAX];
+    static const unsigned rarities[] = {1, 2, 8, 20, 100, 5000};
+    for (size_t length = COMMAS_TEXT_MIN; length <= COMMAS_TEXT_MAX; length += length < 300 ? 1 : 1 + below(40))
+        for (size_t rarity = 0; rarity < sizeof rarities / sizeof *rarities; rarity++) {
+            for (size_t i = 0; i < length; i++)
+                text[i] = below(rarities[rarity]) == 0 ? ',' : (char)(1 + below(255));
+            finds(commas_find, against_the_end(text, length), length);
+            finds(commas_find_portable, against_the_end(text, length), length);
+            finds(commas_find, against_the_front(text, length, 0), length);
+            finds(commas_find_portable, against_the_front(text, length, 0), length);
+        }
+}
+
+static void other_lengths_are_refused(void)
+{
+    static char text[COMMAS_TEXT_MAX + 1];
+    static struct commas commas;
+    static const size_t lengths[] = {0, 1, COMMAS_TEXT_MIN - 1, COMMAS_TEXT_MAX + 1};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        const char *at = against_the_end(text, lengths[i]);
+        check(!commas_find(&commas, at, at + lengths[i]) && !commas_find_portable(&commas, at, at + lengths[i]), "taken", "");
+    }
+}
+
+int main(void)
+{
+    make_guards();
+    every_comma_is_found();
+    other_lengths_are_refused();
+    printf("test_commas: texts of every length, in two ways\n");
+    return failures != 0;
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from datetime import date
 from pathlib import Path
 
 import psycopg
@@ -12,19 +13,22 @@ from psycopg import sql
 
 from audited import Stored, play
 from faults.rig import Rig, wait_for
+from servers.community import community
 from servers.postgres import fresh_database, postgres_server
 from servers.questdb import QuestdbServer, questdb, questdb_server
 from servers.timescale import timescale_server
 from simulator import ENGINE, simulating
+from tickbay import schema
 from tickbay.backup.folder import Folder
 from tickbay.backup.questdb import cut, unescaped
+from tickbay.backup.timescale import compress
 from tickbay.config import Timescale
 from tickbay.embedded import EmbeddedServer
 from tickbay.errors import BackupFault, ConfigError
 from tickbay.sinks.connection import conninfo_of
 from whole_engine import query, tickbay, whole_engine
 
-__all__ = ["postgres_server", "questdb", "questdb_server", "timescale_server"]
+__all__ = ["community", "postgres_server", "questdb", "questdb_server", "timescale_server"]
 
 MARKET = ("--instruments", "ETH=60", "--rate", "1500")
 DATABASES = ("timescale", "questdb")
@@ -225,6 +229,23 @@ def test_neither_a_backup_nor_a_database_is_overwritten_by_something_else(databa
     (database.folder / "timescale" / "manifest.json").write_text(changed.replace('"rows": ', '"rows": 1', 1))
     status, told = database.tickbay("restore", "--check")
     assert status == 1 and "was changed: its checksum is another" in told
+
+
+def test_what_is_restored_is_compressed_as_its_policy_would_have_once_its_chunk_is_full(community: Timescale) -> None:
+    schema.apply(conninfo_of(community), community)
+    with psycopg.connect(conninfo_of(community), autocommit=True) as connection:
+        connection.execute("SELECT set_chunk_time_interval('index_values', interval '2 days')")
+        for day in ("2026-01-11", "2026-01-12"):
+            connection.execute(
+                "INSERT INTO index_values (ts, exch_ns, recv_ns, stream, epoch, seq, conn, instrument, is_estimated)"
+                " VALUES (%s, 1, 1, 'feed-1.index', 1, 1, 1, 'eth_usd', false)",
+                [day],
+            )
+        compressed = "SELECT count(*) FROM timescaledb_information.chunks WHERE is_compressed"
+        for day, chunks in ((date(2026, 1, 11), 0), (date(2026, 1, 12), 1), (date(2026, 1, 12), 1)):
+            compress(connection, "index_values", day, after_days=7)
+            assert connection.execute(compressed).fetchone() == (chunks,)
+        assert connection.execute("SELECT count(*) FROM index_values").fetchone() == (2,)
 
 
 def test_a_part_comes_back_as_it_was_and_a_broken_file_does_not(tmp_path: Path) -> None:

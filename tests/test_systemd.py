@@ -7,9 +7,12 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from servers.booted import Booted, booted
 from servers.debian import Unavailable
@@ -17,6 +20,7 @@ from servers.postgres import fresh_database, postgres_server
 from simulator import Simulator, simulating
 from tickbay.config import Timescale
 from tickbay.embedded import EmbeddedServer
+from tickbay.sinks.connection import conninfo_of
 
 __all__ = ["postgres_server"]
 
@@ -138,6 +142,14 @@ def pid_of(tree: Booted, process: str) -> str:
     return found[1] if found else ""
 
 
+def lose_everything(tree: Booted, database: Timescale) -> None:
+    with psycopg.connect(conninfo_of(replace(database, dbname="postgres")), autocommit=True) as connection:
+        name = sql.Identifier(database.dbname)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+    tree.run("sh", "-c", "rm -r /var/lib/tickbay/*")
+
+
 @pytest.mark.slow
 def test_booted_it_starts_notifies_survives_a_killed_child_comes_back_when_hung_and_stops_cleanly(
     machine: tuple[Booted, Simulator, Timescale],
@@ -170,6 +182,10 @@ def test_booted_it_starts_notifies_survives_a_killed_child_comes_back_when_hung_
     tree.run("systemctl", "stop", "tickbay.service")
     assert tree.property("tickbay", "Result") == "success" and tree.property("tickbay", "ExecMainStatus") == "0"
     assert pid_of(tree, "journal") == ""
+    lose_everything(tree, database)
+    tree.run("systemctl", "start", "tickbay-restore.service")
+    restored = tree.run("journalctl", "--unit", "tickbay-restore", "--output", "cat")
+    assert "timescale: restored" in restored and "journal: restored" in restored
     assert "removed. What remains" in tree.run(
         "/opt/src/deploy/systemd/install.sh", "--uninstall", "--keep-environment"
     )

@@ -12,7 +12,8 @@ prefix=/opt/tickbay
 settings=/etc/tickbay
 password=$settings/db_password
 units=/etc/systemd/system
-names="tickbay.service tickbay-certificate.service tickbay-certificate.timer tickbay-backup.service tickbay-backup.timer"
+names="tickbay.service tickbay-certificate.service tickbay-certificate.timer tickbay-backup.service tickbay-backup.timer
+tickbay-restore.service"
 enabled="tickbay.service tickbay-certificate.timer tickbay-backup.timer"
 
 dry=no

@@ -27,7 +27,7 @@ from tickbay.sinks.questdb_columns import SHAPES
 from tickbay.sinks.questdb_server import QuestdbServer
 
 NAME = "questdb"
-BODY = 32 << 20  # of one request: the server commits each by itself
+BODY = 16 << 20  # of one request: the server commits each by itself
 APPLY_WAIT_S = 600.0  # without any progress
 APPLY_ASK_S = 0.2
 # The server's CSV has texts with these, but reads them as they stand.

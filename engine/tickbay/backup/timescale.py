@@ -192,22 +192,8 @@ class TimescaleStore:
             if not self.has(part):
                 raise BackupFault(f"{part.name}: other rows arrived than the backup has: who else writes here?")
         if day != WHOLE:
-            self._compress(table, date.fromisoformat(day) + timedelta(days=1))
-
-    def _compress(self, table: str, before: date) -> None:
-        """TimescaleDB Community: chunks that its policy would compress, as soon as they are full. A database of a year
-        would not fit on its disk uncompressed."""
-        connection = self._require()
-        with translated(), connection.transaction():
-            if partitions.edition_of(connection) is not partitions.Edition.COMMUNITY:
-                return
-            connection.execute(
-                "SELECT compress_chunk(format('%%I.%%I', chunk_schema, chunk_name)::regclass)"
-                " FROM timescaledb_information.chunks"
-                " WHERE hypertable_schema = current_schema() AND hypertable_name = %s"
-                " AND NOT is_compressed AND range_end <= least(%s::timestamptz, now() - make_interval(days => %s))",
-                [table, datetime.combine(before, time(), UTC), self._settings.compress_after_days],
-            )
+            with translated(), connection.transaction():
+                compress(connection, table, date.fromisoformat(day), after_days=self._settings.compress_after_days)
 
     def finish(self, manifest: Manifest) -> None:
         """See Store.finish(): the writer goes on behind the backup's cursors (SINK-1)."""
@@ -229,6 +215,20 @@ class TimescaleStore:
     def _require(self) -> psycopg.Connection:
         assert self._connection is not None, "open() or prepare() comes first"
         return self._connection
+
+
+def compress(connection: psycopg.Connection, table: str, day: date, *, after_days: int) -> None:
+    """TimescaleDB Community: compress what its policy would, as soon as a chunk's last day is there. A database of a
+    year would not fit on its disk uncompressed."""
+    if partitions.edition_of(connection) is not partitions.Edition.COMMUNITY:
+        return
+    connection.execute(
+        "SELECT compress_chunk(format('%%I.%%I', chunk_schema, chunk_name)::regclass)"
+        " FROM timescaledb_information.chunks"
+        " WHERE hypertable_schema = current_schema() AND hypertable_name = %s"
+        " AND NOT is_compressed AND range_end <= least(%s::timestamptz, now() - make_interval(days => %s))",
+        [table, datetime.combine(day, time(), UTC) + timedelta(days=1), after_days],
+    )
 
 
 def _columns_of(connection: psycopg.Connection) -> dict[str, tuple[str, ...]]:

@@ -277,7 +277,8 @@ def test_the_first_start_makes_private_passwords_and_the_second_keeps_them(host:
     assert f"\nSECRETS_GID={gid}\n" in (host / ".env").read_text()
     before = (host / ".env").read_text()
     status, said = started(host)
-    assert (status, said) == (0, "called: compose up --build --detach --wait\n")
+    assert (status, said.splitlines()[0]) == (0, "called: compose up --build --detach --wait")
+    assert said.splitlines()[1].startswith("all is healthy: http://127.0.0.1:8080, or ")
     assert {path.name: path.read_text() for path in (host / "secrets").iterdir()} == made
     assert (host / ".env").read_text() == before
 

@@ -82,3 +82,6 @@ export COMPOSE_PROFILES QUESTDB_ENABLED
 # shellcheck disable=SC2046 # file names of ours, none with a blank
 sh check.sh $(for name in $REQUIRED; do file_of "$name" && echo; done)
 compose up --build --detach --wait "$@"
+[ $# = 0 ] || exit 0
+address=$(setting BIND_ADDRESS) port=$(setting WEB_PORT)
+echo "all is healthy: http://${address:-127.0.0.1}:${port:-8080}, or docker compose exec tickbay tickbay status"

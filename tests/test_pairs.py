@@ -4,6 +4,7 @@ every row of the market is stored once. PAIR-1, GAP-1.
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from pathlib import Path
@@ -24,6 +25,8 @@ MARKET = ("--instruments", "ETH=60", "--rate", "1000", "--no-limits", "--clock",
 QUIET = "[heal]\nenabled = false\n"
 LEGS = ("feed-1a", "feed-1b")
 MERGER_KILLS = 20
+DROPS = ("drop channel=book.* count=8", "drop channel=trades.* count=3", "drop channel=ticker.* count=20")
+DROPPED = 31  # messages by these, of which each is a record or more
 GAPS = "SELECT cause, kind, instrument, to_ns IS NOT NULL FROM data_gaps WHERE stream = 'pair-1.gap' ORDER BY seq"
 
 
@@ -31,7 +34,7 @@ def paired(rig: Rig) -> Rig:
     """The engine of `rig` with two legs instead of one feed, which are patient: an overloaded simulator is silent on
     both."""
     text = rig.file.read_text().replace("[feeds]\n", "[feeds]\nredundancy = 2\n")
-    rig.file.write_text(text.replace("ticker_stale_s = 10", "ticker_stale_s = 60"))
+    rig.file.write_text(text.replace("ticker_stale_s = 10", "ticker_stale_s = 60\nstale_s = 60"))
     return rig
 
 
@@ -76,7 +79,7 @@ def break_each_leg(rig: Rig, simulator: Simulator) -> None:
     """Every way in which one connection fails while the other one stands, under load, for both in turn."""
     for place in (0, 1):
         for lines in (
-            ("drop channel=book.* count=8", "drop channel=trades.* count=3", "drop channel=ticker.* count=20"),
+            DROPS,
             ("duplicate channel=* count=10", "reorder channel=book.* count=3"),
             ("late seconds=2",),
             ("stall seconds=2",),
@@ -105,6 +108,7 @@ def test_nothing_is_lost_or_stored_twice_while_one_leg_of_a_pair_stands(
         paired(rig).up()
         rig.wait_flowing()
         break_each_leg(rig, simulator)
+        legs = json.loads(tickbay("status", "--json", "--config", str(rig.file), env=rig.env)[1])["legs"]
         kill_again_and_again(rig, "merger-1", MERGER_KILLS)
         wait_whole(rig)
         rig.restart_all()
@@ -112,6 +116,7 @@ def test_nothing_is_lost_or_stored_twice_while_one_leg_of_a_pair_stands(
         report, gaps = rig.report("merger-1"), of_pair(rig)
         verdict = rig.finish()
     assert gaps == []
+    assert [leg["feed"] for leg in legs] == [*LEGS] and all(leg["missed"] >= DROPPED for leg in legs), legs
     assert verdict.good and not verdict.known and verdict.expected > 20_000, verdict
     assert verdict.stored >= verdict.expected, verdict
     assert query(rig, "SELECT DISTINCT stream FROM option_quotes") == [("pair-1.quote",)]

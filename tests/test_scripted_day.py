@@ -62,7 +62,6 @@ def day(postgres_server: EmbeddedServer) -> Iterator[Day]:
         simulating(folder, *MARKET) as simulator,
         whole_engine(folder, run_dir, postgres_server, simulator, more=MORE) as rig,
     ):
-        rig.file.write_text(rig.file.read_text().replace("[venue]", "[venue]\nstale_s = 4"))
         yield live_through(Day(rig))
 
 
@@ -114,7 +113,7 @@ def expire(day: Day) -> None:
     day.expired = [name for name in options if name.split("-")[1] == expiries[0]]
     simulator.fault(f"drop channel=trades.* count={DROPS}")  # nobody asks for these before they have expired
     wait_for(lambda: events(rig).count("drop") == 2 * DROPS, "more trades to be lost")
-    simulator.fault(f"settle name=ETH-{expiries[0]}-*-? seconds=5")
+    simulator.fault(f"settle name=ETH-{expiries[0]}-*-? seconds=3")
     ended = "SELECT count(*) FROM gaps WHERE cause = 'expired' AND expected"
     wait_for(lambda: query(rig, ended) == [(len(day.expired),)], "the expiry's end to be told")
     day.listed = [f"ETH-{expiries[1]}-{strike}-{side}" for strike in (9950, 9960, 9970) for side in "CP"]
@@ -223,6 +222,9 @@ def test_every_hole_is_one_that_the_script_explains(day: Day) -> None:
 @pytest.mark.parametrize("store", ["timescale", "journal"])
 def test_its_certificate_has_no_hole_without_a_name(day: Day, store: str) -> None:
     found = certificate(day, store)
+    figures = found["summary"]
+    told = f"{figures['percent']} % covered, {figures['gaps']} gaps, {figures['gaps_healed']} of them healed"
+    print(f"     {store}: {told}, {figures['unexplained']} without a name", file=sys.stderr)
     assert found["verdict"] != "cannot tell" and found["gaps"]
     assert found["unexplained"] == [], found["reasons"]
     assert {item["instrument"] for item in found["instruments"]} >= {*day.expired, *day.listed}

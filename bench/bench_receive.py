@@ -31,7 +31,7 @@ from tickbay.record import Kind, stream_name
 from tickbay.sim.strip import websocket_frame
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455
-SLOTS = {Kind.QUOTE: 1 << 16, Kind.TRADE: 1 << 13, Kind.BOOK: 1 << 17}
+SLOTS = {Kind.QUOTE: 1 << 16, Kind.TRADE: 1 << 13, Kind.BOOK: 1 << 17}  # as native/bench/bench_receive.c has room for
 DRAIN_S = 0.002  # how often the rings are emptied, as a journal with a fast disk would
 
 

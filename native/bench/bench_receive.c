@@ -13,6 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* As much memory as the rings of ../../bench/bench_receive.py: what is written to memory costs as much as the decoder. */
+#define SLOTS_BYTES (65536 * sizeof(struct quote) + 8192 * sizeof(struct trade) + 131072 * sizeof(struct book))
 #include "frames.h"
 
 #define BUFFER_BYTES (256u << 10) /* as picows reads at most */

@@ -15,7 +15,9 @@
 
 #define FRAMES_MAX 65536
 #define ROOM_BYTES (256u << 10) /* more than the records of one frame */
+#ifndef SLOTS_BYTES
 #define SLOTS_BYTES (8u << 20) /* where records go in turn, as into a ring: more than the inner caches hold */
+#endif
 
 struct frames {
     const char *at[FRAMES_MAX];

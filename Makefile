@@ -45,6 +45,7 @@ native-check: ## the C units with their tests, warnings as errors
 
 check: ext native-check ## everything a commit needs, in under a minute
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q -m 'not slow' --numprocesses auto --dist loadfile
 
@@ -58,8 +59,9 @@ fuzz: ## the C units on broken input, under ASan and UBSan
 test: ext native-check native-test fuzz ## everything that this machine can run; says what it skipped and why
 	@$(MAKE) --no-print-directory build/audit/.ready || echo "the audit's tools cannot be installed here: their tests are skipped"
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 faults: ext ## break the running engine and print what was reached; DEEP=1 for hours of it, FIGURES="r1 r4", SEED=2
 	$(BIN)/python -m tests.faults $(FIGURES) $(if $(DEEP),--deep) $(if $(SEED),--seed $(SEED))

@@ -353,5 +353,3 @@ def written_ms(directory: Path) -> tuple[float, ...]:
                 received = np.ndarray(batch.records, "<i8", data, begin + 16, (batch.record_size,))
                 lags.append((batch.written_ns - received) / 1e6)
     return tuple(np.quantile(np.concatenate(lags), PERCENTILES).tolist())
-
-

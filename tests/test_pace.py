@@ -7,11 +7,11 @@ from tickbay.writer.pace import BUSY_ROWS_S, Pace
 
 def test_a_writer_to_whom_much_comes_is_busy_and_one_to_whom_little_comes_is_not() -> None:
     pace = Pace(10.0)
-    assert not pace.busy
-    pace.taken(BUSY_ROWS_S // 10, 10.1)
-    assert pace.busy
-    pace.taken(BUSY_ROWS_S // 10, 10.3)
-    assert not pace.busy
+    seen = [pace.busy]
+    for now_s in (10.1, 10.3):
+        pace.taken(BUSY_ROWS_S // 10, now_s)
+        seen.append(pace.busy)
+    assert seen == [False, True, False]
 
 
 def test_it_is_the_rate_that_counts_and_not_the_batch_so_that_shorter_pauses_do_not_make_a_writer_idle() -> None:

@@ -38,7 +38,9 @@ COMMANDS = {
     "certificate": Command(
         "tickbay.certificate", "say what was recorded of a day: coverage of each instrument, every hole, checksums"
     ),
-    "backup": Command("tickbay.backup.command", "copy what databases and journal hold into a folder; only what changed"),
+    "backup": Command(
+        "tickbay.backup.command", "copy what databases and journal hold into a folder; only what changed"
+    ),
     "restore": Command("tickbay.backup.command", "take a backup back into empty databases, or an empty data_dir"),
     "schema": Command("tickbay.schema", "make or check the tables of the database"),
     "audit": Command("tickbay.audit", "compare what was sent, journalled and stored, record by record"),

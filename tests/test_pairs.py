@@ -90,7 +90,7 @@ def break_each_leg(rig: Rig, simulator: Simulator) -> None:
             connection = simulator.feeds()[place]
             for line in lines:
                 simulator.fault(f"{line} connection={connection}")
-            time.sleep(2.5)
+            time.sleep(2.5 if "seconds" in lines[0] else 0.8)
             wait_whole(rig)
     for leg in LEGS:
         kill(rig, leg)

@@ -45,7 +45,7 @@ GRACE_S = 30  # stop_grace_period of compose.yaml: then Docker kills
 OVERRIDE = """
 x-host: &host {{network_mode: host, networks: !reset null, ports: !reset []}}
 services:
-  check: {{build: &build {{context: "{source}", network: host}}}}
+  check: {{build: &build {{network: host}}}}
   timescaledb:
     <<: *host
     image: tickbay:local
@@ -161,10 +161,10 @@ class Stack:
     ports: Ports
     said: str  # by the first start.sh
 
-    def start(self) -> str:
+    def start(self, *arguments: str) -> str:
         """What start.sh says, with nothing on its path but what a host with Docker has."""
         path = f"{Path(compose_program()).parent}:{CLIENT.parent}:/bin"
-        return run([str(self.folder / "start.sh")], self.docker.env | {"PATH": path}, folder=self.folder)
+        return run([str(self.folder / "start.sh"), *arguments], self.docker.env | {"PATH": path}, folder=self.folder)
 
     def compose(self, *arguments: str, check: bool = True) -> str:
         return self.docker.compose(self.folder, *arguments, check=check)
@@ -219,9 +219,13 @@ def project(folder: Path, server: EmbeddedServer, simulator: Simulator, ports: P
     """A copy of what a clean host has, the override beside it."""
     shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns(".env", "secrets"))
     shutil.copy(ROOT / "tickbay.toml.example", folder)
+    # A container's user is another one than ours: pytest's folders are closed to it.
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
+    copy_sources(folder)
     here = folder / "deploy" / "docker"
     root = timescale.binaries().parents[4]
-    text = OVERRIDE.format(port=server.port, root=root, source=ROOT, **asdict(ports))
+    text = OVERRIDE.format(port=server.port, root=root, **asdict(ports))
     (here / "compose.override.yaml").write_text(text)
     (loader,) = root.glob("usr/lib/*/ld-linux-*.so.*")
     psql = timescale.binaries().relative_to(root) / "psql"
@@ -242,10 +246,19 @@ def project(folder: Path, server: EmbeddedServer, simulator: Simulator, ports: P
     lines = (here / ".env.example").read_text().splitlines()
     kept = [line for line in lines if line.partition("=")[0] not in settings]
     (here / ".env").write_text("\n".join(kept + [f"{name}={value}" for name, value in settings.items()]) + "\n")
-    # A container's user is another one than ours: pytest's folders are closed to it.
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
     return here
+
+
+def copy_sources(folder: Path) -> None:
+    """What the image is built of."""
+    shutil.copy(ROOT / ".dockerignore", folder)
+    built = shutil.ignore_patterns("__pycache__", "*.so", "build")
+    for name in re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.M):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=built)
+        else:
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
 
 
 @pytest.fixture(scope="module")
@@ -370,6 +383,22 @@ def test_a_stop_in_the_middle_and_one_at_the_end_lose_nothing_and_exit_0_within_
     with psycopg.connect(stack.server.conninfo(DATABASE)) as connection:
         verdict = audit_ledger(Postgres(connection), LedgerReader(stack.ledger))
     assert verdict.good, verdict.lines
+
+
+def test_a_machine_that_was_lost_is_back_by_the_commands_of_the_readme(stack: Stack) -> None:
+    owner = "run", "--rm", "--no-TTY", "owner"
+    stack.compose(*owner, "backup", "/backups", "--quiet")
+    had = {table: stack.rows(table) for table in ("option_quotes", "option_trades", "book_changes", "data_gaps")}
+    stack.compose("rm", "--force", "--stop", "tickbay", "top")
+    stack.docker.docker("volume", "rm", "tickbay_tickbay-data")
+    with psycopg.connect(stack.server.conninfo(), autocommit=True) as connection:
+        for text in ("DROP DATABASE {} WITH (FORCE)", "CREATE DATABASE {}"):
+            connection.execute(sql.SQL(text).format(sql.Identifier(DATABASE)))
+    stack.start("timescaledb")
+    stack.compose(*owner, "schema", "apply")
+    stack.compose(*owner, "restore", "/backups", "--quiet")
+    assert {table: stack.rows(table) for table in had} == had
+    assert all(had[table] > 0 for table in ("option_quotes", "book_changes"))
 
 
 # -------- refused

@@ -15,9 +15,9 @@ from simulation.history import folder, run
 # Seed → the bugs of mutants.FOUND that it meets when they are planted again, which the tests do: a change of what is
 # drawn from a seed shows there, and another seed has to be named (python -m tests.simulation --plant NAME).
 NAMED: dict[int, tuple[str, ...]] = {
-    203: ("numbers began anew",),
     298: ("recovery did not sync a name",),
-    4105: ("a hole was not told", "QuestDB forgot a hole"),
+    411: ("numbers began anew",),
+    4105: (),  # a cursor that a power cut took back had let a segment go; it met two other bugs, before that was mended
 }
 
 BATCH = 250  # seeds of one process: what it leaks or caches stays small

@@ -7,6 +7,7 @@ space is needed); or, if the quota forces it, as a recorded gap of what a sink h
 from __future__ import annotations
 
 import errno
+import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -61,6 +62,18 @@ def gaps_of(index: SegmentIndex, cursors: Cursors) -> list[Gap]:
     ]
 
 
+def sync_cursors(config: Config, files: Files) -> None:
+    """JRNL-3: what a cursor says counts only when a power cut cannot take it back: else a segment would be gone and
+    its sink ask for it again. OSError: the disk."""
+    for sink in (*config.sinks, *mergers(config)):
+        with suppress(FileNotFoundError):  # it has taken nothing yet
+            fd = files.open(config.data_dir / "cursors" / f"{sink}.cursor", os.O_RDONLY)
+            try:
+                files.fdatasync(fd)
+            finally:
+                files.close(fd)
+
+
 class Retention:
     """Lets go of segments. Every method returns the gaps that this made, for the caller to record."""
 
@@ -78,6 +91,7 @@ class Retention:
         sealed = self._segments.sealed
         if not sealed or (not self._expired(sealed[0]) and not self._segments.over_quota()):
             return gaps
+        sync_cursors(self._config, self._files)
         cursors = read_cursors(self._config, self._files)
         while sealed and self._expired(sealed[0]) and not gaps_of(sealed[0], cursors):
             self._segments.drop_oldest()
@@ -94,6 +108,7 @@ class Retention:
         gaps: list[Gap] = []
         freed = 0
         while not self._segments.can_begin() and freed < self._segments.segment_bytes:
+            sync_cursors(self._config, self._files)
             cursors = read_cursors(self._config, self._files)
             sealed = self._segments.sealed
             forced = self._segments.quota_is_full()

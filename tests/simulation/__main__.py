@@ -58,11 +58,17 @@ def _one(seed: int, *, trace: bool) -> int:
 
 
 def _meet(name: str, seeds: Iterable[int]) -> int:
-    with planted(name), folder() as path:
+    with folder() as path:
         for seed in seeds:
-            if broken := run(seed, path).broken:
-                print(f"seed {seed} meets {name!r}: {broken}")
-                return 0
+            with planted(name):
+                broken = run(seed, path).broken
+            if not broken:
+                continue
+            if without := run(seed, path).broken:
+                print(f"seed {seed} is broken without it: {without}", file=sys.stderr)
+                return 1
+            print(f"seed {seed} meets {name!r}: {broken}")
+            return 0
     print(f"none of these seeds meets {name!r}", file=sys.stderr)
     return 1
 

@@ -93,16 +93,42 @@ exec {libraries}/{loader} --library-path {libraries} /timescale/{psql} "$@"
 
 
 @pytest.fixture(scope="module")
-def docker() -> Iterator[Engine]:
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what a clean host has: nobody changes it between two builds."""
+    folder = tmp_path_factory.mktemp("stack")
+    shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns(".env", "secrets"))
+    shutil.copy(ROOT / "tickbay.toml.example", folder)
+    # A container's user is another one than ours: pytest's folders are closed to it.
+    for parent in (folder.parent, folder.parent.parent):
+        parent.chmod(0o711)
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
+    copy_sources(folder)
+    return folder
+
+
+def copy_sources(folder: Path) -> None:
+    """What the image is built of."""
+    shutil.copy(ROOT / ".dockerignore", folder)
+    built = shutil.ignore_patterns("__pycache__", "*.so", "build")
+    for name in re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.M):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=built)
+        else:
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+
+
+@pytest.fixture(scope="module")
+def docker(checkout: Path) -> Iterator[Engine]:
     """With the image built."""
     try:
         with engine() as started:
             text = (FOLDER / "Dockerfile").read_text()
             (base,) = re.findall(r"^ARG DEBIAN_IMAGE=(\S+)", text, re.M)
             started.import_base(base)
-            started.docker(
-                *("build", "--network", "host", "--file", str(FOLDER / "Dockerfile"), "--tag", IMAGE), str(ROOT)
-            )
+            dockerfile = str(checkout / "deploy" / "docker" / "Dockerfile")
+            started.docker("build", "--network", "host", "--file", dockerfile, "--tag", IMAGE, str(checkout))
             yield started
     except Unavailable as error:
         pytest.skip(str(error))
@@ -216,13 +242,7 @@ class Stack:
 
 
 def project(folder: Path, server: EmbeddedServer, simulator: Simulator, ports: Ports) -> Path:
-    """A copy of what a clean host has, the override beside it."""
-    shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns(".env", "secrets"))
-    shutil.copy(ROOT / "tickbay.toml.example", folder)
-    # A container's user is another one than ours: pytest's folders are closed to it.
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
-    copy_sources(folder)
+    """.env, and the override, in the copy of what a clean host has."""
     here = folder / "deploy" / "docker"
     root = timescale.binaries().parents[4]
     text = OVERRIDE.format(port=server.port, root=root, **asdict(ports))
@@ -249,34 +269,19 @@ def project(folder: Path, server: EmbeddedServer, simulator: Simulator, ports: P
     return here
 
 
-def copy_sources(folder: Path) -> None:
-    """What the image is built of."""
-    shutil.copy(ROOT / ".dockerignore", folder)
-    built = shutil.ignore_patterns("__pycache__", "*.so", "build")
-    for name in re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.M):
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=built)
-        else:
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-
-
 @pytest.fixture(scope="module")
-def stack(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("stack")
-    for parent in (folder.parent, folder.parent.parent):
-        parent.chmod(0o711)
+def stack(docker: Engine, checkout: Path) -> Iterator[Stack]:
     settings = {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry_level": "off"}
     ports = Ports(*(free_port() for _ in fields(Ports)))
     with (
         running(timescale.binaries(), **settings) as server,
-        simulating(folder, "--instruments", "ETH=60", "--no-limits") as simulator,
+        simulating(checkout, "--instruments", "ETH=60", "--no-limits") as simulator,
     ):
         with psycopg.connect(server.conninfo(), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-        here = project(folder, server, simulator, ports)
+        here = project(checkout, server, simulator, ports)
         docker.docker("image", "rm", "--force", IMAGE)  # start.sh builds it
-        made = Stack(docker, here, server, simulator, folder / "ledger", ports, "")
+        made = Stack(docker, here, server, simulator, checkout / "ledger", ports, "")
         try:
             yield replace(made, said=made.start())
         finally:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -200,9 +200,7 @@ def test_on_a_real_terminal_it_shows_itself_and_ends_by_q_or_ctrl_c_leaving_the_
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(ours, (SIZE[1], SIZE[0]))
     before = termios.tcgetattr(theirs)
-    env = os.environ | {"PYTHONPATH": str(ENGINE), "TERM": "xterm-256color"}
-    command = [sys.executable, "-m", "tickbay", "top", "--config", str(watched.file)]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True) as top:
+    with start(watched, theirs, "top") as top:
         shown, ends, pressed = b"", time.monotonic() + PATIENCE_S, False
         while top.poll() is None:
             if time.monotonic() > ends:
@@ -216,6 +214,35 @@ def test_on_a_real_terminal_it_shows_itself_and_ends_by_q_or_ctrl_c_leaving_the_
     assert termios.tcgetattr(theirs) == before
     os.close(ours)
     os.close(theirs)
+
+
+@pytest.mark.parametrize("command", [("top",), ("status", "--watch")])
+def test_who_watches_ends_with_the_terminal_also_without_a_signal(watched: Watched, command: Sequence[str]) -> None:
+    ours, theirs = pty.openpty()
+    with start(watched, theirs, *command) as watching:
+        os.close(theirs)
+        shown, ends = b"", time.monotonic() + PATIENCE_S
+        while FEED.encode() not in shown and time.monotonic() < ends:
+            if select.select([ours], [], [], 0.1)[0]:
+                shown += os.read(ours, 65_536)
+        os.close(ours)
+        try:
+            watching.wait(PATIENCE_S)
+        finally:
+            watching.kill()
+    assert FEED.encode() in shown
+
+
+def start(watched: Watched, terminal: int, *command: str) -> subprocess.Popen[bytes]:
+    """tickbay `command` on a terminal that does not control it: it gets no SIGHUP."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tickbay", *command, "--config", str(watched.file)],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=os.environ | {"PYTHONPATH": str(ENGINE), "TERM": "xterm-256color"},
+        start_new_session=True,
+    )
 
 
 def test_without_a_terminal_it_says_what_to_do(watched: Watched) -> None:

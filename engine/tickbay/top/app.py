@@ -6,7 +6,6 @@ and killing it changes nothing. Where no engine runs it says so and waits.
 
 from __future__ import annotations
 
-import os
 from typing import ClassVar
 
 from rich.text import Text
@@ -108,7 +107,6 @@ class Top(App[None]):
             panel.name.lower(): panel for panel in (Processes(config), Instruments(config), Gaps(config), Logs(config))
         }
         self._paused = False
-        self._served_by = os.getppid()
         # Held, not looked up: a refresh may come while the screen is taken down, when nothing is found any more.
         self._verdict, self._told = Static(id="verdict"), Static(id="told")
         self._tabs = TabbedContent(initial="overview-tab")
@@ -135,9 +133,7 @@ class Top(App[None]):
         self._scroll.focus()
 
     def _tick(self) -> None:
-        if self.is_web and os.getppid() != self._served_by:
-            os._exit(0)  # the server was killed: nobody tells us to end, and nobody reads a farewell
-        elif not self._paused:
+        if not self._paused:
             self._look()
 
     def _look(self) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
+from threading import Thread
 
 from textual import constants
 
 from tickbay import config as configuration
 from tickbay.config import CONNECT_VARIABLE, SECRET_VARIABLES, Top
 from tickbay.errors import ConfigError
+
+GONE_MS = 1000  # how late a terminal may be noticed that went without waking its readers
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -52,6 +56,18 @@ def main(arguments: Namespace) -> int:
         raise ConfigError("this is no terminal: see tickbay status, or tickbay top --web")
     from tickbay.top.app import Top as Screen
 
+    Thread(target=_end_with_terminal, name="terminal", daemon=True).start()
     app = Screen(config)
     app.run()
     return app.return_code or 0
+
+
+def _end_with_terminal() -> None:
+    """Ends the process when its terminal is gone, or for a browser's screen the server. Where no SIGHUP tells it
+    (nohup, setsid) the screen would read end-of-file for ever, or wait for room to write. Nobody reads a farewell.
+    """
+    poll = select.poll()
+    poll.register(sys.stdin, 0)  # no input, only that there will be none
+    while not poll.poll(GONE_MS):
+        pass
+    os._exit(0)

@@ -61,13 +61,17 @@ CAPTURED = (
 
 
 class Interrupted:
-    """Ctrl-C and SIGTERM end the show, not the program: what was started must be stopped in order."""
+    """Ctrl-C, SIGTERM and a terminal that is closed (not under nohup) end the show, not the program: what was started
+    must be stopped in order.
+    """
 
     def __init__(self) -> None:
         self.set = False
         self.again = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._note)
 
     def _note(self, _number: int, _frame: object) -> None:
         self.again = self.set

@@ -8,6 +8,7 @@ engine touches neither the machine's network nor its firewall: containers have t
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -27,6 +28,9 @@ COMMAND_TIMEOUT_S = 600
 BUILD_CACHE_MAX = "3GB"
 AUDIT = Path(__file__).parents[2] / "build" / "audit" / "bin"
 CLIENT = Path("/usr/bin/docker")  # Debian's has BuildKit built in; another one on the path may want a plugin
+# Compose has only the plugin: without it the old builder, which shares no cache with BuildKit. The first suite that has
+# 0.17, as Compose wants.
+BUILDX_SUITE = "forky"
 # What Debian's slim images leave out.
 NOT_SLIM = ("doc", "man", "info", "locale", "groff", "lintian", "linda")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # a build goes the way to its packages that this machine goes
@@ -49,8 +53,10 @@ def tool(name: str) -> Path:
 class Engine:
     """A running dockerd."""
 
-    def __init__(self, socket: Path) -> None:
-        self.env = {**os.environ, "DOCKER_HOST": f"unix://{socket}", "DOCKER_BUILDKIT": "1"}
+    def __init__(self, socket: Path, settings: Path) -> None:
+        """`settings` is the client's folder of them, instead of this user's."""
+        given = {"DOCKER_HOST": f"unix://{socket}", "DOCKER_BUILDKIT": "1", "DOCKER_CONFIG": str(settings)}
+        self.env = {**os.environ, **given}
 
     def docker(self, *arguments: str, check: bool = True) -> str:
         """What the client says, stderr included."""
@@ -113,6 +119,7 @@ def engine() -> Iterator[Engine]:
         if shutil.which(program) is None:
             raise Unavailable(f"{program} is missing")
     compose_program()
+    plugins = debian.unpacked("docker-buildx", BUILDX_SUITE, ("docker-buildx",)) / "usr/libexec/docker/cli-plugins"
     data = debian.cache() / "docker"
     data.mkdir(parents=True, exist_ok=True)
     with (data / "lock").open("w") as lock, tempfile.TemporaryDirectory(prefix="tickbay-docker-") as name:
@@ -124,7 +131,8 @@ def engine() -> Iterator[Engine]:
         command = ["dockerd", "--storage-driver=overlay2", *no_network, *where, f"--host=unix://{socket}"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        started = Engine(socket)
+        (folder / "config.json").write_text(json.dumps({"cliPluginsExtraDirs": [str(plugins)]}))
+        started = Engine(socket, folder)
         try:
             _wait_ready(started, process, folder / "log")
             started.clear()  # of a test that was killed

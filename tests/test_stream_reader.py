@@ -231,6 +231,33 @@ def test_records_that_only_the_ring_has_any_more_are_taken_from_it(shm_dir: Path
     assert taker.numbers == list(range(SLOTS.trade + 1, 2 * SLOTS.trade + 1))
 
 
+def test_what_is_gone_before_a_new_epoch_is_told_at_once_and_not_with_its_first_record(shm_dir: Path) -> None:
+    """JRNL-3: one sink had taken all of a stream, the other was behind when the journal let its segments go and the
+    power went.
+    """
+    case = JournalCase(shm_dir, shm_dir / "data", quota_gb=0.0045)
+    journal = case.open()
+    case.produce(journal, TRADE, SLOTS.trade)
+    journal.commit()
+    case.save_cursor({TRADE: Position(journal.epoch, SLOTS.trade)})
+    for _ in range(60):  # 8 MB
+        case.produce(journal, QUOTE, 500)
+        assert journal.commit()
+    assert case.stored(TRADE) == [], "the quota took it"
+    behind = Position(journal.epoch, 10)
+    case.lose_power()
+    journal = case.open()
+    taker = Taker(case, TRADE)
+    taker.after = behind
+    taker.take()
+    assert [(hole.first_seq, hole.last_seq) for hole in taker.holes] == [(11, SLOTS.trade)]
+    case.produce(journal, TRADE, 5)
+    journal.commit()
+    taker.take()
+    assert len(taker.holes) == 1
+    assert taker.numbers == list(range(SLOTS.trade + 1, SLOTS.trade + 6))
+
+
 def test_a_damaged_batch_is_a_hole_and_the_ones_around_it_come(case: JournalCase) -> None:
     journal = case.open()
     case.fill_segments(journal, 1)

@@ -18,6 +18,7 @@ NAMED: dict[int, tuple[str, ...]] = {
     298: ("recovery did not sync a name",),
     411: ("numbers began anew",),
     4105: (),  # a cursor that a power cut took back had let a segment go; it met two other bugs, before that was mended
+    13850: ("a hole was not told", "QuestDB forgot a hole"),
 }
 
 BATCH = 250  # seeds of one process: what it leaks or caches stays small

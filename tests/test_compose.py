@@ -117,6 +117,11 @@ def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:
     assert re.search(r"^ARG DEBIAN_IMAGE=debian:\w+-\d{8}-slim$", (FOLDER / "Dockerfile").read_text(), re.M)
 
 
+def test_one_service_alone_builds_the_image_of_all(services: dict[str, dict[str, Any]]) -> None:
+    """Else a second start could find another image of the same, and stop what runs to put it in place."""
+    assert [name for name, service in services.items() if "build" in service] == ["check"]
+
+
 def test_every_service_is_hardened_and_bounded(services: dict[str, dict[str, Any]]) -> None:
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"] and "cap_add" not in service, name

@@ -46,7 +46,7 @@ GRACE_S = 30  # stop_grace_period of compose.yaml: then Docker kills
 OVERRIDE = """
 x-host: &host {{network_mode: host, networks: !reset null, ports: !reset []}}
 services:
-  check: {{build: &build {{network: host}}}}
+  check: {{build: {{network: host}}}}
   timescaledb:
     <<: *host
     image: tickbay:local
@@ -67,7 +67,6 @@ services:
     volumes: ["{root}:/timescale:ro", "./psql:/usr/local/bin/psql:ro"]
   tickbay:
     <<: *host
-    build: *build
     healthcheck: {{interval: 3s}}
     environment:
       <<: *database

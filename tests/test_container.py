@@ -101,8 +101,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns(".env", "secrets"))
     shutil.copy(ROOT / "tickbay.toml.example", folder)
     # A container's user is another one than ours: pytest's folders are closed to it.
-    for parent in (folder.parent, folder.parent.parent):
-        parent.chmod(0o711)
+    for parent in folder.parents:
+        if not parent.stat().st_mode & 0o001:
+            parent.chmod(0o711)
     for path in (folder, *folder.rglob("*")):
         path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
     copy_sources(folder)

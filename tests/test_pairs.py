@@ -111,11 +111,14 @@ def test_nothing_is_lost_or_stored_twice_while_one_leg_of_a_pair_stands(
         legs = json.loads(tickbay("status", "--json", "--config", str(rig.file), env=rig.env)[1])["legs"]
         kill_again_and_again(rig, "merger-1", MERGER_KILLS)
         wait_whole(rig)
+        gaps = of_pair(rig)
         rig.restart_all()
         wait_whole(rig)
-        report, gaps = rig.report("merger-1"), of_pair(rig)
+        report, after_restarts = rig.report("merger-1"), of_pair(rig)
         verdict = rig.finish()
     assert gaps == []
+    # Where processes take seconds to come up, the second leg may go before the merger trusts the first: a named hole.
+    assert {cause for cause, *_ in after_restarts} <= {"restart"}, after_restarts
     assert [leg["feed"] for leg in legs] == [*LEGS] and all(leg["missed"] >= DROPPED for leg in legs), legs
     assert verdict.good and not verdict.known and verdict.expected > 20_000, verdict
     assert verdict.stored >= verdict.expected, verdict

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,16 @@ def gaps() -> dict[str, list[Gap]]:
     )  # fmt: skip
     fetched = Gap(cause=ended.cause, kind=Kind.TRADE, from_ns=at(10), to_ns=at(20), count=2, healed=True, feed=FEED)
     over = Gap(cause=Cause.EXPIRED, instrument="A", from_ns=at(5), to_ns=at(50), expected=True, feed=FEED)
-    return {FEED: [cut, ended, stale, lost, over], "healer": [fetched]}
+    return {FEED: [cut, ended, stale, lost, over], "healer": [fetched], "feed-9": days()}
+
+
+def days() -> list[Gap]:
+    """An outage that ended an hour ago, a channel refused for two days, and what was over more than a day ago."""
+    hour = 3600
+    outage = Gap(cause=Cause.RESTART, from_ns=at(-30 * hour))
+    refused = Gap(cause=Cause.REFUSED, kind=Kind.BOOK, instrument="C", from_ns=at(-50 * hour))
+    past = Gap(cause=Cause.RESTART, from_ns=at(-26 * hour), to_ns=at(-25 * hour))
+    return [refused, outage, past, replace(outage, to_ns=at(-hour))]
 
 
 def store(sink: Sink) -> None:
@@ -122,10 +132,13 @@ def check_command(tmp_path: Path, settings: str, **secrets: str) -> None:
     cut, fetched = ("disconnect", None, None, False, False), ("disconnect", "trade", None, False, True)
     lost, stale = ("sequence", "trade", "B", False, False), ("stale", "quote", "A", True, False)
     over = ("expired", None, "A", False, False)
+    outage, refused = ("restart", None, None, False, False), ("refused", "book", "C", True, False)
     every = told()
-    assert every[:2] == [lost, stale] and {*every[2:4]} == {cut, fetched} and every[4:] == [over]
-    assert told("--open") == [stale] and told("--cause", "sequence", "--unhealed") == [lost]
-    assert {*told("--instrument", "B")} == {lost, cut, fetched} and told("--limit", "1") == [lost]
+    assert every[:2] == [lost, stale] and {*every[2:4]} == {cut, fetched}
+    assert every[4:] == [over, outage, refused], "what touched the last day, whenever it began"
+    assert told("--hours", "28")[-3:] == [outage, outage, refused]
+    assert told("--open") == [stale, refused] and told("--cause", "sequence", "--unhealed") == [lost]
+    assert {*told("--instrument", "B")} == {lost, cut, fetched, outage} and told("--limit", "1") == [lost]
 
 
 def test_the_examples_leave_out_what_is_dirty_in_timescale(postgres_server: EmbeddedServer, tmp_path: Path) -> None:

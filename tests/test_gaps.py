@@ -99,7 +99,8 @@ def test_a_database_that_cannot_be_asked_is_one_line(stored: Timescale, tmp_path
 
 
 def test_no_gap_is_said_and_long_ones_fit_the_page() -> None:
-    assert render([], hours=24, limit=50) == "no known gap in the last 24 hours"
+    assert render([], hours=24, limit=50) == "no known gap touched the last 24 hours"
+    assert render([], hours=1, limit=50, narrowed=True) == "no such gap touched the last hour"
     gap = StoredGap(
         ts=datetime(2026, 1, 1, tzinfo=UTC), to_ts=None, feed="feed-30", cause="journal_quota", kind="instrument",
         instrument="I" * 48, first_missing=None, last_missing=None, count=123_456_789, expected=True, healed=True,

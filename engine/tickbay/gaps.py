@@ -1,8 +1,8 @@
-"""`tickbay gaps`: the known holes in what was captured, newest first, from the table data_gaps of TimescaleDB, or of
+"""`tickbay gaps`: the known gaps in what was captured, newest first, from the table data_gaps of TimescaleDB, or of
 QuestDB where that is the only sink.
 
-A hole that lasted was written when it was found and again when it ended (gap.py): here it is one line, with its end
-if that is known.
+A gap that lasted was written when it was found and again when it ended (gap.py): here it is one line, with its end
+if that is known. Listed is what touched the last hours, however long ago it began: what lasts is always among it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ QUERY = """
 SELECT from_ts AS ts, to_ts, coalesce(feed, split_part(stream, '.', 1)) AS feed, cause, kind, instrument,
        first_missing, last_missing, count, expected, healed, detail
 FROM gaps
-WHERE (from_ts >= %(since)s OR from_ts IS NULL)
+WHERE (to_ts IS NULL OR to_ts >= %(since)s)
   AND (%(cause)s::text IS NULL OR cause = %(cause)s)
   AND (%(instrument)s::text IS NULL OR instrument = %(instrument)s OR instrument IS NULL)
   AND (NOT %(open)s OR to_ts IS NULL)
@@ -39,11 +39,11 @@ WHERE (from_ts >= %(since)s OR from_ts IS NULL)
 ORDER BY from_ts DESC NULLS LAST, feed, instrument
 LIMIT %(limit)s
 """
-# All that was told, in the order in which the later counts: QuestDB has no view that folds it.
+# All that was told, in the order in which the later counts: QuestDB has no view that folds it. What was told long ago
+# may last still, so nothing is left out before it is folded.
 TOLD = """
 SELECT from_ns, to_ns, feed, cause, kind, instrument, first_missing, last_missing, count, expected, healed, detail
 FROM data_gaps
-WHERE ts >= '{since:%Y-%m-%dT%H:%M:%S.%fZ}'
 ORDER BY healed, to_ns IS NOT NULL, recv_ns, epoch, seq
 """
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,11 +51,11 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredGap:
-    """One hole; what is not known is null."""
+    """One gap; what is not known is null."""
 
     ts: datetime | None  # since when; null: nobody knows
     to_ts: datetime | None  # until when; null: it lasts, or its feed died within it
-    feed: str  # whose hole it is
+    feed: str  # whose gap it is
     cause: str | None
     kind: str | None  # of the records that are missing; null: all kinds
     instrument: str | None  # null: all of the feed's
@@ -68,10 +68,14 @@ class StoredGap:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--hours", type=float, default=24.0, help="how far back (default 24)")
-    parser.add_argument("--limit", type=int, default=LIMIT, help=f"at most so many (default {LIMIT})")
-    parser.add_argument("--cause", help=", ".join(cause.name.lower() for cause in Cause))
-    parser.add_argument("--instrument", help="those that concern this one")
+    parser.add_argument(
+        "--hours", type=float, metavar="N", default=24.0, help="what touched the last N hours (default 24)"
+    )
+    parser.add_argument(
+        "--limit", type=int, metavar="N", default=LIMIT, help=f"at most N, the newest (default {LIMIT})"
+    )
+    parser.add_argument("--cause", help="only those of this cause: " + ", ".join(cause.name.lower() for cause in Cause))
+    parser.add_argument("--instrument", help="only those that concern this one")
     parser.add_argument("--open", action="store_true", help="only those without an end")
     parser.add_argument("--unhealed", action="store_true", help="only those of which something is still missing")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -79,7 +83,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def main(arguments: Namespace) -> int:
-    """Print the holes; returns the exit status. SinkDown or SinkParked where the database does not answer."""
+    """Print the gaps; returns the exit status. SinkDown or SinkParked where the database does not answer."""
     causes = [cause.name.lower() for cause in Cause]
     if arguments.cause is not None and arguments.cause not in causes:
         raise ConfigError(f"no cause is called {arguments.cause!r}{nearest(arguments.cause, causes)}")
@@ -89,14 +93,15 @@ def main(arguments: Namespace) -> int:
     since = datetime.now(UTC) - timedelta(hours=arguments.hours)
     if config.questdb.enabled and not config.timescale.enabled:
         with closing(QuestdbServer(config.questdb)) as server:
-            gaps = chosen(folded(server.query(TOLD.format(since=since))), arguments)
+            gaps = chosen(folded(server.query(TOLD)), since, arguments)
     else:
         gaps = fetch(conninfo_of(config.timescale), since, arguments)
     if arguments.json:
         for gap in gaps:
             print(orjson.dumps(gap, option=orjson.OPT_UTC_Z).decode())
     else:
-        print(render(gaps, hours=arguments.hours, limit=arguments.limit))
+        narrowed = arguments.cause or arguments.instrument or arguments.open or arguments.unhealed
+        print(render(gaps, hours=arguments.hours, limit=arguments.limit, narrowed=bool(narrowed)))
     return 0
 
 
@@ -108,7 +113,7 @@ def fetch(conninfo: str, since: datetime, arguments: Namespace) -> list[StoredGa
 
 
 def folded(told: Iterable[list[Any]]) -> list[StoredGap]:
-    """Rows of TOLD as the view gaps of the other database has them: each hole once, as it was told last."""
+    """Rows of TOLD as the view gaps of the other database has them: each gap once, as it was told last."""
     newest: dict[tuple[Any, ...], StoredGap] = {}
     for from_ns, to_ns, feed, cause, kind, instrument, first, last, count, expected, healed, detail in told:
         newest[feed, instrument, cause, kind, from_ns, first] = StoredGap(
@@ -122,12 +127,13 @@ def _time(ns: int | None) -> datetime | None:
     return None if ns is None else EPOCH + timedelta(microseconds=ns // 1000)
 
 
-def chosen(gaps: list[StoredGap], arguments: Namespace) -> list[StoredGap]:
+def chosen(gaps: list[StoredGap], since: datetime, arguments: Namespace) -> list[StoredGap]:
     """Those that were asked for, as QUERY has them."""
     wanted = [
         gap
         for gap in gaps
-        if arguments.cause in (None, gap.cause)
+        if (gap.to_ts is None or gap.to_ts >= since)
+        and arguments.cause in (None, gap.cause)
         and (arguments.instrument is None or gap.instrument in (None, arguments.instrument))
         and (not arguments.open or gap.to_ts is None)
         and (not arguments.unhealed or not gap.healed)
@@ -137,10 +143,11 @@ def chosen(gaps: list[StoredGap], arguments: Namespace) -> list[StoredGap]:
     return wanted[: arguments.limit]
 
 
-def render(gaps: list[StoredGap], *, hours: float, limit: int) -> str:
-    """A table at most WIDTH columns wide."""
+def render(gaps: list[StoredGap], *, hours: float, limit: int, narrowed: bool = False) -> str:
+    """A table at most WIDTH columns wide; `narrowed`: not every gap was asked for."""
     if not gaps:
-        return f"no known gap in the last {hours:g} hours"
+        which, span = "such" if narrowed else "known", "hour" if hours == 1 else f"{hours:g} hours"
+        return f"no {which} gap touched the last {span}"
     lines = [_line("FROM (UTC)", "LASTED", "FEED", "CAUSE", "KIND", "MISSING", "INSTRUMENT", "DETAIL")]
     for gap in gaps:
         lasted = "open" if gap.to_ts is None else NOTHING

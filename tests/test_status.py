@@ -23,7 +23,7 @@ from tickbay.config import load
 from tickbay.cursor import CursorFile, Position
 from tickbay.files import Files
 from tickbay.health import Health
-from tickbay.record import Kind, blank
+from tickbay.record import TICKS, Kind, blank
 from tickbay.ring import Ring, create
 from tickbay.status.snapshot import ProcessStatus, Status, collect, judge
 from tickbay.status.status import WIDTH, duration, render
@@ -74,6 +74,7 @@ def test_all_live_is_healthy() -> None:
         ("feed-2", "down", "degraded"),
         ("feed-2", "hung", "degraded"),
         ("feed-2", "starting", "degraded"),
+        ("feed-2", "waiting", "degraded"),
         ("universe", "degraded", "degraded"),
         ("journal", "down", "down"),
         ("journal", "hung", "down"),
@@ -82,6 +83,15 @@ def test_all_live_is_healthy() -> None:
 def test_the_verdict_follows_from_who_is_ill(name: str, state: str, verdict: str) -> None:
     found, reasons = judge(changed(name, state, heartbeat_s=99.0))
     assert found == verdict and len(reasons) == 1 and name.partition("-")[0] in reasons[0]
+
+
+@pytest.mark.parametrize("state", ["starting", "waiting", "failed", "stopped", "hung"])
+@pytest.mark.parametrize("role", ["feed", "journal"])
+def test_what_runs_and_records_nothing_is_down(role: str, state: str) -> None:
+    """What broke: every feed waited for an assignment, or the journal for its disk, and it was "degraded: it records"."""
+    idle = tuple(process(each.name, state, heartbeat_s=99.0) if each.role == role else each for each in ALL)
+    verdict, reasons = judge(idle)
+    assert verdict == "down" and all(f"is {state}" in reason for reason in reasons) and reasons
 
 
 def test_no_feed_at_all_is_down() -> None:
@@ -261,3 +271,13 @@ def test_a_writer_that_never_reached_its_database_is_behind_by_all_that_was_publ
     health.gauges["lag_rows"] = 7
     assert lag_rows() == 7, "a writer that knows is believed"
     ring.close()
+
+
+def test_rows_a_second_are_of_every_kind_that_a_feed_records(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What broke: of eight kinds three were counted; disks are sized by this."""
+    (engine.run_dir / "health").mkdir()
+    counted = ("quotes", "trades", "books", "bbos", "indices", "marks", "fundings", "depths")
+    monkeypatch.setattr(Health, "rates", lambda _: {"frames": 100.0, **dict.fromkeys(counted, 1.0)})
+    Health(engine.run_dir, "feed-1", "feed").beat()
+    status = status_of(engine)
+    assert status.totals.rows_per_s == len(counted) == len(TICKS)

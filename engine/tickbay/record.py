@@ -35,6 +35,17 @@ class Kind(IntEnum):
 USUAL_TICKS: Final = ("quote", "trade", "book")  # every feed has rings for these
 # What a venue sends, each to a ring of its own; the rest is what we say about it.
 TICKS: Final = (Kind.QUOTE, Kind.TRADE, Kind.BOOK, Kind.BBO, Kind.INDEX, Kind.MARK, Kind.FUNDING, Kind.DEPTH)
+# By which field of a heartbeat, and which counter in health, the records of each are counted.
+COUNTERS: Final = {
+    Kind.QUOTE: "quotes",
+    Kind.TRADE: "trades",
+    Kind.BOOK: "books",
+    Kind.BBO: "bbos",
+    Kind.INDEX: "indices",
+    Kind.MARK: "marks",
+    Kind.FUNDING: "fundings",
+    Kind.DEPTH: "depths",
+}
 
 
 class Flag(IntFlag):
@@ -75,6 +86,7 @@ DTYPES: Final[dict[Kind, np.dtype[np.void]]] = {kind: _dtype(table) for kind, ta
 LAYOUTS: Final[dict[Kind, int]] = {kind: table.layout for kind, table in _TABLES.items()}
 CONTINUITY: Final = _dtype(_native.continuity_table())  # the entries of FeedListener.instruments
 
+assert tuple(COUNTERS) == TICKS and set(COUNTERS.values()) <= set(DTYPES[Kind.STATUS].names or ())
 assert set(DTYPES) == set(Kind) and all(_TABLES[kind].name == kind.name.lower() for kind in Kind)
 _HEAD: Final = ("seq", "exch_ns", "recv_ns", "conn", "flags", "instrument")
 assert all((dtype.names or ())[: len(_HEAD)] == _HEAD for dtype in DTYPES.values())

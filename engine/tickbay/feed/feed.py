@@ -45,7 +45,7 @@ from tickbay.feed.session import Session
 from tickbay.gap import Cause, Gap
 from tickbay.health import heartbeat_ns
 from tickbay.process import ProcessContext
-from tickbay.record import TICKS, FeedState, Kind, feed_kinds
+from tickbay.record import COUNTERS, TICKS, FeedState, Kind, feed_kinds
 from tickbay.universe.assignment import assignment_path, read_assignment
 from tickbay.venues import deribit
 from tickbay.venues.venue import Venue
@@ -396,14 +396,7 @@ class Feed:
         return {
             "frames": counters["frames"],
             "bytes": counters["bytes"],
-            "quotes": counters["quotes"],
-            "trades": counters["trades"],
-            "books": counters["books"],
-            "bbos": counters["bbos"],
-            "indices": counters["indices"],
-            "marks": counters["marks"],
-            "fundings": counters["fundings"],
-            "depths": counters["depths"],
+            **{name: counters[name] for name in COUNTERS.values()},
             "undecodable": counters["undecodable"],
             "overflows": counters["overflows"],
             "gaps": self._session.outbox.gaps.total,

@@ -24,7 +24,7 @@ from tickbay.merger.late import Late
 from tickbay.merger.pair import LATE_MIN_NS, Leg, Moment, Pair
 from tickbay.merger.past import Past
 from tickbay.process import ProcessContext
-from tickbay.record import FeedState, Kind, feed_kinds
+from tickbay.record import COUNTERS, FeedState, Kind, feed_kinds
 from tickbay.ring import Ring, RingFull, RingMissing
 
 POLL_S = 0.002  # what the merge adds to a record's way; the journal's commit comes later anyway
@@ -33,11 +33,6 @@ CHECKPOINT_S = 10.0  # of reading the legs again after a death; each writes some
 STATUS_S = 5.0
 STOP_S = 5.0  # at the end, for the journal to take what is published
 FEED_GONE_S = 1.0
-
-COUNTED = {  # fields of struct status
-    Kind.QUOTE: "quotes", Kind.TRADE: "trades", Kind.BOOK: "books", Kind.BBO: "bbos", Kind.INDEX: "indices",
-    Kind.MARK: "marks", Kind.FUNDING: "fundings", Kind.DEPTH: "depths",
-}  # fmt: skip
 
 
 class Merger:
@@ -182,7 +177,7 @@ class Merger:
             self._health.state, self._health.detail = "live", ""
 
     def _write_status(self) -> None:
-        figures = {COUNTED[kind]: ring.head - 1 for kind, ring in self._producer.rings.items() if kind in COUNTED}
+        figures = {COUNTERS[kind]: ring.head - 1 for kind, ring in self._producer.rings.items() if kind in COUNTERS}
         figures["gaps"] = self.pair.gap_count.total
         self._producer.write_status(time.time_ns(), FeedState.LIVE, figures)
 

@@ -18,7 +18,7 @@ from tickbay.config import Config
 from tickbay.cursor import Position, read_cursor
 from tickbay.files import Files
 from tickbay.health import Report, read_reports
-from tickbay.record import parse_stream
+from tickbay.record import COUNTERS, parse_stream
 from tickbay.status.pairs import LegStatus, legs_of
 from tickbay.status.positions import RingPosition, SinkLag, ring_positions, sink_lag
 from tickbay.status.times import ClockStatus, StageStatus, clock_of, stages_of
@@ -197,11 +197,12 @@ def _state(report: Report | None, alive: bool, config: Config) -> str:
 def _rows_per_s(role: str, rates: Mapping[str, float]) -> float | None:
     """Each role counts what it does under its own names."""
     names = {
-        "feed": ("quotes", "trades", "books"),
+        "feed": tuple(COUNTERS.values()),
         "journal": ("records",),
         "merger": ("records",),
         "writer": ("rows",),
         "universe": ("records",),
+        "healer": ("rows",),
     }
     found = [rates[name] for name in names.get(role, ()) if name in rates]
     return round(sum(found), 1) if found else None

@@ -34,7 +34,9 @@ class Cover:
 
     holes: tuple[dict[Key, Gap], dict[Key, Gap]] = field(default_factory=lambda: ({}, {}))
     told: dict[tuple[Key, Key], Gap] = field(default_factory=dict)
-    before: list[Gap] = field(default_factory=list)  # told by an earlier life that we know no more of
+    # What an earlier life told: holes that both legs had, of which we know no more than that, and broken chains.
+    before: dict[Key, Gap] = field(default_factory=dict)
+    broken_before: dict[Key, Gap] = field(default_factory=dict)
 
     def add(self, leg: int, gap: Gap, *, late_ns: Late) -> list[Gap]:
         """A record of a leg's gap stream; returns what is to be recorded of the pair."""
@@ -61,23 +63,25 @@ class Cover:
             self.told[keys] = known
             return []
         self.told[keys] = shared
+        if shared.key in self.before:  # else one that is over would last for ever, and have all later ones in it
+            self.before[shared.key] = shared
         return [shared] if shared.to_ns else []
 
     def _of_earlier_life(self, shared: Gap) -> Gap | None:
-        for gap in self.before:
+        for gap in self.before.values():
             same = (gap.kind, gap.instrument) == (shared.kind, shared.instrument)
             if same and gap.from_ns <= shared.from_ns <= (gap.to_ns or NEVER_NS):
                 return gap
         return None
 
     def has(self, kind: Kind, instrument: str, from_ns: int, to_ns: int) -> bool:
-        """Is there a told hole of the pair in which messages of this time may be missing?"""
-        return any(
+        """Is it told that messages of this time may be missing: by a hole of the pair, or as a chain broken there?"""
+        return (Cause.SEQUENCE, kind, instrument, from_ns) in self.broken_before or any(
             gap.kind in (None, kind)
             and gap.instrument in ("", instrument)
             and gap.from_ns <= to_ns
             and from_ns <= (gap.to_ns or NEVER_NS)
-            for gap in (*self.told.values(), *self.before)
+            for gap in (*self.told.values(), *self.before.values())
         )
 
     def depends_on(self, leg: int, now_ns: int, *, late_ns: Late) -> bool:
@@ -116,8 +120,8 @@ class Cover:
         for leg, gaps in zip(cover.holes, state["holes"], strict=True):
             for gap in map(_gap, gaps):
                 leg[gap.key] = gap
-        latest = {gap.key: gap for gap in told}
-        cover.before = list(latest.values())
+        for gap in told:
+            (cover.broken_before if gap.cause is Cause.SEQUENCE else cover.before)[gap.key] = gap
         return cover
 
 

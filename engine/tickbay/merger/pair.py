@@ -76,7 +76,7 @@ class Pair:
         for kind in self._kinds:
             none: Records = np.empty(0, DTYPES[kind])
             self._held[kind] = self._rest[kind] = (none, none)
-        self._broken = {(gap.kind, gap.instrument): gap for gap in cover.before if _lasts_in_chain(gap)}
+        self._broken = {(gap.kind, gap.instrument): gap for gap in cover.broken_before.values() if not gap.to_ns}
         self._lost: set[int] = set()  # legs that told of it; believed when all they brought before is merged
 
     @property
@@ -262,10 +262,6 @@ class Pair:
         for leg in self.legs:
             for course in leg.values():
                 course.check()
-
-
-def _lasts_in_chain(gap: Gap) -> bool:
-    return gap.cause is Cause.SEQUENCE and not gap.to_ns
 
 
 def _whole_messages(kind: Kind, records: Records, most: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 import typing
 from pathlib import Path
@@ -55,6 +56,14 @@ def test_the_example_names_every_key_but_the_password() -> None:
 
 
 def test_what_the_file_sets_counts(tmp_path: Path) -> None:
+def test_a_size_is_in_the_bytes_that_the_example_says() -> None:
+    sizes = re.findall(r"^(\w+)_[mg]b = ([\d.]+) +#.*\((\d+)\^(\d+) bytes\)", EXAMPLE.read_text(), re.MULTILINE)
+    assert len(sizes) == 3
+    journal = load(None, {}).journal
+    for name, value, base, power in sizes:
+        assert getattr(journal, f"{name}_bytes") == float(value) * int(base) ** int(power), name
+
+
     config = loaded(tmp_path, '[feeds]\ncount = 7\n[[select]]\ncurrency = "BTC"\nnames = ["A", "B"]\n[[select]]\n')
     assert config.feeds.count == 7
     assert config.select == (Select(currency="BTC", names=("A", "B")), Select())
@@ -77,6 +86,7 @@ def test_a_whole_number_is_fine_where_a_fraction_may_be(tmp_path: Path) -> None:
         ("[feeds]\ncount = 0", "feeds.count = 0: expected 1 to 28"),
         ("[ring]\nquote = 1000", "ring.quote = 1000: expected a power of two"),
         ("[venue]\nsilent_s = 'long'", "venue.silent_s = 'long': expected a number"),
+        ("[venue]\nframe_bytes_max = 8388609", "venue.frame_bytes_max = 8388609: expected 65536 to 8388608"),
         ("[venue]\nsilent_s = nan", "venue.silent_s = nan: expected 0.05 to 3600"),
         ("[timescale]\nenabled = 1", "timescale.enabled = 1: expected true or false"),
         ("[timescale]\nsslmode = 'maybe'", "timescale.sslmode = 'maybe': expected one of \"\", disable"),

@@ -25,6 +25,7 @@ from tickbay.tables import Bounds, OneOf, Origin, Words, build, convert_text
 
 FILE_BYTES_MAX = 1 << 20
 MEMORY_DIR = Path("/dev/shm")  # noqa: S108 - our folder in it is checked: ours, 0700, no link
+GB = 10**9  # as disks are sold; a segment's megabytes are of 2^20 bytes, as files are allocated
 Port = Annotated[int, Bounds(1, 65535)]
 AnyPort = Annotated[int, Bounds(0, 65535)]  # 0: one that is free; the process's health report says which
 Slots = Annotated[int, Bounds(512, 1 << 24, power_of_two=True)]
@@ -58,7 +59,7 @@ class Venue:
     api_key: str = field(default="", repr=False)  # these two from the environment or a secret file only
     api_secret: str = field(default="", repr=False)
     heartbeat_s: Annotated[int, Bounds(10, 600)] = 10  # asked of the venue, at least 10
-    frame_bytes_max: Annotated[int, Bounds(1 << 16, 64 << 20)] = 8 << 20
+    frame_bytes_max: Annotated[int, Bounds(1 << 16, 8 << 20)] = 8 << 20  # above: DECODE_FRAME_MAX
     # public/subscribe; the venue recommends at most 500, and refuses requests over 32 kB
     channels_per_call: Annotated[int, Bounds(1, 500)] = 200
     request_bytes_max: Annotated[int, Bounds(1024, 32_768)] = 30_000
@@ -102,6 +103,14 @@ class Ring:
     """Slots per ring, powers of two from 512 on. At 10,000 frames/s over four feeds the defaults hold about 25 s."""
 
     quote: Slots = 1 << 16
+    @property
+    def quota_bytes(self) -> int:
+        return int(self.quota_gb * GB)
+
+    @property
+    def free_floor_bytes(self) -> int:
+        return int(self.free_floor_gb * GB)
+
     trade: Slots = 1 << 13
     book: Slots = 1 << 17
     gap: Slots = 1 << 12

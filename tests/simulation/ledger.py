@@ -48,7 +48,7 @@ class Ledger:
         self._rings = config.run_dir / "rings"
         self._sinks = config.sinks
         self._segment_bytes = config.journal.segment_bytes
-        self._quota_bytes = int(config.journal.quota_gb * 1e9)
+        self._quota_bytes = config.journal.quota_bytes
         self._disk = disk
         disk.removing = self.removing
         self.streams: dict[str, Stream] = {}

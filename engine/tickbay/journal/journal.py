@@ -38,8 +38,6 @@ RETRY_S = 1.0  # after a disk error; ENOSPC must end within 5 s of the space com
 BEAT_S = 0.5
 UPKEEP_S = 0.2  # retention, a step of a spare file, rings that go
 SYNC_WINDOW_S = 60.0
-GAPS_AT_A_TIME = 1000
-QUOTA_SEGMENTS_MIN = 3  # one to write, one to read from, one to let go
 
 
 class Journal:
@@ -69,8 +67,8 @@ class Journal:
             parts.recovered,
             epoch=parts.epoch,
             segment_bytes=config.journal.segment_bytes,
-            quota_bytes=int(config.journal.quota_gb * 1e9),
-            free_floor_bytes=int(config.journal.free_floor_gb * 1e9),
+            quota_bytes=config.journal.quota_bytes,
+            free_floor_bytes=config.journal.free_floor_bytes,
             clock_ns=clock.unix_ns,
         )
         self._delays = Delays()

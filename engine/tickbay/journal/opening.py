@@ -42,7 +42,7 @@ class Parts:
 def open_parts(config: Config, files: Files, events: Events, *, clock: Clock) -> Parts:
     """Recover what is on disk and fit the rings to it. ConfigError: the operator must act, nothing was touched.
     OSError: the disk; nothing is lost by calling it again."""
-    if config.journal.quota_gb * 1e9 < QUOTA_SEGMENTS_MIN * config.journal.segment_bytes:
+    if config.journal.quota_bytes < QUOTA_SEGMENTS_MIN * config.journal.segment_bytes:
         raise ConfigError(f"journal.quota_gb must hold {QUOTA_SEGMENTS_MIN} segments of journal.segment_mb: raise it")
     began = clock.now_s()
     directory = config.data_dir / "journal"

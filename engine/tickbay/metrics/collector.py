@@ -89,7 +89,7 @@ def _engine(config: Config, status: Status) -> Iterator[Family]:
     yield family(catalogue.BUILD, [((__version__,), 1)])
     yield family(catalogue.VERDICT, [((verdict,), status.verdict == verdict) for verdict in VERDICTS])
     yield family(catalogue.SUPERVISED, [((), status.supervised)])
-    yield family(catalogue.QUOTA, [((), config.journal.quota_gb * 1e9)])
+    yield family(catalogue.QUOTA, [((), config.journal.quota_bytes)])
 
 
 def _processes(processes: Iterable[ProcessStatus], reports: Mapping[str, Report]) -> Iterator[Family]:

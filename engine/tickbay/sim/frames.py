@@ -16,7 +16,6 @@ from tickbay.sim.instruments import Instrument
 from tickbay.sim.rows import Rows
 
 STAMP = "1000000000000"  # milliseconds: 13 digits from 2001 to 2286
-ID_DIGITS = 12
 
 
 def spell(value: float) -> str:

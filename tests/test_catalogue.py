@@ -7,7 +7,8 @@ from pathlib import Path
 
 from listing_case import ETH, listed, made
 from rest_server import RestServer, option
-from tickbay.config import Select, Venue
+from tickbay.config import Venue
+from tickbay.rule import Select
 from tickbay.universe.catalogue import (
     Catalogue,
     fetch_ended,

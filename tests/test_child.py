@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tickbay.config import Config, Feeds, Heal, HealthPort, Metrics, Select, Timescale, Web
+from tickbay.config import Config, Feeds, Heal, HealthPort, Metrics, Timescale, Web
+from tickbay.rule import Select
 from tickbay.supervisor.child import Child, process_names
 from tickbay.supervisor.machine import ThisMachine, secrets_of, spawn_process
 

@@ -17,8 +17,9 @@ from composed import FOLDER, GROUP, composed, configured
 from servers.debian import Unavailable
 from servers.docker import compose_program, tool
 from tickbay import _native
-from tickbay.config import CHANNELS, Config, Select
+from tickbay.config import Config
 from tickbay.record import Kind
+from tickbay.rule import CHANNELS, Select
 
 ROOT = Path(__file__).parents[1]
 KNOWN = ["", "postgres", "quest", "admin", "changeme", "password", "Admin", " quest\n"]

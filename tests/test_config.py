@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tickbay import config as configuration
-from tickbay.config import ENVIRONMENT, SECRETS, Config, HealthPort, Metrics, Select, Timescale, load
+from tickbay.config import ENVIRONMENT, SECRETS, Config, HealthPort, Metrics, Timescale, load
 from tickbay.errors import ConfigError
+from tickbay.rule import Select
 
 EXAMPLE = Path(__file__).parent.parent / "tickbay.toml.example"
 
@@ -55,7 +56,6 @@ def test_the_example_names_every_key_but_the_password() -> None:
     assert named == keys(Config) - {f"{table}.{key}" for table, key, _ in SECRETS.values()}
 
 
-def test_what_the_file_sets_counts(tmp_path: Path) -> None:
 def test_a_size_is_in_the_bytes_that_the_example_says() -> None:
     sizes = re.findall(r"^(\w+)_[mg]b = ([\d.]+) +#.*\((\d+)\^(\d+) bytes\)", EXAMPLE.read_text(), re.MULTILINE)
     assert len(sizes) == 3
@@ -64,6 +64,7 @@ def test_a_size_is_in_the_bytes_that_the_example_says() -> None:
         assert getattr(journal, f"{name}_bytes") == float(value) * int(base) ** int(power), name
 
 
+def test_what_the_file_sets_counts(tmp_path: Path) -> None:
     config = loaded(tmp_path, '[feeds]\ncount = 7\n[[select]]\ncurrency = "BTC"\nnames = ["A", "B"]\n[[select]]\n')
     assert config.feeds.count == 7
     assert config.select == (Select(currency="BTC", names=("A", "B")), Select())
@@ -85,8 +86,8 @@ def test_a_whole_number_is_fine_where_a_fraction_may_be(tmp_path: Path) -> None:
         ("[feeds]\ncount = '4'", "feeds.count = '4': expected a whole number"),
         ("[feeds]\ncount = 0", "feeds.count = 0: expected 1 to 28"),
         ("[ring]\nquote = 1000", "ring.quote = 1000: expected a power of two"),
-        ("[venue]\nsilent_s = 'long'", "venue.silent_s = 'long': expected a number"),
         ("[venue]\nframe_bytes_max = 8388609", "venue.frame_bytes_max = 8388609: expected 65536 to 8388608"),
+        ("[venue]\nsilent_s = 'long'", "venue.silent_s = 'long': expected a number"),
         ("[venue]\nsilent_s = nan", "venue.silent_s = nan: expected 0.05 to 3600"),
         ("[timescale]\nenabled = 1", "timescale.enabled = 1: expected true or false"),
         ("[timescale]\nsslmode = 'maybe'", "timescale.sslmode = 'maybe': expected one of \"\", disable"),
@@ -105,6 +106,46 @@ def test_a_whole_number_is_fine_where_a_fraction_may_be(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(tmp_path: Path, text: str, expected: str) -> None:
     assert expected in refusal(tmp_path, text)
+
+
+ONE_AND_OTHER = "[[select]]\nchannels = [{}]\n{}\n[[select]]\nchannels = [{}]\ninterval = 'raw'\n{}"
+
+
+@pytest.mark.parametrize(
+    ("text", "channel"),
+    [
+        (ONE_AND_OTHER.format("'book'", "", "'book', 'quote'", "names = ['A']"), "book"),
+        (ONE_AND_OTHER.format("'book'", "currency = 'any'", "'book'", ""), "book"),
+        (ONE_AND_OTHER.format("'trades'", "names = ['B']", "'trades'", "names = ['A']"), "trades"),
+        (ONE_AND_OTHER.format("'depth'", "interval = 'agg2'", "'depth'", ""), "depth"),
+    ],
+)
+def test_two_rules_that_would_bring_a_channel_in_two_intervals_are_refused(
+    tmp_path: Path, text: str, channel: str
+) -> None:
+    """A book of two chains breaks with each message, and a trade would be stored twice."""
+    line = refusal(tmp_path, text)
+    assert "select[1].interval = 'raw': select[0] records" in line and f" {channel} of the same" in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ONE_AND_OTHER.format("'ticker', 'trades'", "", "'book'", ""),
+        ONE_AND_OTHER.format("'book'", "names = ['B']", "'book'", "names = ['A']"),
+        ONE_AND_OTHER.format("'book', 'trades'", "currency = 'BTC'", "'book', 'trades'", ""),
+        ONE_AND_OTHER.format("'book', 'trades'", "kind = 'future'", "'book', 'trades'", ""),
+        ONE_AND_OTHER.format("'quote', 'mark'", "", "'quote', 'mark'", ""),
+        ONE_AND_OTHER.format("'depth'", "", "'depth'", ""),  # there is no raw one
+    ],
+)
+def test_two_rules_of_different_intervals_that_share_no_channel_are_fine(tmp_path: Path, text: str) -> None:
+    assert [rule.interval for rule in loaded(tmp_path, text).select][1] == "raw"
+
+
+def test_a_healer_that_asks_while_the_merger_may_hold_a_trade_is_refused(tmp_path: Path) -> None:
+    line = refusal(tmp_path, "[feeds]\nredundancy = 2\n[heal]\nsettle_s = 5")
+    assert line.endswith("expected more than 5 with feeds.redundancy = 2: the merger may hold a trade that long")
 
 
 def test_a_missing_file_is_refused_and_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from listing_case import NOW_NS, listed, made
-from tickbay.config import Select
+from tickbay.rule import Select
 from tickbay.universe.placement import place
 from tickbay.universe.selection import Unit, select
 

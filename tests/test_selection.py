@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from listing_case import ETH, NOW_NS, listed, made
 from rest_server import EXPIRY_MS
-from tickbay.config import Select
+from tickbay.rule import Select
 from tickbay.universe.selection import DAY_NS, Listing, Market, select
 
 

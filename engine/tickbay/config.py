@@ -20,34 +20,20 @@ from urllib.parse import urlsplit
 
 from tickbay import __version__, connect_string
 from tickbay.errors import ConfigError
+from tickbay.rule import CHANNELS, USUAL_CHANNELS, Select, check_rules
 from tickbay.secret import secret_of
-from tickbay.tables import Bounds, OneOf, Origin, Words, build, convert_text
+from tickbay.tables import Bounds, Origin, Words, build, convert_text
 
 FILE_BYTES_MAX = 1 << 20
-MEMORY_DIR = Path("/dev/shm")  # noqa: S108 - our folder in it is checked: ours, 0700, no link
 GB = 10**9  # as disks are sold; a segment's megabytes are of 2^20 bytes, as files are allocated
+MEMORY_DIR = Path("/dev/shm")  # noqa: S108 - our folder in it is checked: ours, 0700, no link
 Port = Annotated[int, Bounds(1, 65535)]
 AnyPort = Annotated[int, Bounds(0, 65535)]  # 0: one that is free; the process's health report says which
 Slots = Annotated[int, Bounds(512, 1 << 24, power_of_two=True)]
 SHORT_S = Bounds(0.05, 3600)
-KINDS = ("option", "future", "spot", "option_combo", "future_combo")
 # Of feeds: the venue takes 32 from one address; the universe has one, and a few are needed for REST.
 CONNECTIONS_MAX = 28
 MERGER_HOLD_S = 5.0  # how long a message waits for what the other leg of a pair may bring before it
-# What a rule can ask for → the kind of records that it brings.
-CHANNELS = {
-    "ticker": "quote",
-    "trades": "trade",
-    "book": "book",
-    "quote": "bbo",
-    "depth": "depth",
-    "mark": "mark",
-    "funding": "funding",
-    "index": "index",
-    "volatility": "index",
-    "delivery": "index",
-}
-USUAL_CHANNELS = ("ticker", "trades", "book")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,21 +62,6 @@ class Venue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Select:
-    """A rule: which instruments to record, and which channels of each. Rules are united."""
-
-    currency: str = "ETH"  # as the venue lists it: what is linear is under USDC; any: all
-    kind: Annotated[str, Words(KINDS)] = "option"  # future has the perpetuals too
-    top: Annotated[int, Bounds(0, 1_000_000)] = 0  # only the N with the highest open interest; 0: all
-    days_max: Annotated[float, Bounds(0, 100_000)] = 0.0  # only those that expire within so many days; 0: all
-    names: tuple[str, ...] = ()  # only these
-    channels: Annotated[tuple[str, ...], Words(tuple(CHANNELS))] = USUAL_CHANNELS
-    depth: Annotated[int, OneOf(1, 10, 20)] = 10  # of channel depth: levels a side …
-    group: str = "none"  # … and how they are gathered: none, or one of the venue's numbers
-    interval: Annotated[str, Words(("100ms", "agg2", "raw"))] = "100ms"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Feeds:
     count: Annotated[int, Bounds(1, CONNECTIONS_MAX)] = 4
     # 2: each share of the channels on two connections, of which one may fail: what either brings is stored once
@@ -103,14 +74,6 @@ class Ring:
     """Slots per ring, powers of two from 512 on. At 10,000 frames/s over four feeds the defaults hold about 25 s."""
 
     quote: Slots = 1 << 16
-    @property
-    def quota_bytes(self) -> int:
-        return int(self.quota_gb * GB)
-
-    @property
-    def free_floor_bytes(self) -> int:
-        return int(self.free_floor_gb * GB)
-
     trade: Slots = 1 << 13
     book: Slots = 1 << 17
     gap: Slots = 1 << 12
@@ -139,6 +102,14 @@ class Journal:
     @property
     def segment_bytes(self) -> int:
         return self.segment_mb << 20
+
+    @property
+    def quota_bytes(self) -> int:
+        return int(self.quota_gb * GB)
+
+    @property
+    def free_floor_bytes(self) -> int:
+        return int(self.free_floor_gb * GB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -455,14 +426,7 @@ def _check(config: Config) -> None:
         raise ConfigError("questdb has a token and a password: give one of them")
     if not (config.questdb.token.isascii() and config.questdb.token.isprintable()):
         raise ConfigError("questdb's token is not printable ASCII on one line, so no HTTP header can carry it")
-    for number, rule in enumerate(config.select):
-        capitals = rule.currency.isascii() and rule.currency.isalnum() and rule.currency.isupper()
-        if not capitals and rule.currency != "any":
-            raise ConfigError(f"select[{number}].currency = {rule.currency!r}: expected capitals, such as ETH, or any")
-        if rule.group != "none" and not (rule.group.isascii() and rule.group.isdigit() and 0 < int(rule.group) < 10**9):
-            raise ConfigError(
-                f'select[{number}].group = {rule.group!r}: expected "none" or a whole number, such as "5"'
-            )
+    check_rules(config.select)
     for key, low, high in (
         ("venue.backoff_min_s", config.venue.backoff_min_s, config.venue.backoff_max_s),
         ("supervisor.backoff_min_s", config.supervisor.backoff_min_s, config.supervisor.backoff_max_s),
@@ -477,8 +441,8 @@ def _check(config: Config) -> None:
         )
     if config.feeds.redundancy == 2 and config.heal.enabled and config.heal.settle_s <= MERGER_HOLD_S:
         raise ConfigError(
-            f"heal.settle_s = {config.heal.settle_s:g}: with feeds.redundancy = 2 a trade may be held back for "
-            f"{MERGER_HOLD_S:g} s until the other connection brings the one before it: set more"
+            f"heal.settle_s = {config.heal.settle_s:g}: expected more than {MERGER_HOLD_S:g} with feeds.redundancy = 2:"
+            " the merger may hold a trade that long"
         )
     if bool(config.venue.api_key) != bool(config.venue.api_secret):
         raise ConfigError("DERIBIT_API_KEY and DERIBIT_API_SECRET: one of the two is missing: set both or none")
@@ -488,8 +452,6 @@ def _check(config: Config) -> None:
         raise ConfigError(f"TICKBAY_TOP_TOKEN: at least {TOKEN_MIN} ASCII characters: openssl rand -hex 16 makes some")
     if config.data_dir == Path():
         raise ConfigError('data_dir = "": expected a path')
-    if not config.select:
-        raise ConfigError("select: no rule, so nothing would be recorded: add a [[select]] table")
 
 
 def is_loopback(host: str) -> bool:

@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
-from tickbay.config import Select
 from tickbay.errors import VenueDown, VenueFault
 from tickbay.identity import write_atomically
+from tickbay.rule import ANY, Select
 from tickbay.universe.instrument import NUMBERS, TEXTS, Instrument, InstrumentKind, read_instrument, read_legs
 from tickbay.universe.rest import Rest
 from tickbay.universe.selection import Listing, Market, market_of
@@ -130,7 +130,7 @@ def _parameters(market: Market) -> dict[str, str]:
 async def _fetch_open_interest(rest: Rest, market: Market) -> dict[str, float]:
     """Of a market; the venue sums up one currency at a time, so for `any` we ask it which there are."""
     currencies = [market.currency]
-    if market.currency == "any":
+    if market.currency == ANY:
         said = await rest.call("get_currencies", {})
         currencies = [str(item["currency"]) for item in said if isinstance(item, dict) and "currency" in item]
     found: dict[str, float] = {}

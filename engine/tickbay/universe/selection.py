@@ -14,12 +14,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tickbay.config import Select
+from tickbay.rule import ANY, Select
 from tickbay.universe.instrument import Instrument, InstrumentKind
 
 DAY_NS = 86_400 * 10**9
 VOLATILITY_INDICES = ("btc_usd", "eth_usd")  # the only ones that the venue has; no field of an instrument says so
-ANY = "any"  # the venue's word for every currency
 
 
 class Market(NamedTuple):
@@ -99,9 +98,8 @@ def _own_channels(rule: Select, item: Instrument) -> Iterator[str]:
                 yield f"{word}.{item.name}.{rule.interval}"
             case "quote":
                 yield f"quote.{item.name}"
-            case "depth":  # there is no unthrottled one
-                interval = "100ms" if rule.interval == "raw" else rule.interval
-                yield f"book.{item.name}.{rule.group}.{rule.depth}.{interval}"
+            case "depth":
+                yield f"book.{item.name}.{rule.group}.{rule.depth}.{rule.interval_of(word)}"
             case "funding" if item.kind is InstrumentKind.PERPETUAL:
                 yield f"perpetual.{item.name}.{rule.interval}"
 

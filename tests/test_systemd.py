@@ -147,7 +147,18 @@ def lose_everything(tree: Booted, database: Timescale) -> None:
         name = sql.Identifier(database.dbname)
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
         connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
-    tree.run("sh", "-c", "rm -r /var/lib/tickbay/*")
+    tree.run("sh", "-c", "rm -r /var/lib/tickbay/* /run/tickbay")
+
+
+def check_hardened(tree: Booted, pid: str) -> None:
+    """A process of ours has no rights, and what is the system's cannot be written where it lives, not even by root."""
+    told = tree.run("cat", f"/proc/{pid}/status")
+    rights = {name: value.strip() for name, _, value in (line.partition(":") for line in told.splitlines())}
+    assert int(rights["CapBnd"], 16) == 0 and rights["NoNewPrivs"] == "1" and rights["Seccomp"] == "2", told
+    inside = ("nsenter", "--target", pid, "--mount", "touch")
+    for folder in ("/usr", "/etc", "/opt/tickbay"):
+        assert "Read-only file system" in tree.run(*inside, f"{folder}/of-ours", check=False), folder
+    tree.run(*inside, "/run/tickbay/of-ours", "/var/lib/tickbay/of-ours")
 
 
 @pytest.mark.slow
@@ -162,6 +173,8 @@ def test_booted_it_starts_notifies_survives_a_killed_child_comes_back_when_hung_
     main = tree.property("tickbay", "MainPID")
     print(f"ready after {time.monotonic() - began:.1f} s")
     wait_for(lambda: len(simulator.feeds()) == 1, "the feed to connect")
+    for process in ("supervisor", "feed-1"):
+        check_hardened(tree, pid_of(tree, process))
 
     tree.run("sh", "-c", f"kill -9 {pid_of(tree, 'writer-timescale')}")
     wait_for(lambda: pid_of(tree, "writer-timescale") != "", "the writer to be replaced")
@@ -182,7 +195,7 @@ def test_booted_it_starts_notifies_survives_a_killed_child_comes_back_when_hung_
     tree.run("systemctl", "stop", "tickbay.service")
     assert tree.property("tickbay", "Result") == "success" and tree.property("tickbay", "ExecMainStatus") == "0"
     assert pid_of(tree, "journal") == ""
-    lose_everything(tree, database)
+    lose_everything(tree, database)  # /run/tickbay too: so is a new machine, or one that was booted
     tree.run("systemctl", "start", "tickbay-restore.service")
     restored = tree.run("journalctl", "--unit", "tickbay-restore", "--output", "cat")
     assert "timescale: restored" in restored and "journal: restored" in restored

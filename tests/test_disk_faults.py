@@ -72,12 +72,15 @@ def test_a_full_disk_stops_nobody_and_everything_is_written_when_there_is_space(
     case.produce(journal, QUOTE, 10)
     journal.report()
     assert case.health.state == "degraded"
+    case.produce(journal, QUOTE, 1000)
+    journal.report()
+    assert case.health.state == "waiting", "the ring is full: what comes now is lost"
     assert journal.turn() > 0  # it does not even try before a second has gone
     files.fails = lambda operation, number: False
     assert journal.commit()
     journal.report()
     assert case.health.state == "live"
-    assert case.numbers(QUOTE) == list(range(1, 21))
+    assert case.numbers(QUOTE) == list(range(1, 1021))
     assert case.events.names().count("JOURNAL_FULL") >= 1
     assert case.events.names().count("JOURNAL_RESUMED") == 1
 

@@ -77,6 +77,24 @@ def test_a_reset_connection_and_an_asked_for_one_are_made_anew(case: FeedCase, s
 
 
 @pytest.mark.slow
+def test_a_feed_whose_venue_stays_away_is_degraded_at_first_and_then_waits(case: FeedCase, simulate: Simulate) -> None:
+    """What broke: it was degraded, "recording, but something needs attention", for as long as the line was down."""
+    simulator = simulate("--rate", "300")
+    begin(case, simulator, silent_s=2.0)
+    case.until(lambda: case.health().state == "live", "it to say so")
+    simulator.stop()
+    states: list[str] = []
+
+    def waiting() -> bool:
+        states.append(case.health().state)
+        return states[-1] == "waiting"
+
+    case.until(waiting, "it to say that it records nothing")
+    assert list(dict.fromkeys(states)) == ["live", "degraded", "waiting"]
+    assert case.health().detail.startswith("no connection for 2 s: ")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["half_open", "stall seconds=60"])
 def test_a_silent_socket_is_given_up(case: FeedCase, simulate: Simulate, fault: str) -> None:
     simulator = simulate("--rate", "300")

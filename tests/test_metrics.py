@@ -78,9 +78,11 @@ def test_what_processes_tell_is_served_in_base_units(config: Config) -> None:
     feed = Health(config.run_dir, "feed-1", "feed")
     feed.counters = {"frames": 7, "bytes": 4200, "undecodable": 1}
     feed.gauges = {"clock_offset_ms": -12.5, "silent_s": 0.25}
+    feed.state = "live"
     feed.beat()
     journal = Health(config.run_dir, "journal", "journal")
     journal.gauges = {"hold_hours": 2.0, "free_bytes": 10.0}
+    journal.state = "live"
     journal.beat()
     found = samples(config)
     assert found['tickbay_feed_frames_total{process="feed-1"}'] == 7

@@ -130,7 +130,7 @@ class Feed:
             (BEAT_S, SETTLE_S, STATUS_S, SWEEP_S), 0.0
         )  # period → when again
         self._connecting: asyncio.Task[None] | None = None
-        self._was_live = False
+        self._live_ns: int | None = None  # mono: when it was last seen so
         self._failure: BaseException | None = None
 
     def _remember(self) -> tuple[int, list[Gap]]:
@@ -457,14 +457,14 @@ class Feed:
         health.beat()
 
     def _judge(self, troubled: list[str]) -> tuple[str, str]:
-        """Health in a word, and why."""
+        """Health in a word, and why. A lost connection is mostly back in seconds, so it counts as degraded at first."""
         state = self._session.state
         if not self._session.channels.asked:
             return "waiting", "for an assignment from the universe"
-        if self._overflows:
-            return "degraded", "the journal does not keep up: records are lost"
         if state is FeedState.LIVE:
-            self._was_live = True
+            self._live_ns = time.monotonic_ns()
+            if self._overflows:
+                return "degraded", "the journal does not keep up: records are lost"
             if troubled:
                 return "degraded", f"{len(troubled)} channels have a hole, the first is {troubled[0]}"
             if self._session.login.standing in (Standing.OUT, Standing.DENIED):
@@ -475,7 +475,11 @@ class Feed:
                 "live",
                 "100ms in place of raw: that needs an API key" if self._session.channels.without_login else "",
             )
-        return ("degraded" if self._was_live else "starting"), state.name.lower()
+        if self._live_ns is None:
+            return "starting", state.name.lower()
+        lost_s = (time.monotonic_ns() - self._live_ns) / 1e9
+        brief = lost_s < self._context.config.venue.silent_s
+        return ("degraded" if brief else "waiting"), f"no connection for {lost_s:.0f} s: {state.name.lower()}"
 
 
 def _open_quarantine(context: ProcessContext) -> Quarantine:

@@ -32,6 +32,7 @@ from tickbay.process import ProcessContext
 from tickbay.ring import RingFull
 
 URGENT_FILL = 0.25  # of a ring: then a commit does not wait for its time
+FULL_FILL = 0.9  # of a ring whose next message may not fit: while the disk takes nothing, nothing more is recorded
 BUSY_FILL = 1 / 16  # seen at a commit: look at the rings every BUSY_POLL_S until the next
 BUSY_POLL_S = 0.010
 RETRY_S = 1.0  # after a disk error; ENOSPC must end within 5 s of the space coming back
@@ -224,9 +225,16 @@ class Journal:
             for stream, source in self.rings.sources.items()
         }
         health.stages = self._delays.report(now)
-        if health.state != "stopping":
-            health.state = "degraded" if self._retry_at else "live"
-        health.detail = "the disk takes nothing: the rings keep what comes" if self._retry_at else ""
+        state, detail = self._judge()
+        health.state, health.detail = ("stopping" if health.state == "stopping" else state), detail
+
+    def _judge(self) -> tuple[str, str]:
+        """Health in a word, and why."""
+        if not self._retry_at:
+            return "live", ""
+        if self.rings.fill >= FULL_FILL:
+            return "waiting", "the disk takes nothing, and the rings are full: what comes is lost"
+        return "degraded", "the disk takes nothing: the rings keep what comes"
 
     # -------- the end
 

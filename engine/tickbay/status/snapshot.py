@@ -3,7 +3,7 @@
 In: `run/health/*.json`, pid files, the rings' headers, `data/cursors/*`. Out: a table for a person or, with --json,
 the fields of Status below. It asks nobody, so it also works when the supervisor, or everything, is dead; it says so.
 
-Exit status: 0 healthy · 1 degraded: recording, but something needs attention · 2 down: not recording.
+Exit status: 0 healthy · 1 degraded: recording, but something needs attention · 2 down: nothing is recorded.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tickbay.status.times import ClockStatus, StageStatus, clock_of, stages_of
 from tickbay.supervisor.child import process_names
 
 FRESH_S = 2.0  # a report that is older, twice the longest pause between two, does not tell of now
+IDLE = ("starting", "waiting", "failed", "stopped", "hung")  # states in which a feed or the journal records nothing
 SCHEMA = 1  # of the JSON; grows when a field changes its meaning or goes
 
 
@@ -232,11 +233,12 @@ def _integer(value: object) -> int | None:
 
 
 def judge(processes: tuple[ProcessStatus, ...], complaint: str = "") -> tuple[str, tuple[str, ...]]:
-    """(verdict, reasons), with the `complaint` among them. Recording is what feeds and journal do; without one of them
-    nothing is recorded."""
+    """(verdict, reasons), with the `complaint` among them. Recording is what feeds and journal do; where all feeds are
+    idle, or the journal is, nothing is recorded."""
     down = [process for process in processes if process.pid is None]
     ill = [process for process in processes if process.pid is not None and process.state != "live"]
     living = {process.role for process in processes if process.pid is not None and process.state != "hung"}
+    recording = {process.role for process in processes if process.pid is not None and process.state not in IDLE}
     reasons = []
     if not living:
         return "down", ("nothing runs: start it with tickbay up",)
@@ -248,7 +250,7 @@ def judge(processes: tuple[ProcessStatus, ...], complaint: str = "") -> tuple[st
     reasons += [f"{process.name} is {process.state}{_because(process)}" for process in ill]
     if complaint:
         reasons.append(complaint)
-    if not {"feed", "journal"} <= living:
+    if not {"feed", "journal"} <= recording:
         return "down", tuple(reasons)
     return ("degraded" if reasons else "healthy"), tuple(reasons)
 

@@ -1,6 +1,6 @@
 """`tickbay status`: a Status (snapshot.py) as a table for a person, at most WIDTH columns wide, or as JSON.
 
-Exit status: 0 healthy · 1 degraded: recording, but something needs attention · 2 down: not recording.
+Exit status: 0 healthy · 1 degraded: recording, but something needs attention · 2 down: nothing is recorded.
 """
 
 from __future__ import annotations

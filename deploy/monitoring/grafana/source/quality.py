@@ -57,7 +57,8 @@ GROUP BY cause
 ORDER BY gaps DESC
 """
 # As a certificate of the time range: of each feed and kind, the share of the time that no hole of the whole feed covers
-# (of holes that overlap, each moment counts once), and what holes single instruments have besides.
+# (of holes that overlap, each moment counts once), and what holes single instruments have besides. What the healer
+# found missing by itself, and nobody knows whose it was, has a line of its own.
 CERTIFIED = """
 WITH span AS (
     SELECT $__timeFrom()::timestamptz AS begins, least($__timeTo()::timestamptz, now()) AS ends
@@ -68,6 +69,9 @@ WITH span AS (
            tstzrange(greatest(d.from_ts, span.begins), least(d.to_ts, span.ends)) AS hole
     FROM dirty AS d, span
     WHERE coalesce(d.from_ts, span.begins) < span.ends AND coalesce(d.to_ts, span.ends) > span.begins
+), streams AS (
+    SELECT feed, kind, since FROM feeds CROSS JOIN (VALUES ('quote'), ('trade'), ('book')) AS k (kind)
+    UNION SELECT feed, kind, begins FROM holes, span WHERE feed NOT IN (SELECT feed FROM feeds)
 ), whole AS (
     SELECT feed, kind, range_agg(hole) AS times FROM holes WHERE instrument IS NULL GROUP BY feed, kind
 ), single AS (
@@ -75,11 +79,11 @@ WITH span AS (
            sum(extract(epoch FROM upper(hole) - lower(hole))) AS seconds
     FROM holes WHERE instrument IS NOT NULL GROUP BY feed, kind
 )
-SELECT feeds.feed, k.kind,
+SELECT feed, kind,
        1 - coalesce((SELECT sum(extract(epoch FROM upper(t) - lower(t))) FROM unnest(whole.times) AS t), 0)
-           / extract(epoch FROM span.ends - least(feeds.since, span.ends - interval '1 second')) AS covered,
+           / extract(epoch FROM span.ends - least(streams.since, span.ends - interval '1 second')) AS covered,
        coalesce(single.instruments, 0) AS instruments_with_holes, coalesce(single.seconds, 0) AS their_seconds
-FROM feeds CROSS JOIN span CROSS JOIN (VALUES ('quote'), ('trade'), ('book')) AS k (kind)
+FROM streams CROSS JOIN span
 LEFT JOIN whole USING (feed, kind) LEFT JOIN single USING (feed, kind)
 ORDER BY covered, feed, kind
 """

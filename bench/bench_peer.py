@@ -10,7 +10,6 @@ row compared with what was sent.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from contextlib import closing
@@ -24,7 +23,7 @@ from bench import corpus, peer, usage
 from bench.bench_encode import records_of
 from bench.pipeline import questdb_absent
 from bench.result import Result, Size, main
-from bench.whole_path import Outcome, Plan, database, postmaster, run
+from bench.whole_path import Outcome, Plan, database, environment, postmaster, run
 from tickbay import demo
 from tickbay.config import Questdb, Timescale
 from tickbay.embedded import USER, EmbeddedServer, free_port
@@ -48,8 +47,11 @@ def measure(size: Size) -> Result:
         result.checked = "nothing: there is no peer"
         result.notes.append(peer.ABSENT)
         return result
-    with tempfile.TemporaryDirectory(prefix="tickbay-bench-") as name, database(Path(name) / "postgres") as server:
-        os.environ["PGPASSWORD"] = server.password
+    with (
+        tempfile.TemporaryDirectory(prefix="tickbay-bench-") as name,
+        database(Path(name) / "postgres") as server,
+        environment("PGPASSWORD", server.password),
+    ):
         frames = (corpus.simulated(size.seed) * 1000)[: size.of(PEER_FRAMES, 1_000)]
         path = corpus.write(Path(name) / "frames", frames)
         where = (str(server.port), USER, demo.DATABASE)

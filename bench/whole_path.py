@@ -107,7 +107,7 @@ def run(plan: Plan, size: Size) -> Outcome:
         folder = Path(name)
         servers = started(folder, plan, stack)
         run_dir = stack.enter_context(demo.memory_dir())
-        os.environ["DB_PASSWORD"] = servers.postgres.password
+        stack.enter_context(environment("DB_PASSWORD", servers.postgres.password))
         with simulated(folder, plan, size.seed) as simulator:
             config = write_config(folder, run_dir, servers, simulator, plan)
             with demo.engine(folder, config) as up:
@@ -115,6 +115,16 @@ def run(plan: Plan, size: Size) -> Outcome:
         journal = folder / "engine" / "journal"
         # The engine has ended: nothing is stored while the audit reads.
         return replace(outcome, written_ms=written_ms(journal), verdict=audited(config, simulator))
+
+
+@contextmanager
+def environment(name: str, value: str) -> Iterator[None]:
+    """For the programs that are started meanwhile, and none after them."""
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def started(folder: Path, plan: Plan, stack: ExitStack) -> Servers:

@@ -54,9 +54,11 @@ class Engine:
     """A running dockerd."""
 
     def __init__(self, socket: Path, settings: Path) -> None:
-        """`settings` is the client's folder of them, instead of this user's."""
+        """`settings` is the client's folder of them, instead of this user's. Compose would take a variable of .env from
+        the environment first: of ours it has only what programs need."""
+        ours = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         given = {"DOCKER_HOST": f"unix://{socket}", "DOCKER_BUILDKIT": "1", "DOCKER_CONFIG": str(settings)}
-        self.env = {**os.environ, **given}
+        self.env = ours | given
 
     def docker(self, *arguments: str, check: bool = True) -> str:
         """What the client says, stderr included."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tickbay import config as configuration
-from tickbay.config import ENVIRONMENT, SECRETS, Config, HealthPort, Metrics, Timescale, load
+from tickbay.config import CONNECT_VARIABLE, ENVIRONMENT, SECRETS, Config, HealthPort, Metrics, Timescale, load
 from tickbay.errors import ConfigError
 from tickbay.rule import Select
 
@@ -54,6 +54,11 @@ def test_the_example_names_every_key_but_the_password() -> None:
         tables = value if isinstance(value, list) else [value]
         named |= {f"{key}.{inner}" for table in tables if isinstance(table, dict) for inner in table} or {key}
     assert named == keys(Config) - {f"{table}.{key}" for table, key, _ in SECRETS.values()}
+
+
+def test_the_example_names_every_variable_of_the_environment() -> None:
+    named = set(re.findall(r"\b[A-Z][A-Z_]+\b", EXAMPLE.read_text()))
+    assert {*ENVIRONMENT, *SECRETS, CONNECT_VARIABLE} - named == set()
 
 
 def test_a_size_is_in_the_bytes_that_the_example_says() -> None:

@@ -121,6 +121,20 @@ def test_a_disk_that_others_fill_makes_the_journal_stop_growing_but_not_vanish(s
     assert case.gaps() == []
 
 
+def test_what_is_told_as_free_is_of_the_disk_and_not_of_the_quota(shm_dir: Path) -> None:
+    """What broke: a journal at its quota on an empty disk said that nothing was free."""
+
+    class Empty(Files):
+        def free_bytes(self, path: Path) -> int:
+            return 8 * 10**12
+
+    case = JournalCase(shm_dir, shm_dir / "data", quota_gb=0.0045, free_floor_gb=2.0)
+    journal = case.open(Empty())
+    case.fill_segments(journal, 3)
+    journal.report()
+    assert case.health.gauges["free_bytes"] == 8 * 10**12
+
+
 def test_a_quota_that_holds_no_journal_is_refused(shm_dir: Path) -> None:
     with pytest.raises(ConfigError, match=r"journal\.quota_gb must hold"):
         JournalCase(shm_dir, shm_dir / "data", segment_mb=64, quota_gb=0.1).open()

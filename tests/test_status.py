@@ -88,7 +88,7 @@ def test_the_verdict_follows_from_who_is_ill(name: str, state: str, verdict: str
 @pytest.mark.parametrize("state", ["starting", "waiting", "failed", "stopped", "hung"])
 @pytest.mark.parametrize("role", ["feed", "journal"])
 def test_what_runs_and_records_nothing_is_down(role: str, state: str) -> None:
-    """What broke: every feed waited for an assignment, or the journal for its disk, and it was degraded: "it records"."""
+    """What broke: while every feed waited for an assignment, or the journal for its disk, it was only degraded."""
     idle = tuple(process(each.name, state, heartbeat_s=99.0) if each.role == role else each for each in ALL)
     verdict, reasons = judge(idle)
     assert verdict == "down" and all(f"is {state}" in reason for reason in reasons) and reasons

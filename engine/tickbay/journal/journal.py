@@ -218,7 +218,7 @@ class Journal:
             "lag_records": sum(source.pending for source in self.rings.sources.values()),
         }
         with suppress(OSError):  # a directory that cannot be looked at shows at the next commit
-            health.gauges["free_bytes"] = self.segments.free_bytes()
+            health.gauges["free_bytes"] = self.segments.disk_free_bytes()
             health.gauges["hold_hours"] = self._retention.hold_hours(done.bytes, now)
         health.streams = {
             stream: {"durable": source.ring.durable, "head": source.ring.head, "pending": source.pending}

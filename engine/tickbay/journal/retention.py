@@ -144,4 +144,4 @@ class Retention:
             return float("inf")
         bytes_per_hour = (written_bytes - written_then) / (now_s - since) * 3600
         needed = self._segments.untaken_bytes(read_cursors(self._config, self._files))
-        return max(0.0, self._segments.free_bytes() + self._segments.used_bytes - needed) / bytes_per_hour
+        return max(0.0, self._segments.room_bytes() + self._segments.used_bytes - needed) / bytes_per_hour

@@ -88,14 +88,18 @@ class Segments:
         newest = max(self.writer.size, self.segment_bytes) if self.writer else 0
         return sum(self._sizes.values()) + newest + self._spares.bytes
 
-    def free_bytes(self) -> int:
-        """What the journal could still grow by."""
-        disk = self._files.free_bytes(self._directory) - self._free_floor_bytes
+    def disk_free_bytes(self) -> int:
+        """What is free on the journal's disk, whoever may use it. OSError: it cannot be looked at."""
+        return self._files.free_bytes(self._directory)
+
+    def room_bytes(self) -> int:
+        """What the journal may still grow by: within its quota, and above the free floor."""
+        disk = self.disk_free_bytes() - self._free_floor_bytes
         return max(0, min(disk, self._quota_bytes - self.used_bytes))
 
     def can_begin(self) -> bool:
         """Whether the next segment fits into the quota and above the free floor, without removing anything."""
-        return self._spares.ready or self.free_bytes() >= self.segment_bytes
+        return self._spares.ready or self.room_bytes() >= self.segment_bytes
 
     def over_quota(self) -> bool:
         return self.used_bytes > self._quota_bytes
@@ -106,7 +110,7 @@ class Segments:
 
     def prepare(self) -> None:
         """Make a spare file a little further, where there is space. OSError: none was made."""
-        if self._spares.wanted and self.free_bytes() >= 2 * self.segment_bytes:
+        if self._spares.wanted and self.room_bytes() >= 2 * self.segment_bytes:
             self._spares.step()
 
     # -------- beginning and ending

@@ -78,7 +78,8 @@ def _journal(status: Status) -> list[str]:
     lines = [f"{instruments}{totals.records:,} records published"]
     if totals.hold_hours is not None:
         size, free = _bytes(totals.journal_bytes), _bytes(totals.journal_free_bytes)
-        lines.append(f"journal {size}, {free} free: holds {_hours(totals.hold_hours)} of database outage at this rate")
+        holds = f"holds {_hours(totals.hold_hours)} of database outage at this rate"
+        lines.append(f"journal {size}, {free} free on its disk: {holds}")
     return lines
 
 

@@ -97,9 +97,10 @@ def _journal(status: Status) -> list[Text]:
     totals = status.totals
     if totals.journal_bytes is None:
         return [Text.assemble(("journal  ", "dim"), "does not run")]
+    size = f"{totals.journal_bytes / 1e9:,.2f} GB"
     free = NOTHING if totals.journal_free_bytes is None else f"{totals.journal_free_bytes / 1e9:,.1f} GB"
     holds = "" if totals.hold_hours is None else f", holds {duration(totals.hold_hours * 3600)} of database outage"
-    return [Text.assemble(("journal  ", "dim"), f"{totals.journal_bytes / 1e9:,.2f} GB, {free} free{holds}")]
+    return [Text.assemble(("journal  ", "dim"), f"{size}, {free} free on its disk{holds}")]
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[tuple[str, str]]]) -> list[Text]:

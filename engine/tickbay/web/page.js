@@ -115,7 +115,7 @@ function showHealth(health) {
     [number(totals.rows_per_s), "rows a second"],
     [number(totals.instruments), "instruments"],
     [number(totals.gaps), "gaps since the processes started"],
-    [bytes(totals.journal_bytes), `journal; ${bytes(totals.journal_free_bytes)} free`],
+    [bytes(totals.journal_bytes), `journal; ${bytes(totals.journal_free_bytes)} free on its disk`],
     [totals.hold_hours === null ? NOTHING : duration(totals.hold_hours * 3600), "of database outage it can hold"],
     ...stored.map((stage) => [`${number(stage.p99_ms)} ms`, `p99 until stored in ${stage.subject}`]),
     [health.clock ? `${number(health.clock.offset_ms, 1)} ms` : NOTHING, "venue's clock less ours"],

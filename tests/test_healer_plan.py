@@ -18,7 +18,8 @@ from tickbay.venues.venue import Printed
 S = 10**9
 NAMES = ("A", "B")
 PAGE = 3
-PATIENCE = Patience(settle_ns=2 * S, recent_ns=86_400 * S, tries_max=3, history=True, wait_ns=lambda _failures: S)
+DAY = 86_400
+PATIENCE = Patience(settle_ns=2 * S, recent_ns=DAY * S, tries_max=3, history=True, wait_ns=lambda _failures: S)
 
 
 class World:
@@ -67,6 +68,10 @@ class World:
     def pass_time(self) -> None:
         self.now += 1
 
+    def pass_days(self) -> None:
+        """The venue's own host has nothing any more of what was. No answer takes so long."""
+        self.now += 0 if self.pending else 3 * DAY
+
     def save(self) -> None:
         self.memory = orjson.dumps(self.plan.said())
         self.saved = len(self.log), len(self.published), len(self.records), len(self.told)
@@ -94,7 +99,7 @@ class World:
 
     def answer(self, *, down: bool = False) -> bool:
         """One question and what comes of it; False where there is none."""
-        ask, self.pending = self.pending or self.plan.ask(self.now * S), None
+        ask, self.pending = self.pending or self.next(), None
         if ask is None:
             self.told += self.plan.reports()
             return False
@@ -110,7 +115,10 @@ class World:
     def ask(self) -> None:
         """A question whose answer takes its time."""
         self.now += 3
-        self.pending = self.pending or self.plan.ask(self.now * S)
+        self.pending = self.pending or self.next()
+
+    def next(self) -> Ask | None:
+        return self.plan.ask(self.now * S, self.now * S)
 
     def late(self) -> None:
         """A trade that seemed lost comes by itself."""
@@ -123,6 +131,9 @@ class World:
                     return
 
     def list(self, ask: AskWindow) -> None:
+        if ask.window.host is Host.RECENT and ask.window.from_ns < (self.now - DAY) * S:
+            self.plan.listed(ask, (), False, self.now * S)  # that is what the venue says, also of what it has
+            return
         found = sorted(
             (Printed(name, number, second * S)
             for name, seconds in self.traded.items()
@@ -136,7 +147,8 @@ class World:
         there = range(ask.first, min(ask.last, len(self.traded[ask.instrument])) + 1)
         held = [number for number in there if (ask.instrument, number) not in self.gone]
         if ask.host is Host.RECENT:
-            held = [number for number in held if number % 2]  # the other half is only in the history
+            seconds = self.traded[ask.instrument]  # the other half is only in the history
+            held = [number for number in held if number % 2 and seconds[number - 1] > self.now - DAY]
         for number in held[:PAGE]:
             if self.plan.lacking(ask.instrument, number):
                 self.published.append((ask.instrument, number))
@@ -159,7 +171,8 @@ STEPS: dict[str, Any] = {
     "live B": lambda world: world.trade("B", live=True),
     "lost A": lambda world: world.trade("A", live=False),
     "lost B": lambda world: world.trade("B", live=False),
-    "cut": World.cut, "mend": World.mend, "pass": World.pass_time, "save": World.save, "die": World.die,
+    "cut": World.cut, "mend": World.mend, "pass": World.pass_time, "days": World.pass_days,
+    "save": World.save, "die": World.die,
     "check": World.check, "ask": World.ask, "late": World.late, "answer": World.answer,
     "down": lambda world: world.answer(down=True),
 }  # fmt: skip
@@ -236,11 +249,77 @@ def test_a_refused_list_is_asked_again_and_then_given_up_with_its_reason() -> No
     world.mend()
     for _ in range(3):
         world.now += 5
-        ask = world.plan.ask(world.now * S)
+        ask = world.next()
         assert ask is not None
         world.plan.refused(ask, "no such currency", world.now * S)
     (end,) = world.plan.reports()
     assert not end.healed and end.detail == "not healed: no such currency"
+
+
+def test_a_check_that_was_refused_in_part_confirms_nothing_and_is_begun_again_from_where_the_last_one_ended() -> None:
+    """A certificate relies on what was checked."""
+    world = World()
+    world.trade("A", live=True)
+    world.check()
+    world.settle()
+    confirmed = world.plan.checked_ns
+    world.trade("B", live=False)
+    world.now += 10
+    world.plan.check(["X", "Y"], world.now * S, world.now * S)
+    refusals = 0
+    while (ask := world.next()) is not None or world.plan.cases:
+        world.now += 5
+        if isinstance(ask, AskWindow) and ask.window.market == "Y":
+            world.plan.refused(ask, "no such currency", world.now * S)
+            refusals += 1
+        elif isinstance(ask, AskWindow):
+            world.list(ask)
+        elif ask is not None:
+            world.fetch(ask)
+        world.told += world.plan.reports()
+    assert refusals == PATIENCE.tries_max
+    assert world.published == [("B", 1)], "what the other market told counts"
+    assert world.plan.checked_ns == confirmed
+    world.plan.check(["X", "Y"], world.now * S, world.now * S)
+    (case,) = world.plan.cases.values()
+    assert case.gap.from_ns == confirmed and {window.market for window in case.windows} == {"X", "Y"}
+
+
+def test_a_short_gap_of_long_ago_is_asked_of_the_history_and_not_healed_where_there_is_none() -> None:
+    """The venue's own host answers with nothing, as if nobody had traded."""
+    for history in (True, False):
+        world = World()
+        world.plan = Plan(replace(PATIENCE, history=history))
+        world.trade("A", live=True)
+        world.cut()
+        world.trade("A", live=False)
+        world.mend()
+        world.pass_days()
+        ask = world.next()
+        assert (isinstance(ask, AskWindow) and ask.window.host is Host.HISTORY) if history else ask is None
+        world.pending = ask
+        for _ in range(9):
+            world.now += 3
+            world.answer()
+        (end,) = world.told
+        assert world.published == ([("A", 2)] if history else [])
+        older = "not healed: older than heal.recent_hours, no heal.history_url"
+        assert len(older) < 64, "of the record's field"
+        assert (end.healed, end.detail) == ((True, "1 trades fetched") if history else (False, older))
+
+
+def test_a_gap_that_began_before_what_the_recent_host_has_is_asked_of_each_host_for_its_part() -> None:
+    world = World()
+    world.trade("A", live=True)
+    world.cut()
+    world.now += DAY
+    world.mend()
+    world.now += DAY // 2
+    asked = [world.next(), world.next()]
+    windows = [ask.window for ask in asked if isinstance(ask, AskWindow)]
+    recent, old = sorted(windows, key=lambda window: -window.from_ns)
+    assert (recent.host, old.host) == (Host.RECENT, Host.HISTORY)
+    assert recent.from_ns > (world.now - DAY) * S and old.to_ns >= recent.from_ns
 
 
 def test_after_records_that_the_journal_deleted_nothing_older_is_called_missing() -> None:

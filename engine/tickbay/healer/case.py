@@ -29,7 +29,17 @@ class Window:
     from_ns: int
     to_ns: int
     host: Host = Host.RECENT
+    due_ns: int = 0  # mono: not to be asked about before
+    tries: int = 0  # refusals in a row
     asked: bool = False  # and not answered yet
+
+    def older(self, recent_from_ns: int) -> Window | None:
+        """Cut off what is older than that, for the other host; None where nothing is."""
+        if self.host is Host.HISTORY or self.from_ns >= recent_from_ns:
+            return None
+        old = replace(self, host=Host.HISTORY, to_ns=min(self.to_ns, recent_from_ns))
+        self.from_ns = recent_from_ns
+        return old
 
 
 @dataclass(slots=True)
@@ -38,9 +48,7 @@ class Case:
     windows: list[Window] = field(default_factory=list)
     wanted: dict[str, Spans] = field(default_factory=dict)  # instrument → trades that were missing in it
     is_check: bool = False  # nobody says that anything is missing: the venue is asked whether
-    due_ns: int = 0  # mono: not to be asked about before
-    tries: int = 0  # lists in a row that the venue refused
-    why: str = ""  # … and why
+    why: str = ""  # of some of its windows nobody tells who traded
 
     @property
     def key(self) -> Key:
@@ -80,6 +88,7 @@ class Case:
             "gap": {name: getattr(self.gap, name) for name in Gap.__slots__},
             "windows": [[each.market, each.from_ns, each.to_ns, each.host.value] for each in self.windows],
             "wanted": {name: list(spans) for name, spans in self.wanted.items()},
+            "why": self.why,
         }
 
     @classmethod
@@ -88,7 +97,8 @@ class Case:
         fields["cause"] = Cause(fields["cause"])
         fields["kind"] = Kind(fields["kind"]) if fields["kind"] else None
         windows = [Window(market, from_ns, to_ns, Host(host)) for market, from_ns, to_ns, host in said["windows"]]
-        return cls(Gap(**fields), windows, {name: Spans(ranges) for name, ranges in said["wanted"].items()})
+        wanted = {name: Spans(ranges) for name, ranges in said["wanted"].items()}
+        return cls(Gap(**fields), windows, wanted, why=said["why"])
 
 
 def key_of(gap: Gap) -> Key:

@@ -179,7 +179,7 @@ class Healer:
             self._save()
 
     def _next(self) -> Ask | None:
-        ask = self._plan.ask(self._mono_ns())
+        ask = self._plan.ask(self._mono_ns(), self._context.clock.unix_ns())
         if ask is not None and not self._credits.take(self._mono_ns()):  # FEED-3
             self._plan.later(ask)
             return None

@@ -69,7 +69,7 @@ class Intake:
             self.positions[stream] = part.end
             if isinstance(part, Hole):
                 self.holes += 1
-                self._plan.forget(part.at_ns)
+                self._plan.forget(part.to_ns)
             elif part.kind is Kind.TRADE:
                 self._take_trades(part.records, mono_ns, own=stream in OWN.values())
             else:

@@ -117,25 +117,16 @@ class Plan:
         key = key_of(gap)
         if key in self.cases or key in self._closed:
             return
-        case = Case(gap, due_ns=mono_ns + self._patience.settle_ns)
+        case = Case(gap)
         if gap.instrument and gap.first_missing:
             case.want(gap.instrument, [(gap.first_missing, gap.last_missing)])
             course = self.courses.setdefault(gap.instrument, Course(gap.first_missing, gap.last_missing))
             course.widen(gap.first_missing, gap.last_missing)
             self._look(gap.instrument, mono_ns)
         else:
-            case.windows = self._windows(gap, markets)
+            case.windows = _windows(gap, markets, mono_ns + self._patience.settle_ns)
         if case.windows or case.wanted:
             self.cases[key] = case
-
-    def _windows(self, gap: Gap, markets: Sequence[str]) -> list[Window]:
-        if gap.from_ns == 0:
-            return []  # nobody knows since when
-        from_ns, to_ns = gap.from_ns - SLACK_NS, gap.to_ns + SLACK_NS
-        hosts = [Host.RECENT]
-        if self._patience.history and gap.to_ns - from_ns > self._patience.recent_ns:
-            hosts.append(Host.HISTORY)
-        return [Window(market, from_ns, to_ns, host) for market in markets for host in hosts]
 
     def check(self, markets: Sequence[str], to_ns: int, mono_ns: int) -> None:
         """Ask who traded since the last check, up to `to_ns`. One that still goes on is not begun again."""
@@ -144,9 +135,9 @@ class Plan:
         if any(case.is_check for case in self.cases.values()):
             return
         gap = Gap(cause=Cause.SEQUENCE, kind=Kind.TRADE, from_ns=self.checked_ns, to_ns=to_ns, feed="healer")
-        windows = self._windows(gap, markets)
+        windows = _windows(gap, markets, mono_ns)
         if windows and to_ns > self.checked_ns:
-            self.cases[key_of(gap)] = Case(gap, windows, is_check=True, due_ns=mono_ns)
+            self.cases[key_of(gap)] = Case(gap, windows, is_check=True)
 
     def closed(self, gap: Gap) -> None:
         """We ended this case in an earlier life."""
@@ -172,20 +163,36 @@ class Plan:
 
     # ---------------------------------------------------------------- what to ask
 
-    def ask(self, mono_ns: int) -> Ask | None:
-        """The next question, if there is one that may be asked now; then say answered…() or failed()."""
+    def ask(self, mono_ns: int, now_ns: int) -> Ask | None:
+        """The next question, if there is one that may be asked now (`now_ns`: our clock); to be followed by what became
+        of it: listed() or answered(), down(), refused(), later()."""
         if mono_ns < self._pause_ns:
             return None
         for key, case in self.cases.items():
-            if case.due_ns <= mono_ns:
-                for window in case.windows:
-                    if not window.asked:
-                        window.asked = True
-                        return AskWindow(key, window)
+            window = next((each for each in case.windows if each.due_ns <= mono_ns and not each.asked), None)
+            if window is not None and (window := self._for_its_host(case, window, now_ns)) is not None:
+                window.asked = True
+                return AskWindow(key, window)
         for instrument, due_ns in self._due_ns.items():
             if due_ns <= mono_ns and instrument not in self._asked:
                 return self._ask_range(instrument)
         return None
+
+    def _for_its_host(self, case: Case, window: Window, now_ns: int) -> Window | None:
+        """What to ask of it; None: nothing. The venue's own host answers to a list that begins before all that it has
+        as if nobody had traded, so it is asked only for what it has, and the other host for what is older."""
+        # A hundredth less, a quarter of an hour: a question takes its time.
+        old = window.older(now_ns - self._patience.recent_ns * 99 // 100)
+        if old is None:
+            return window
+        if window.from_ns > window.to_ns:
+            case.windows.remove(window)
+        if self._patience.history:
+            case.windows.append(old)
+            return old
+        if not case.is_check:  # a check does what can be done: to begin it again from there would change nothing
+            case.why = "older than heal.recent_hours, no heal.history_url"
+        return window if window in case.windows else None
 
     def _ask_range(self, instrument: str) -> AskRange:
         course = self.courses[instrument]
@@ -238,7 +245,7 @@ class Plan:
         window.asked = False
         if case is None:
             return
-        case.tries = 0
+        window.tries = 0
         # What came after it may be on its way to us: not to have seen it means nothing.
         for instrument, printed in _by_instrument(each for each in found if each.exch_ns <= case.until_ns).items():
             # What we fetched of it before a restart belongs to it too; what nobody captured before it does not.
@@ -308,13 +315,12 @@ class Plan:
                 self._judge(ask, course, ask.last, mono_ns)
                 course.why = why
             return
-        case = self.cases.get(ask.key)
-        if case is not None:
-            case.tries += 1
-            case.due_ns = mono_ns + self._patience.wait_ns(case.tries)
-            if case.tries >= self._patience.tries_max:
-                case.why = why
-                case.windows.clear()
+        case, window = self.cases.get(ask.key), ask.window
+        window.tries += 1
+        window.due_ns = mono_ns + self._patience.wait_ns(window.tries)
+        if case is not None and window.tries >= self._patience.tries_max:
+            case.why = why
+            case.windows.remove(window)
 
     def later(self, ask: Ask) -> None:
         """It could not be asked, or its answer not used, for a reason of our own."""
@@ -332,7 +338,8 @@ class Plan:
         """Gap records to be written now: holes that nobody had told of, and the ends of cases (HEAL-2)."""
         for key, case in [(key, case) for key, case in self.cases.items() if not case.windows]:
             if case.is_check:
-                self.checked_ns = case.gap.to_ns
+                if not case.why:  # else the next one begins where the last whole one ended
+                    self.checked_ns = case.gap.to_ns
                 del self.cases[key]
                 continue
             gap = self._end(case)
@@ -386,6 +393,13 @@ class Plan:
         self.checked_ns, self._forgotten_ns = int(said["checked_ns"]), int(said["forgotten_ns"])
         for instrument in self.courses:
             self._look(instrument, mono_ns)
+
+
+def _windows(gap: Gap, markets: Sequence[str], due_ns: int) -> list[Window]:
+    if gap.from_ns == 0:
+        return []  # nobody knows since when
+    from_ns, to_ns = gap.from_ns - SLACK_NS, gap.to_ns + SLACK_NS
+    return [Window(market, from_ns, to_ns, due_ns=due_ns) for market in markets]
 
 
 def _by_instrument(found: Iterable[Printed]) -> dict[str, list[Printed]]:

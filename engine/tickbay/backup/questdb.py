@@ -1,8 +1,8 @@
 """QuestDB as a store of backups: each day of each table as CSV over HTTP, both ways.
 
 Not CHECKPOINT and a copy of its files: that needs the server's disk, and a server of the same version that is stopped
-for the restore. Rows behind the cursor come along; the writer sends them again, which changes nothing (SINK-2). A text
-that is empty comes back as none; the writer stores no such texts.
+for the restore. Rows behind the cursor come along; the writer sends them again, which changes nothing (SINK-2, and so
+BACKUP-1). A text that is empty comes back as none; the writer stores no such texts.
 """
 
 from __future__ import annotations

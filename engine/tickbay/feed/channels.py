@@ -301,7 +301,7 @@ class Channels:
 
     def disagreed(self, instrument: str, at: Moment, *, since_ns: int, seen_ns: int, detail: str) -> None:
         """The best prices of this book, as they were at `seen_ns`, are not the ticker's, and were last at `since_ns`: a
-        change was lost without breaking the chain."""
+        change was lost without breaking the chain (CHECK-1)."""
         subscription = self._of(Kind.BOOK, instrument)
         if subscription is None or not subscription.wanted or subscription.place is not Place.LIVE:
             return

@@ -149,7 +149,7 @@ uint32_t ring_produce(struct ring *ring, uint32_t pid, uint64_t start_time)
     atomic_store_explicit(&header->producer_start_time, start_time, memory_order_relaxed);
     /* Pairs with the acquire in ring_identify(). */
     atomic_store_explicit(&header->producer_pid, pid, memory_order_release);
-    /* A claim left behind stays as it is: its slots may be half overwritten, so readers must go on believing it. */
+    /* A claim left by a producer that died is kept: readers must go on believing it (ring.h). */
     (void)ring_free(ring);
     return atomic_load_explicit(&header->conn, memory_order_relaxed);
 }

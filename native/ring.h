@@ -1,7 +1,7 @@
 /* ring.h: one stream's newest records in shared memory. One producer, any number of readers, no locks, no system calls.
  *
  * The memory is the caller's: RING_HEADER_SIZE bytes of header, then the slots. The slots must be mapped TWICE, back to
- * back (ring.py does that), so that any run of up to `capacity` slots is contiguous: the decoder writes a whole message,
+ * back (ringmap.c does that), so that any run of up to `capacity` slots is contiguous: the decoder writes a whole message,
  * and a reader copies a whole slice, without ever seeing the end of the ring.
  *
  * Positions are sequence numbers: the record with sequence s lies in slot s mod capacity. Four of them, never decreasing:
@@ -63,7 +63,8 @@ enum ring_result ring_attach(struct ring *ring, void *memory, uint64_t file_size
 
 /* Producer, once, after attach: take the ring over (its pid and start time are for status and adoption). Returns the
  * connection epoch stored last by ring_set_conn(), so that the next one can be greater. A claim left by a producer that
- * died is dropped: what it had not published was never there. */
+ * died is kept: its slots may be half overwritten, so readers must not trust them. They are claimed again; what had not
+ * been published was never there. */
 uint32_t ring_produce(struct ring *ring, uint32_t pid, uint64_t start_time);
 void ring_set_conn(struct ring *ring, uint32_t conn);
 

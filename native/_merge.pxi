@@ -78,15 +78,23 @@ cdef class Merge:
     def judge(self, int64_t now_ns):
         c.merge_judge(self.merge, now_ns)
 
+    def forget(self, int64_t before_ns):
+        return c.merge_chains_forget(&self.merge.chains, before_ns)
+
+    @property
+    def chains_used(self):
+        return self.merge.chains.used
+
     def chains(self):
-        cdef bytes out = PyBytes_FromStringAndSize(NULL, self.merge.chains_used * sizeof(c.merge_chain))
-        cdef uint64_t count = c.merge_export(self.merge, <c.merge_chain *> PyBytes_AS_STRING(out))
-        assert count == self.merge.chains_used
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, self.merge.chains.used * sizeof(c.merge_chain))
+        cdef uint64_t count = c.merge_chains_export(&self.merge.chains, <c.merge_chain *> PyBytes_AS_STRING(out))
+        assert count == self.merge.chains.used
         return out
 
     def restore(self, chains):
         cdef Held held = Held(chains)
-        return c.merge_import(self.merge, <const c.merge_chain *> held.buffer.buf, held.buffer.len // sizeof(c.merge_chain))
+        cdef uint64_t count = held.buffer.len // sizeof(c.merge_chain)
+        return c.merge_chains_import(&self.merge.chains, <const c.merge_chain *> held.buffer.buf, count)
 
     @property
     def unchained(self):

@@ -129,51 +129,6 @@ static struct merge_seen *arrive(struct merge *merge, int leg, struct digest dig
 
 /* ---------------------------------------------------------------- chains */
 
-static struct merge_chain *find_chain(struct merge *merge, enum record_kind kind, const char *instrument)
-{
-    struct digest digest = digest_begin(kind);
-    digest_bytes(&digest, instrument, RECORD_INSTRUMENT_MAX);
-    for (uint64_t probe = digest.a ^ digest.b;; probe++) {
-        struct merge_chain *chain = &merge->chains[probe % MERGE_CHAINS];
-        if (chain->instrument[0] == '\0') {
-            if (merge->chains_used >= MERGE_CHAINS / 4 * 3)
-                return NULL;
-            merge->chains_used++;
-            memcpy(chain->instrument, instrument, RECORD_INSTRUMENT_MAX);
-            chain->kind = (uint8_t)kind;
-            return chain;
-        }
-        if (chain->kind == kind && memcmp(chain->instrument, instrument, RECORD_INSTRUMENT_MAX) == 0)
-            return chain;
-    }
-}
-
-uint64_t merge_export(const struct merge *merge, struct merge_chain *out)
-{
-    uint64_t count = 0;
-    for (uint64_t place = 0; place < MERGE_CHAINS; place++)
-        if (merge->chains[place].instrument[0] != '\0') {
-            out[count] = merge->chains[place];
-            memset(out[count++].held, 0, sizeof out->held); /* it comes again: the caller's positions are before it */
-        }
-    return count;
-}
-
-uint64_t merge_import(struct merge *merge, const struct merge_chain *chains, uint64_t count)
-{
-    uint64_t taken = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        bool sound = chains[i].instrument[0] != '\0' && chains[i].state <= MERGE_BROKEN &&
-                     (chains[i].kind == RECORD_BOOK || chains[i].kind == RECORD_TRADE);
-        struct merge_chain *chain = sound ? find_chain(merge, chains[i].kind, chains[i].instrument) : NULL;
-        if (chain != NULL) {
-            *chain = chains[i];
-            taken++;
-        }
-    }
-    return taken;
-}
-
 /* One message, as the rules below see it. */
 struct message {
     const struct record_head *head;
@@ -411,7 +366,7 @@ static enum verdict judge(struct merge *merge, struct merge_turn *turn, struct m
 {
     bool chained = message->kind == RECORD_BOOK || message->kind == RECORD_TRADE, known = false;
     struct digest digest = digest_of(message->kind, message->head, message->id);
-    struct merge_chain *chain = chained ? find_chain(merge, message->kind, message->head->instrument) : NULL;
+    struct merge_chain *chain = chained ? merge_chains_find(&merge->chains, message->kind, message->head->instrument) : NULL;
     struct merge_seen *seen = NULL;
     if (turn->again || message->snapshot) /* counted before; and a leg's snapshot is no copy of the other's */
         seen = find_seen(merge, digest);
@@ -492,7 +447,7 @@ void merge_published(struct merge *merge, enum record_kind kind, const void *rec
         seen->recv_ns = head->recv_ns;
         seen->published = seen->judged = 1;
         struct merge_chain *chain =
-            kind == RECORD_BOOK || kind == RECORD_TRADE ? find_chain(merge, kind, head->instrument) : NULL;
+            kind == RECORD_BOOK || kind == RECORD_TRADE ? merge_chains_find(&merge->chains, kind, head->instrument) : NULL;
         if (chain != NULL && (message.id + message.snapshot > chain->last || chain->state == MERGE_NONE || counts_anew(chain, &message)))
             resume(chain, &message);
     }

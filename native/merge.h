@@ -15,34 +15,10 @@
 #ifndef TICKBAY_MERGE_H
 #define TICKBAY_MERGE_H
 
-#include "record.h"
+#include "merge_chains.h"
 
-#define MERGE_LEGS 2
-#define MERGE_CHAINS (1u << 15)  /* one for each instrument that has a book, and each that has trades; 3/4 are used */
 #define MERGE_WINDOW (1u << 18)  /* messages: 26 s of 10,000 a second on one pair */
 #define MERGE_LATE_BUCKETS 64    /* see merge_late_ns() */
-
-enum merge_state {
-    MERGE_NONE = 0,   /* nothing published */
-    MERGE_WHOLE = 1,  /* every message followed the one before */
-    MERGE_BROKEN = 2, /* a hole, and no snapshot behind it yet; books only */
-};
-
-/* What was published of one instrument's books or trades, and how far each leg is. */
-struct merge_chain {
-    char instrument[RECORD_INSTRUMENT_MAX]; /* empty: a free place */
-    uint64_t last;                          /* id of the newest message published: change id or trade_seq */
-    uint64_t missed_first, missed_last;     /* ids of which some are missing: those are taken, should they still come; 0: none */
-    int64_t last_ns, last_exch_ns;          /* recv_ns and exch_ns of that message */
-    uint64_t leg_last[MERGE_LEGS];          /* id of the newest message of each leg's connection; 0: none yet */
-    uint32_t leg_conn[MERGE_LEGS];          /* that connection */
-    uint32_t held[MERGE_LEGS];              /* messages held back */
-    uint8_t leg_whole[MERGE_LEGS];          /* unbroken since its connection's first message */
-    uint8_t state;                          /* enum merge_state */
-    uint8_t kind;                           /* RECORD_BOOK, RECORD_TRADE */
-    uint8_t reserved[4];
-};
-_Static_assert(sizeof(struct merge_chain) == 128, "struct merge_chain has another size");
 
 struct merge_seen {
     uint64_t digest[2];
@@ -67,11 +43,10 @@ struct merge {
     uint32_t conn[MERGE_LEGS];      /* the connection of each leg; 0: lost */
     uint32_t lost_conn[MERGE_LEGS]; /* the last one that was lost */
     int64_t conn_ns[MERGE_LEGS];    /* recv_ns of the connection's first record */
-    uint64_t chains_used;
     uint64_t seen_count;            /* ever; the place of the next is this modulo MERGE_WINDOW */
     uint64_t judged;                /* how many of them are counted in `only` or known to have two */
     uint64_t unchained;             /* messages of instruments that the table of chains has no place for */
-    struct merge_chain chains[MERGE_CHAINS];
+    struct merge_chains chains;
     uint32_t buckets[MERGE_WINDOW]; /* place + 1 of the first one */
     struct merge_seen seen[MERGE_WINDOW];
 };
@@ -116,11 +91,6 @@ void merge_lost(struct merge *merge, int leg);
 void merge_published(struct merge *merge, enum record_kind kind, const void *records, uint64_t count);
 /* Count as missed what one leg alone has brought before `now_ns` - MERGE_SETTLE_NS. */
 void merge_judge(struct merge *merge, int64_t now_ns);
-
-/* The chains in use, to be kept on disk: writes them to `out` (MERGE_CHAINS), nothing held; returns how many. */
-uint64_t merge_export(const struct merge *merge, struct merge_chain *out);
-/* Into an empty table. Returns how many had a place. */
-uint64_t merge_import(struct merge *merge, const struct merge_chain *chains, uint64_t count);
 
 /* The upper end of a bucket of `late`: they double every two. */
 int64_t merge_late_ns(unsigned bucket);

@@ -328,15 +328,23 @@ cdef extern from "feed.h" nogil:
     feed_finding feed_next(feed *feed, feed_found *found)
     unsigned feed_settle(feed *feed, record_kind kind, int closing, feed_report *report)
 
+cdef extern from "merge_chains.h" nogil:
+    enum:
+        MERGE_CHAINS
+    struct merge_chain:
+        char instrument[48]
+    struct merge_chains:
+        uint64_t used
+    uint64_t merge_chains_forget(merge_chains *chains, int64_t before_ns)
+    uint64_t merge_chains_export(const merge_chains *chains, merge_chain *out)
+    uint64_t merge_chains_import(merge_chains *chains, const merge_chain *kept, uint64_t count)
+
 cdef extern from "merge.h" nogil:
     enum:
         MERGE_LEGS
-        MERGE_CHAINS
         MERGE_WINDOW
         MERGE_LATE_BUCKETS
     int64_t MERGE_SETTLE_NS
-    struct merge_chain:
-        char instrument[48]
     struct merge_figures:
         uint64_t records
         uint64_t first
@@ -346,7 +354,7 @@ cdef extern from "merge.h" nogil:
         uint64_t late[64]
     struct merge:
         merge_figures legs[2]
-        uint64_t chains_used
+        merge_chains chains
         uint64_t unchained
     struct merge_break:
         char instrument[48]
@@ -376,6 +384,4 @@ cdef extern from "merge.h" nogil:
     void merge_lost(merge *merge, int leg)
     void merge_published(merge *merge, record_kind kind, const void *records, uint64_t count)
     void merge_judge(merge *merge, int64_t now_ns)
-    uint64_t merge_export(const merge *merge, merge_chain *out)
-    uint64_t merge_import(merge *merge, const merge_chain *chains, uint64_t count)
     int64_t merge_late_ns(unsigned bucket)

@@ -7,8 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from tickbay import ring
-from tickbay._native import Merge
+from tickbay._native import MERGE_CHAINS, Merge
 from tickbay.cursor import START
 from tickbay.feed.producer import Producer
 from tickbay.gap import Cause, Gap
@@ -79,6 +81,13 @@ class Lives:
 
     def told(self) -> list[Gap]:
         return [Gap.of_record(record) for record in self._attach("pair-1", Kind.GAP).read(1)]
+
+    def many_trades(self, instruments: range, at_s: float) -> None:
+        """One leg brings one of each."""
+        records = np.repeat(blank(Kind.TRADE), len(instruments))
+        records["instrument"] = [f"ETH-{number}".encode() for number in instruments]
+        records["recv_ns"], records["trade_seq"], records["flags"], records["conn"] = int(at_s * S), 5, Flag.LAST, 1
+        self.pair.merge.run(Kind.TRADE, (records, records[:0]), (0, 0))
 
     def hole(self, from_s: float, to_s: float = 0) -> None:
         """Both legs record it, at once."""
@@ -156,3 +165,21 @@ def test_a_hole_that_an_earlier_life_told_is_not_told_twice(shm_dir: Path) -> No
     lives.restart(moment)
     lives.pair.turn()
     assert spans(lives.told()) == [("sequence", 100, 101)]
+
+
+def test_instruments_that_are_no_more_leave_the_table_once_it_is_half_full_the_longest_silent_first(
+    shm_dir: Path,
+) -> None:
+    """Else it is full after months, and nobody hears of a hole in what is new."""
+    lives, half, day_s = Lives(shm_dir), MERGE_CHAINS // 2, 86_400
+    lives.many_trades(range(100), 1)
+    lives.many_trades(range(100, 200), 20 * day_s)
+    lives.many_trades(range(200, half), 35 * day_s)
+    lives.now_ns = 36 * day_s * S
+    assert lives.pair.forget_silent() == 0, "there is room"
+    lives.many_trades(range(half, half + 50), 36 * day_s)
+    assert lives.pair.forget_silent() == 100
+    lives.many_trades(range(half + 50, half + 250), 36 * day_s)
+    assert lives.pair.forget_silent() == 100
+    assert lives.pair.forget_silent() == 0 and lives.pair.merge.chains_used == half + 50, "all others spoke lately"
+    assert lives.pair.merge.unchained == 0

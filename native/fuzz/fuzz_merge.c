@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAMES = 3, EVENTS = 512, STEP = 3, HELD = 4096 };
+enum { NAMES = 3, EVENTS = 512, STEP = 3, HELD = 4096, OLD = MERGE_CHAINS / 8 * 5 };
 
 static void require(int holds, const char *what)
 {
@@ -125,6 +125,16 @@ static void reconnect(int leg, int tell)
     }
 }
 
+/* Chains that expired long ago, among which those of the market have to find their places. */
+static void crowd(struct merge_chain *chains)
+{
+    for (unsigned i = 0; i < OLD; i++) {
+        chains[i] = (struct merge_chain){.kind = RECORD_BOOK, .state = MERGE_WHOLE, .last = i + 1};
+        snprintf(chains[i].instrument, sizeof chains[i].instrument, "old %u", i);
+    }
+    require(merge_chains_import(&merge->chains, chains, OLD) == OLD, "there is room for them");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct merge_chain chains[MERGE_CHAINS];
@@ -136,11 +146,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     disordered = broken = released = 0;
     for (int name = 0; name < NAMES; name++)
         courses[name] = (struct course){.happened = 1, .place = {2, 2}};
+    int crowded = size > 0 && data[0] % 8 == 0;
+    if (crowded)
+        crowd(chains);
     for (int leg = 0; leg < MERGE_LEGS; leg++) {
         conns[leg] = 0;
         reconnect(leg, 0);
     }
     for (size_t i = 0; i < size; i++) {
+        if (crowded && i == size / 2)
+            require(merge_chains_forget(&merge->chains, 1) == OLD, "what has expired is forgotten, and nothing else");
         int leg = data[i] & 1, name = (data[i] >> 1) % NAMES;
         switch (data[i] >> 3) {
         case 0:
@@ -177,7 +192,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (int event = 0; event < EVENTS; event++)
             require(!courses[name].brought[event] == !courses[name].published[event], "what was brought is published");
     require(lost > 0 || released > 0 || (broken == 0 && disordered == 0), "what one leg has lost is no hole");
-    require(merge_import(merge, chains, merge_export(merge, chains)) == NAMES, "the chains can be kept");
+    require(merge_chains_export(&merge->chains, chains) == NAMES, "the chains can be kept");
     return 0;
 }
 

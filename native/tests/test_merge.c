@@ -210,9 +210,9 @@ static void test_an_earlier_life_is_not_repeated(void)
     check(book(0, 10, 0) == 0 && book(0, 12, 10) == 0 && book(1, 12, 10) == 0, "what it published is dropped");
     check(book(1, 14, 12) == 1 && turn.breaks_count == 0, "and what follows is not");
     static struct merge_chain chains[MERGE_CHAINS];
-    uint64_t count = merge_export(merge, chains);
+    uint64_t count = merge_chains_export(&merge->chains, chains);
     memset(merge, 0, sizeof *merge);
-    check(count == 1 && merge_import(merge, chains, count) == 1, "the chains outlive us");
+    check(count == 1 && merge_chains_import(&merge->chains, chains, count) == 1, "the chains outlive us");
     merge_published(merge, RECORD_BOOK, books, 2); /* older than the chains: told for the window's sake */
     check(book(0, 14, 12) == 0 && book(0, 16, 14) == 1, "and go on");
 }
@@ -242,6 +242,20 @@ static void test_a_full_window_forgets_the_oldest(void)
     check(quote(1, 0, 1.0) == 1, "the oldest is not any more");
 }
 
+static void test_a_full_table_of_chains_is_told(void)
+{
+    begin();
+    for (unsigned number = 0; number < MERGE_CHAINS / 4 * 3; number++) {
+        char name[RECORD_INSTRUMENT_MAX] = {0};
+        snprintf(name, sizeof name, "ETH-%u", number);
+        merge_chains_find(&merge->chains, RECORD_TRADE, name);
+    }
+    check(trade(0, 5) == 1 && merge->unchained == 1, "one more has no chain");
+    check(trade(0, 9) == 1 && turn.breaks_count == 0 && merge->unchained == 2, "what is missing of it cannot be told");
+    merge_chains_forget(&merge->chains, 1);
+    check(trade(0, 10) == 1 && merge->unchained == 2, "there is room again");
+}
+
 int main(void)
 {
     merge = calloc(1, sizeof *merge);
@@ -258,6 +272,7 @@ int main(void)
     test_an_earlier_life_is_not_repeated();
     test_what_one_leg_alone_brought_is_missed_by_the_other();
     test_a_full_window_forgets_the_oldest();
+    test_a_full_table_of_chains_is_told();
     free(merge);
     printf("test_merge: %d checks, %d failures\n", checks, failures);
     return failures != 0;

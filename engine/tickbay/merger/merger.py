@@ -31,6 +31,7 @@ POLL_S = 0.002  # what the merge adds to a record's way; the journal's commit co
 BEAT_S = 0.5
 CHECKPOINT_S = 10.0  # of reading the legs again after a death; each writes some 200 kB
 STATUS_S = 5.0
+FORGET_S = 3600.0
 STOP_S = 5.0  # at the end, for the journal to take what is published
 FEED_GONE_S = 1.0
 
@@ -48,7 +49,7 @@ class Merger:
         self._files = Files()
         self._cursor = CursorFile(context.config.data_dir / "cursors" / f"{context.name}.cursor", self._files)
         self._pending: Moment | None = None  # a checkpoint that is not on disk yet
-        self._due_s = {BEAT_S: 0.0, STATUS_S: 0.0, CHECKPOINT_S: time.monotonic() + CHECKPOINT_S}
+        self._due_s = {BEAT_S: 0.0, STATUS_S: 0.0, FORGET_S: 0.0, CHECKPOINT_S: time.monotonic() + CHECKPOINT_S}
         self._gave_up_s = 0.0
 
     def run(self) -> None:
@@ -71,6 +72,8 @@ class Merger:
             self._write_status()
         if self._is_due(CHECKPOINT_S) and self._pending is None:
             self._pending = self.pair.moment()
+        if self._is_due(FORGET_S):
+            self.pair.forget_silent()
 
     def _is_due(self, period_s: float) -> bool:
         now_s = time.monotonic()

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tickbay._native import Merge, MergeBreak
+from tickbay._native import MERGE_CHAINS, Merge, MergeBreak
 from tickbay.config import MERGER_HOLD_S
 from tickbay.cursor import Position
 from tickbay.feed.producer import Producer
@@ -35,6 +35,10 @@ HOLD_NS = int(MERGER_HOLD_S * 10**9)
 RING_WAIT_S = 0.005
 # How far behind the other one a leg is at least taken to be, whatever is measured: more than a busy machine adds.
 LATE_MIN_NS = 10**8
+# Instruments that are no more leave the table of chains once it is half full, the longest silent first: one that trades
+# once in a month is known by its chain as long as there is room. A leg is never two days behind the other one.
+FORGET_DAYS = (32, 16, 8, 4, 2)
+DAY_NS = 86_400 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +226,14 @@ class Pair:
         if not gap.to_ns or gap.cause is Cause.SEQUENCE:
             self.gap_count.add(gap)
         self._producer.write_gap(gap, self._clock_ns())
+
+    def forget_silent(self) -> int:
+        """Each day lists new instruments, and we run for months. Returns how many chains are gone."""
+        gone = 0
+        for days in FORGET_DAYS:
+            if self.merge.chains_used > MERGE_CHAINS // 2:
+                gone += self.merge.forget(self._clock_ns() - days * DAY_NS)
+        return gone
 
     # -------- what outlives us
 

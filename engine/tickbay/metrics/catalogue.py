@@ -142,7 +142,7 @@ TOLD: Mapping[str, tuple[Told, ...]] = {
     "merger": (
         _counter("records", "tickbay_merger_records_total", FEED, "Records published: each once, from either leg."),
         _counter("unchained", "tickbay_merger_unchained_total", FEED,
-                 "Messages of books whose chain broke on both legs."),
+                 "Messages of instruments that the table of chains has no place for: no hole of theirs is told."),
         _gauge("held", "tickbay_merger_held", FEED, "Records that wait for what comes before them."),
         *(
             told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from simulator import ENGINE, simulating
 from tickbay import schema
 from tickbay.backup.folder import Folder
 from tickbay.backup.questdb import cut, unescaped
+from tickbay.backup.store import expires
 from tickbay.backup.timescale import compress
 from tickbay.config import Timescale
 from tickbay.embedded import EmbeddedServer
@@ -272,3 +274,16 @@ def test_texts_of_questdb_s_csv_are_unescaped_and_cut_between_rows() -> None:
     assert unescaped(b'1,"a\\\\b\\nc\\u0001 ""d\\\\"""\r\n') == b'1,"a\\b\nc\x01 ""d\\"""\r\n'
     rows = b'1,"a\nb"\r\n2,"c\nd"\r\n3,"e\n'
     assert cut(rows) == (b'1,"a\nb"\r\n2,"c\nd"\r\n', b'3,"e\n')
+
+
+def test_only_days_that_are_wholly_too_old_may_go_from_a_store() -> None:
+    settings, today = Timescale(retain_days=30, status_retain_days=7), date(2026, 3, 31)
+    for name, gone in (
+        ("book_changes/2026-03-02", True),
+        ("book_changes/2026-03-03", False),
+        ("collector_status/2026-03-25", True),
+        ("collector_status/2026-03-26", False),
+        ("instruments/whole", False),
+    ):
+        assert expires(name, settings, today) is gone, name
+    assert not expires("book_changes/2016-03-01", replace(settings, retain_days=0), today), "0 keeps all"

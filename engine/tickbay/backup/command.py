@@ -14,10 +14,10 @@ from pathlib import Path
 
 from tickbay import __version__
 from tickbay.backup.folder import Folder, Manifest, Part
-from tickbay.backup.journal import JournalStore
-from tickbay.backup.questdb import QuestdbStore
+from tickbay.backup.journal import JournalBackup
+from tickbay.backup.questdb import QuestdbBackup
 from tickbay.backup.store import Found, Store
-from tickbay.backup.timescale import TimescaleStore
+from tickbay.backup.timescale import TimescaleBackup
 from tickbay.config import Config, add_argument, find, load
 from tickbay.errors import BackupFault, ConfigError
 
@@ -71,10 +71,10 @@ def _chosen(config: Config, arguments: argparse.Namespace) -> list[Store]:
             raise ConfigError(
                 f"{arguments.folder}: no backup of {', '.join(absent)} is here: name what there is with --only"
             )
-    made: dict[str, type[JournalStore] | type[TimescaleStore] | type[QuestdbStore]] = {
-        "journal": JournalStore,
-        "timescale": TimescaleStore,
-        "questdb": QuestdbStore,
+    made: dict[str, type[JournalBackup] | type[TimescaleBackup] | type[QuestdbBackup]] = {
+        "journal": JournalBackup,
+        "timescale": TimescaleBackup,
+        "questdb": QuestdbBackup,
     }
     return [made[name](config) for name in STORES if name in wanted]
 

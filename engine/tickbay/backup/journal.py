@@ -26,7 +26,7 @@ KEPT = ("certificates/*.json", "certificates/*.html", "quarantine/*.frames")
 SEGMENTS = "journal/*.seg"
 
 
-class JournalStore:
+class JournalBackup:
     """The journal and the files beside it. See Store."""
 
     name = "journal"

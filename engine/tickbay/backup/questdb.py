@@ -14,15 +14,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from tickbay.backup.folder import Manifest, Part
-from tickbay.backup.store import Found, State
+from tickbay.backup.store import Found, State, expires
 from tickbay.backup.writer_pause import WriterPause
 from tickbay.config import Config
 from tickbay.cursor import read_cursor
 from tickbay.errors import BackupFault, ConfigError, SinkParked, SinkRefused
 from tickbay.files import Files
 from tickbay.sinks import questdb_schema
-from tickbay.sinks.columns import CUT_TABLES
-from tickbay.sinks.partitions import STATUS_TABLE
 from tickbay.sinks.questdb_columns import SHAPES
 from tickbay.sinks.questdb_server import QuestdbServer
 
@@ -35,7 +33,7 @@ _ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
 _ESCAPED = re.compile(rb"\\(u[0-9a-fA-F]{4}|.)")
 
 
-class QuestdbStore:
+class QuestdbBackup:
     """The database of the sink "questdb". See Store."""
 
     name = NAME
@@ -83,10 +81,7 @@ class QuestdbStore:
 
     def expires(self, name: str) -> bool:
         """See Store.expires()."""
-        table, _, day = name.partition("/")
-        days = self._settings.status_retain_days if table == STATUS_TABLE else self._settings.retain_days
-        oldest = datetime.now(UTC).date() - timedelta(days=max(0, days - 1))
-        return table in CUT_TABLES and days > 0 and date.fromisoformat(day) <= oldest
+        return expires(name, self._settings, datetime.now(UTC).date())
 
     # ------------------------------------------------------------ restoring
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Protocol
 
 from tickbay.backup.folder import Manifest, Part
+from tickbay.config import Questdb, Timescale
 from tickbay.cursor import Position
+from tickbay.sinks.columns import CUT_TABLES
+from tickbay.sinks.partitions import STATUS_TABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +64,10 @@ class Store(Protocol):
         """All parts are there: take the cursors too."""
 
     def close(self) -> None: ...
+
+
+def expires(name: str, settings: Timescale | Questdb, today: date) -> bool:
+    """Store.expires() of a database. A day more than `settings` say: what is cut goes when it is wholly too old."""
+    table, _, day = name.partition("/")
+    days = settings.status_retain_days if table == STATUS_TABLE else settings.retain_days
+    return table in CUT_TABLES and days > 0 and date.fromisoformat(day) <= today - timedelta(days=max(0, days - 1))

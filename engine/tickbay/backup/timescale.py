@@ -16,7 +16,7 @@ from psycopg import sql
 
 from tickbay import schema
 from tickbay.backup.folder import Manifest, Part
-from tickbay.backup.store import Found, State
+from tickbay.backup.store import Found, State, expires
 from tickbay.backup.writer_pause import WriterPause
 from tickbay.config import Config
 from tickbay.cursor import Position
@@ -39,7 +39,7 @@ _ALL = sql.SQL(" FROM {table} AS t WHERE {span}")
 _TALLY = sql.SQL("SELECT count(*), coalesce(sum(t.seq), 0)::numeric")
 
 
-class TimescaleStore:
+class TimescaleBackup:
     """The database of the sink "timescale". See Store."""
 
     name = NAME
@@ -136,11 +136,7 @@ class TimescaleStore:
 
     def expires(self, name: str) -> bool:
         """See Store.expires()."""
-        table, _, day = name.partition("/")
-        days = self._settings.status_retain_days if table == partitions.STATUS_TABLE else self._settings.retain_days
-        # A day more: chunks and partitions go when they are wholly too old.
-        oldest = datetime.now(UTC).date() - timedelta(days=max(0, days - 1))
-        return table in CUT_TABLES and days > 0 and date.fromisoformat(day) <= oldest
+        return expires(name, self._settings, datetime.now(UTC).date())
 
     # ------------------------------------------------------------ restoring
 

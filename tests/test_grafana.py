@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +230,46 @@ def test_no_panel_reads_a_whole_table_of_ticks_for_a_span_of_time(stack: Stack) 
     stack.timescale.execute("RESET enable_seqscan")
     assert scans == []
     assert looked >= 9
+
+
+BEAT = """
+INSERT INTO collector_status SELECT (rows.status).* FROM (
+    SELECT jsonb_populate_record(beat, jsonb_build_object('ts', now() - %s * interval '1 minute', 'process', 'feed-9'))
+    FROM collector_status AS beat WHERE channels_asked > 0 AND channels_live = channels_asked LIMIT 1
+) AS rows (status)
+"""
+HOLE = """
+INSERT INTO data_gaps (exch_ns, recv_ns, stream, epoch, seq, conn, cause, kind, expected, healed, feed, detail)
+VALUES (1, 1, 'feed-9.gap', 1, 1, 1, 'restart', 'trade', false, false, 'feed-9', 'since nobody knows when')
+"""
+
+
+def quality(stack: Stack, title: str, start: datetime, end: datetime) -> list[tuple[Any, ...]]:
+    """The rows of a panel's one query."""
+    (panel,) = [panel for panel in dashboards()["quality"]["panels"] if panel["title"] == title]
+    return rows(stack.timescale, substituted(panel["targets"][0]["rawSql"], {}, start, end))[1]
+
+
+def test_an_outage_covers_nothing_and_a_hole_without_a_beginning_is_shown(stack: Stack) -> None:
+    """What broke: bins without a heartbeat had no row, so that the last share was drawn on across an outage."""
+    end = datetime.now(UTC)
+    with psycopg.connect(stack.rig.server.conninfo(stack.rig.database.dbname), autocommit=True) as owner:
+        for minutes in (58, 2):
+            owner.execute(BEAT, (minutes,))
+        owner.execute(HOLE)
+        covered = quality(stack, "Coverage", end - timedelta(minutes=55), end)
+        ledger = quality(stack, "Gap ledger", end - timedelta(minutes=55), end)
+        causes = quality(stack, "Gaps by cause", end - timedelta(minutes=55), end)
+        dirty = quality(stack, "Not to be relied upon", end - timedelta(minutes=55), end)
+        owner.execute("DELETE FROM collector_status WHERE process = 'feed-9'")
+        owner.execute("DELETE FROM data_gaps WHERE feed = 'feed-9'")
+    shares = [share for begins, feed, share in covered if feed == "feed-9" and begins > end - timedelta(minutes=55)]
+    assert len(shares) >= 5 and shares[:-2] == [0] * len(shares[:-2]) and max(shares[-2:]) > 0, shares
+    assert all(begins < stack.start for begins, feed, _ in covered if feed == "feed-9"), covered[:3]
+    assert [row[-1] for row in ledger if row[4] == "feed-9"] == ["since nobody knows when"]
+    assert "restart" in {row[0] for row in causes}
+    (trades,) = [row for row in dirty if row[0] == "trade"]
+    assert trades[-1] >= 55 * 60
 
 
 def test_who_reads_for_grafana_can_change_nothing(stack: Stack) -> None:

@@ -7,24 +7,35 @@ from __future__ import annotations
 
 from grafana import TIMESCALE, Dashboard, Panel, Query
 
-# Of each ten minutes: channels that were live at the heartbeats, of those that were asked for at all of them.
+# Of each ten minutes: channels that were live at the heartbeats, of those that were asked for at all that were due.
+# Every feed that was heard of, from a day before the time range on, has each bin since: where no heartbeat is, nothing
+# was covered. Nothing is said of bins in which a feed had no channels to record.
 COVERAGE = """
-WITH beats AS (
-    SELECT date_bin('10 minutes', ts, '2000-01-01 00:00Z') AS begins, process,
+WITH span AS (
+    SELECT $__timeFrom()::timestamptz AS begins, least($__timeTo()::timestamptz, now()) AS ends
+), feeds AS (
+    SELECT process, min(ts) AS since
+    FROM collector_status
+    WHERE ts BETWEEN $__timeFrom()::timestamptz - interval '1 day' AND $__timeTo()::timestamptz
+    GROUP BY process
+    HAVING max(channels_asked) > 0
+), bins AS (
+    SELECT bin, process,
+           extract(epoch FROM least(bin + interval '10 minutes', span.ends)
+                              - greatest(bin, span.begins, feeds.since)) AS seconds
+    FROM feeds CROSS JOIN span
+    CROSS JOIN generate_series(
+        date_bin('10 minutes', span.begins, '2000-01-01 00:00Z'), span.ends, interval '10 minutes') AS bin
+), beats AS (
+    SELECT date_bin('10 minutes', ts, '2000-01-01 00:00Z') AS bin, process,
            sum(channels_live) AS live, max(channels_asked) AS asked
     FROM collector_status
     WHERE $__timeFilter(ts)
     GROUP BY 1, 2
-), whole AS (
-    SELECT begins, process, live, asked,
-           extract(epoch FROM least(begins + interval '10 minutes', $__timeTo()::timestamptz, now())
-                              - greatest(begins, $__timeFrom()::timestamptz)) AS seconds
-    FROM beats
-    WHERE asked > 0
 )
-SELECT begins AS time, process AS metric, least(live / (asked * ceil(seconds / 5)), 1) AS share
-FROM whole
-WHERE seconds > 0
+SELECT bin AS time, process AS metric, least(coalesce(live / (asked * ceil(seconds / 5)), 0), 1) AS share
+FROM bins LEFT JOIN beats USING (bin, process)
+WHERE seconds > 0 AND asked IS DISTINCT FROM 0
 ORDER BY 1
 """
 # Minutes, of the time range, in which each feed has proven itself.
@@ -44,15 +55,17 @@ LEDGER = """
 SELECT from_ts AS "from", to_ts AS "to", extract(epoch FROM duration) AS lasted, open, feed,
        coalesce(instrument, 'all') AS instrument, coalesce(kind, 'all') AS kind, cause, expected, healed, count, detail
 FROM gaps
-WHERE from_ts < $__timeTo()::timestamptz AND (to_ts IS NULL OR to_ts > $__timeFrom()::timestamptz)
-ORDER BY from_ts DESC
+WHERE coalesce(from_ts, $__timeFrom()::timestamptz) < $__timeTo()::timestamptz
+  AND (to_ts IS NULL OR to_ts > $__timeFrom()::timestamptz)
+ORDER BY from_ts DESC NULLS FIRST
 LIMIT 500
 """
 BY_CAUSE = """
 SELECT cause, count(*) AS gaps, count(*) FILTER (WHERE open) AS open, count(*) FILTER (WHERE healed) AS healed,
        count(*) FILTER (WHERE expected) AS expected, sum(extract(epoch FROM duration)) AS seconds
 FROM gaps
-WHERE from_ts < $__timeTo()::timestamptz AND (to_ts IS NULL OR to_ts > $__timeFrom()::timestamptz)
+WHERE coalesce(from_ts, $__timeFrom()::timestamptz) < $__timeTo()::timestamptz
+  AND (to_ts IS NULL OR to_ts > $__timeFrom()::timestamptz)
 GROUP BY cause
 ORDER BY gaps DESC
 """
@@ -93,7 +106,8 @@ SELECT kind, count(*) AS intervals, count(DISTINCT instrument) AS instruments,
        sum(extract(epoch FROM least(to_ts, $__timeTo()::timestamptz) - greatest(from_ts, $__timeFrom()::timestamptz)))
            AS seconds
 FROM dirty
-WHERE from_ts < $__timeTo()::timestamptz AND (to_ts IS NULL OR to_ts > $__timeFrom()::timestamptz)
+WHERE coalesce(from_ts, $__timeFrom()::timestamptz) < $__timeTo()::timestamptz
+  AND (to_ts IS NULL OR to_ts > $__timeFrom()::timestamptz)
 GROUP BY kind
 ORDER BY kind
 """
@@ -133,7 +147,8 @@ ORDER BY listed DESC
 PANELS = (
     Panel(
         title="Coverage", kind="timeseries", width=24, source=TIMESCALE, unit="percentunit", limits=(0, 1),
-        help="Of each ten minutes and feed: channels that were live at its heartbeats; one that was dead has none.",
+        help="Of each ten minutes and feed: channels that were live at its heartbeats, of all that were due; a feed "
+        "that was dead has 0.",
         queries=(Query(COVERAGE, series=True),),
         custom={"fillOpacity": 20, "lineInterpolation": "stepAfter"},
     ),
@@ -161,7 +176,8 @@ PANELS = (
         queries=(Query(DIRTY),), overrides=(("seconds", {"unit": "s"}),),
     ),
     Panel(
-        title="Gap ledger", kind="table", width=24, height=12, source=TIMESCALE, help="Every known hole, newest first.",
+        title="Gap ledger", kind="table", width=24, height=12, source=TIMESCALE,
+        help="Known holes, newest first: 500 at most.",
         queries=(Query(LEDGER),), overrides=(("lasted", {"unit": "s"}),),
     ),
     Panel(

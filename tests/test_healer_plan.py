@@ -61,8 +61,8 @@ class World:
         if self.hole_since:
             gap = Gap(cause=Cause.DISCONNECT, from_ns=self.hole_since * S, to_ns=self.now * S, feed="feed-1")
             self.records.append(gap)
-            self.plan.gap(replace(gap, to_ns=0), ["X"], self.now * S)
-            self.plan.gap(gap, ["X"], self.now * S)
+            self.plan.gap(replace(gap, to_ns=0), ["any"], self.now * S)
+            self.plan.gap(gap, ["any"], self.now * S)
             self.hole_since = 0
 
     def pass_time(self) -> None:
@@ -92,10 +92,10 @@ class World:
         for entry in self.log[log:]:
             self.take(entry)
         for gap in self.records[records:]:
-            self.plan.gap(gap, ["X"], self.now * S)
+            self.plan.gap(gap, ["any"], self.now * S)
 
     def check(self) -> None:
-        self.plan.check(["X"], (self.now - 2) * S, self.now * S)
+        self.plan.check(["any"], (self.now - 2) * S, self.now * S)
 
     def answer(self, *, down: bool = False) -> bool:
         """One question and what comes of it; False where there is none."""
@@ -131,6 +131,9 @@ class World:
                     return
 
     def list(self, ask: AskWindow) -> None:
+        if ask.window.market == "any":
+            self.plan.split(ask, NAMES)
+            return
         if ask.window.host is Host.RECENT and ask.window.from_ns < (self.now - DAY) * S:
             self.plan.listed(ask, (), False, self.now * S)  # that is what the venue says, also of what it has
             return
@@ -138,7 +141,8 @@ class World:
             (Printed(name, number, second * S)
             for name, seconds in self.traded.items()
             for number, second in enumerate(seconds, 1)
-            if ask.window.from_ns <= second * S <= ask.window.to_ns and (name, number) not in self.gone),
+            if ask.window.market in (name, "X") and (name, number) not in self.gone
+            and ask.window.from_ns <= second * S <= ask.window.to_ns),
             key=lambda each: each.exch_ns,
         )  # fmt: skip
         self.plan.listed(ask, found[:PAGE], len(found) > PAGE, self.now * S)

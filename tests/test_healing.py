@@ -37,12 +37,18 @@ UNHEALED = """
 
 @contextmanager
 def healing(
-    folder: Path, run_dir: Path, server: EmbeddedServer, *, heal: str = "", market: tuple[str, ...] = MARKET
+    folder: Path,
+    run_dir: Path,
+    server: EmbeddedServer,
+    *,
+    heal: str = "",
+    market: tuple[str, ...] = MARKET,
+    rules: str = "",
 ) -> Iterator[tuple[Rig, Simulator]]:
     with simulating(folder, *market) as simulator:
         history = simulator.rest_url.replace("/api/", "/history/api/")
         more = f'{HASTY}[heal]\nsettle_s = 0.5\nrequests_per_s = 50\ncheck_s = 2.5\nhistory_url = "{history}"\n{heal}'
-        with whole_engine(folder, run_dir, server, simulator, more=more) as rig:
+        with whole_engine(folder, run_dir, server, simulator, more=more + rules) as rig:
             rig.up()
             rig.wait_flowing()
             yield rig, simulator
@@ -105,7 +111,10 @@ def test_lost_trades_are_fetched_once_through_failures_of_rest_and_20_deaths_of_
 def test_trades_while_the_engine_was_down_are_fetched_when_it_is_back_without_waiting_for_the_next(
     postgres_server: EmbeddedServer, tmp_path: Path, shm_dir: Path
 ) -> None:
-    with healing(tmp_path, shm_dir, postgres_server) as (rig, simulator):
+    """Of every currency, which the venue lists only one by one."""
+    every = '[[select]]\ncurrency = "any"\n'
+    market = ("--instruments", "ETH=40,BTC=20", "--no-limits", "--rate", "600")
+    with healing(tmp_path, shm_dir, postgres_server, rules=every, market=market) as (rig, simulator):
         time.sleep(3)
         rig.stop()
         time.sleep(4)

@@ -40,6 +40,18 @@ def test_trades_are_asked_for_by_number_or_by_a_time_that_is_not_cut_short() -> 
     assert asked.method == "get_last_trades_by_instrument_and_time"
 
 
+def test_a_market_of_every_currency_is_listed_one_currency_at_a_time() -> None:
+    """The venue refuses to list `any`, though it has a channel of it."""
+    assert deribit_history.ask_parts("option.ETH") is deribit_history.ask_parts("ETH-PERPETUAL") is None
+    asked = deribit_history.ask_parts("option.any")
+    assert asked is not None and asked.method == "get_currencies"
+    told = [{"currency": "BTC", "fee_precision": 4}, {"currency": "ETH"}]
+    assert deribit_history.read_parts("option.any", told) == ("option.BTC", "option.ETH")
+    for strange in (None, [], {}, [{}], ["BTC"], [{"currency": 1}]):
+        with pytest.raises(VenueFault):
+            deribit_history.read_parts("option.any", strange)
+
+
 def test_an_answer_becomes_a_frame_that_the_decoder_of_live_frames_reads() -> None:
     page = deribit_history.read_trades({"trades": [TRADE, TRADE | {"trade_seq": 8}], "has_more": True})
     assert page.more and page.trades[0] == Printed("ETH-25DEC26-2500-P", 7, 1795262055325 * 10**6)

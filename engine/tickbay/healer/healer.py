@@ -30,7 +30,7 @@ from tickbay.feed.credits import Credits
 from tickbay.gap import Gap
 from tickbay.healer.case import Host
 from tickbay.healer.intake import Intake, by_instrument
-from tickbay.healer.plan import Ask, AskRange, AskWindow, Patience, Plan
+from tickbay.healer.plan import Ask, AskWindow, Patience, Plan
 from tickbay.journal.stream_reader import StreamReader
 from tickbay.legs import place_of
 from tickbay.process import ProcessContext
@@ -191,15 +191,13 @@ class Healer:
             self._failure = self._failure or task.exception()
 
     async def _ask(self, ask: Ask) -> None:
-        if isinstance(ask, AskRange):
-            query, host = self._history.ask_trades(ask.instrument, ask.first, ask.last), ask.host
-        else:
-            window = ask.window
-            query, host = self._history.ask_window(window.market, window.from_ns, window.to_ns), window.host
         self._health.counters["requests"] += 1
         try:
-            page = await self._call(query, host)
-            self._take(ask, page)
+            if isinstance(ask, AskWindow):
+                await self._list(ask)
+            else:
+                query = self._history.ask_trades(ask.instrument, ask.first, ask.last)
+                self._take(ask, await self._page(query, ask.host))
             self._trouble = ""
         except VenueDown as error:
             self._fail(Event.HEAL_DOWN, error)
@@ -208,7 +206,17 @@ class Healer:
             self._fail(Event.HEAL_REFUSED, error)
             self._plan.refused(ask, str(error), self._mono_ns())
 
-    async def _call(self, query: Query, host: Host) -> Page:
+    async def _list(self, ask: AskWindow) -> None:
+        window = ask.window
+        parts = self._history.ask_parts(window.market)
+        if parts is None:
+            query = self._history.ask_window(window.market, window.from_ns, window.to_ns)
+            self._take(ask, await self._page(query, window.host))
+        else:  # each time anew: a part that is new may have traded already
+            told = await self._hosts[Host.RECENT].call(parts.method, parts.parameters)
+            self._plan.split(ask, self._history.read_parts(window.market, told))
+
+    async def _page(self, query: Query, host: Host) -> Page:
         return self._history.read_trades(await self._hosts[host].call(query.method, query.parameters))
 
     def _fail(self, event: Event, error: VenueDown | VenueFault) -> None:

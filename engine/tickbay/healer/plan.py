@@ -165,7 +165,7 @@ class Plan:
 
     def ask(self, mono_ns: int, now_ns: int) -> Ask | None:
         """The next question, if there is one that may be asked now (`now_ns`: our clock); to be followed by what became
-        of it: listed() or answered(), down(), refused(), later()."""
+        of it: listed(), split() or answered(), down(), refused(), later()."""
         if mono_ns < self._pause_ns:
             return None
         for key, case in self.cases.items():
@@ -273,6 +273,14 @@ class Plan:
             case.windows.remove(window)
         else:  # from the last millisecond on, of which there may be more; one that fills a page is left behind
             window.from_ns = max(found[-1].exch_ns, window.from_ns + 1_000_000)
+
+    def split(self, ask: AskWindow, markets: Iterable[str]) -> None:
+        """The venue lists these in place of the window's market, one by one."""
+        self._failures = 0
+        case = self.cases.get(ask.key)
+        if case is not None:
+            case.windows.remove(ask.window)
+            case.windows += [replace(ask.window, market=market, asked=False, tries=0) for market in markets]
 
     def answered(self, ask: AskRange, numbers: Sequence[int], more: bool, mono_ns: int) -> None:
         """What was lacking of the answer has been published, and is known by fetched(). `numbers` is all of it."""

@@ -16,12 +16,25 @@ from tickbay.venues.venue import Page, Printed, Query
 
 COUNT_MAX = 1000  # trades of one answer
 NS_PER_MS = 1_000_000
+EVERY = ".any"  # at the end of a market: of every currency
 
 
 def market_of(channel: str) -> str:
     """`option.ETH` of `trades.option.ETH.100ms`, `ETH-PERPETUAL` of `trades.ETH-PERPETUAL.100ms`."""
     parts = channel.split(".")
     return ".".join(parts[1:-1]) if parts[0] == "trades" and len(parts) in (3, 4) else ""
+
+
+def ask_parts(market: str) -> Query | None:
+    """Trades of any currency come over one channel, and are listed one currency at a time (`any` is refused)."""
+    return Query("get_currencies", {}) if market.endswith(EVERY) else None
+
+
+def read_parts(market: str, result: Any) -> tuple[str, ...]:
+    match result:
+        case [_, *_] if all(isinstance(item, dict) and isinstance(item.get("currency"), str) for item in result):
+            return tuple(market.removesuffix(EVERY) + f".{item['currency']}" for item in result)
+    raise VenueFault("get_currencies: the result is no list of currencies")
 
 
 def ask_trades(instrument: str, first: int, last: int) -> Query:

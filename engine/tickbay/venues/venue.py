@@ -134,6 +134,12 @@ class History(Protocol):
     def market_of(self, channel: str) -> str:
         """Whose trades a channel brings, in the venue's own words; empty: none."""
 
+    def ask_parts(self, market: str) -> Query | None:
+        """Which markets to list in place of one that the venue does not list as a whole; None: it does."""
+
+    def read_parts(self, market: str, result: Any) -> Sequence[str]:
+        """At least one. VenueFault when it is none."""
+
     def ask_trades(self, instrument: str, first: int, last: int) -> Query:
         """Those with these numbers, ascending, as many as the venue gives at once."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tickbay.config import Config
+from tickbay.config import SECRETS, Config
 from tickbay.errors import ConfigError
 from tickbay.health import read_report
 from tickbay.identity import Identity, is_running, pid_file
@@ -108,6 +108,16 @@ def test_a_crash_is_one_line_and_status_1(here: Here) -> None:
     assert line["error"] == "ValueError: boom" and line["where"]
     report = read_report(here.run_dir, "feed-1")
     assert report is not None and (report.state, "boom" in report.last_error) == ("failed", True)
+
+
+def test_no_secret_of_the_configuration_is_in_a_line_of_the_log(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What broke: a list of its own that had not every secret."""
+    secrets = {name: f"canary-of-{name}" for name in SECRETS if name != "QUESTDB_PASSWORD"}  # a token is instead of it
+    for name, secret in secrets.items():
+        monkeypatch.setenv(name, secret)
+    process = here.start(f"raise ValueError({' '.join(secrets.values())!r})")
+    _, stderr = process.communicate(timeout=PATIENCE_S)
+    assert "ValueError: " + " ".join(["***"] * len(secrets)) in stderr and "canary" not in stderr
 
 
 def test_what_the_operator_must_change_is_one_line_and_status_2(here: Here) -> None:

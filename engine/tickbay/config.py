@@ -307,7 +307,7 @@ ENVIRONMENT = {
     "TICKBAY_TOP_HOSTS": ("top", "hosts"),
     "LOG_LEVEL": ("log", "level"),
 }
-CONNECT_VARIABLE = "QDB_CLIENT_CONF"  # as QuestDB's own clients read it; child.py takes the secrets out
+CONNECT_VARIABLE = "QDB_CLIENT_CONF"  # as QuestDB's own clients read it; supervisor/machine.py takes the secrets out
 # Environment variable of a secret (with _FILE: of a file that has it) → table, key, name of systemd's credential.
 SECRETS = {
     "DB_PASSWORD": ("timescale", "password", "db_password"),
@@ -332,6 +332,12 @@ def find(path: Path | None, env: Mapping[str, str]) -> Path | None:
         return Path(named)
     here = Path("tickbay.toml")
     return here if here.exists() else None
+
+
+def secrets_of(config: Config) -> tuple[str, ...]:
+    """Every secret that is set: what no log may show."""
+    values = (getattr(getattr(config, table), key) for table, key, _ in SECRETS.values())
+    return tuple(value for value in values if value)
 
 
 def add_argument(parser: ArgumentParser) -> None:

@@ -27,7 +27,7 @@ from setproctitle import setproctitle
 
 from tickbay import __version__, identity
 from tickbay.clock import MACHINE, Clock
-from tickbay.config import Config, add_argument, find, load
+from tickbay.config import Config, add_argument, find, load, secrets_of
 from tickbay.errors import ConfigError
 from tickbay.event_file import EventFile
 from tickbay.events import Event, Events
@@ -146,13 +146,7 @@ def running(name: str, config: Config) -> Iterator[ProcessContext]:
         name,
         level=config.log.level,
         format=config.log.format,
-        secrets=(
-            config.timescale.password,
-            config.questdb.password,
-            config.questdb.token,
-            config.venue.api_key,
-            config.venue.api_secret,
-        ),
+        secrets=secrets_of(config),
         on_error=health.error,
         kept=EventFile(config.run_dir, name),
     )

@@ -43,7 +43,9 @@ COMMANDS = {
     ),
     "restore": Command("tickbay.backup.command", "take a backup back into empty databases, or an empty data_dir"),
     "schema": Command("tickbay.schema", "make or check the tables of the database"),
-    "audit": Command("tickbay.audit", "compare what was sent, journalled and stored, record by record"),
+    "audit": Command(
+        "tickbay.audit", "compare what was journalled with what is stored: counts and checksums; --ledger: row by row"
+    ),
     "sim": Command("tickbay.sim.cli", "simulate the venue: WebSocket and REST, with faults on request"),
     "demo": Command("tickbay.demo", "run everything on this machine: simulator or venue, engine and database"),
     "process": Command("tickbay.process", ""),

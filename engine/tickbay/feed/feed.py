@@ -1,7 +1,7 @@
 """The feed process: one connection to the venue, its frames decoded into rings, its holes written down.
 
-In: the venue's WebSocket; `data/universe/assignment.json`; requests at `run/sockets/<feed>.sock`. Out: the streams
-`<feed>.quote`, `.trade`, `.book`, `.gap`, `.status`, and `data/quarantine/<feed>.frames`.
+In: the venue's WebSocket; `data/universe/assignment.json`; requests at `run/sockets/<feed>.sock`. Out: a stream of
+each kind that rules have (`<feed>.quote`, …), `.gap` and `.status`; `data/quarantine/<feed>.frames`.
 
 What to do is decided in session.py, which is pure; here it is done. A frame of ticks never comes here: picows hands
 it to the compiled listener (native/_listener.pxi), which calls the methods on_… below for what is rare.

@@ -1,7 +1,7 @@
 """Which field of a record goes to which column of which table: the one list behind the COPY plans, the check of the
 schema and the check that schema/README.md explains every column.
 
-The columns are in the order of schema/timescale/002_records.sql; later sinks take theirs from here too.
+The columns are in the order of schema/timescale/002_records.sql; QuestDB's are derived from them (questdb_columns.py).
 """
 
 from __future__ import annotations

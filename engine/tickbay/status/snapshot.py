@@ -1,7 +1,8 @@
 """`tickbay status`: what every process does, whether all is well, and how long a database could stay away.
 
 In: `run/health/*.json`, pid files, the rings' headers, `data/cursors/*`. Out: a table for a person or, with --json,
-the fields of Status below. It asks nobody, so it also works when the supervisor, or everything, is dead; it says so.
+the fields of Status below, which docs/api.md explains. It asks nobody, so it also works when the supervisor, or
+everything, is dead; it says so.
 
 Exit status: 0 healthy · 1 degraded: recording, but something needs attention · 2 down: nothing is recorded.
 """
@@ -34,7 +35,7 @@ class ProcessStatus:
     """One process. A figure that its role does not have is null."""
 
     name: str
-    role: str  # supervisor, journal, writer, universe, feed
+    role: str  # supervisor, journal, universe, feed, merger, writer, healer, checker, metrics
     state: str  # live; starting, waiting, degraded, stopping; hung (no heartbeat), down (no such process)
     detail: str  # why, where it is not live
     pid: int | None
@@ -44,7 +45,7 @@ class ProcessStatus:
     frames_per_s: float | None  # over about the last ten seconds, as are all rates
     rows_per_s: float | None  # records published, journalled or stored
     ring_fill: float | None  # of its fullest ring, 0 to 1: what the journal has not synced
-    lag_rows: int | None  # feed, journal: not on disk yet; writer: not committed yet
+    lag_rows: int | None  # writer: not committed yet; others: not on disk yet
     lag_s: float | None  # writer: age of the oldest record that is not committed
     gaps: int | None  # known holes since it started
     last_error: str

@@ -183,7 +183,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print one JSON object (its fields: class Status in tickbay/status/snapshot.py)",
+        help="print one JSON object; docs/api.md explains its fields",
     )
     parser.add_argument("--watch", action="store_true", help=f"show it again every {WATCH_S:g} s until interrupted")
     configuration.add_argument(parser)

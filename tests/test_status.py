@@ -281,3 +281,24 @@ def test_rows_a_second_are_of_every_kind_that_a_feed_records(engine: Engine, mon
     Health(engine.run_dir, "feed-1", "feed").beat()
     status = status_of(engine)
     assert status.totals.rows_per_s == len(counted) == len(TICKS)
+
+
+def test_totals_count_what_two_legs_brought_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What broke: with pairs every row was in the total twice, and every record thrice."""
+    for folder in ("rings", "health"):
+        (engine.run_dir / folder).mkdir()
+    engine.file.write_text(engine.file.read_text().replace("count = 2", "count = 1\nredundancy = 2"))
+    monkeypatch.setattr(Health, "rates", lambda _: {"frames": 10.0, "quotes": 7.0, "records": 8.0})
+    for source, process in (("feed-1a", "feed-1a"), ("feed-1b", "feed-1b"), ("pair-1", "merger-1")):
+        path = engine.run_dir / "rings" / f"{source}.quote.ring"
+        create(path, Kind.QUOTE, 512, stream=f"{source}.quote", boot_id="x", epoch=1, first_seq=1)
+        ring = Ring.attach(path, Kind.QUOTE)
+        ring.produce(os.getpid(), 1)
+        ring.append(blank(Kind.QUOTE, 100))
+        ring.close()
+        health = Health(engine.run_dir, process, process.partition("-")[0])
+        health.counters["gaps"] = 3
+        health.beat()
+    totals = status_of(engine).totals
+    assert (totals.rows_per_s, totals.records, totals.gaps) == (8.0, 100, 3)
+    assert totals.frames_per_s == 20.0, "messages come over both"

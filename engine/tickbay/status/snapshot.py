@@ -19,6 +19,7 @@ from tickbay.config import Config
 from tickbay.cursor import Position, read_cursor
 from tickbay.files import Files
 from tickbay.health import Report, read_reports
+from tickbay.legs import merger_of, merger_of_leg
 from tickbay.record import COUNTERS, parse_stream
 from tickbay.status.pairs import LegStatus, legs_of
 from tickbay.status.positions import RingPosition, SinkLag, ring_positions, sink_lag
@@ -65,8 +66,10 @@ class StreamStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
+    """With pairs: of what their mergers made, each record and each hole once; frames came over both legs."""
+
     frames_per_s: float
-    rows_per_s: float  # ticks published by the feeds
+    rows_per_s: float  # ticks published by the feeds, or by the mergers
     instruments: int | None
     gaps: int
     records: int  # published since the rings' streams began
@@ -213,16 +216,16 @@ def _rows_per_s(role: str, rates: Mapping[str, float]) -> float | None:
 def _totals(
     processes: tuple[ProcessStatus, ...], reports: Mapping[str, Report], rings: Mapping[str, RingPosition]
 ) -> Totals:
-    feeds = [process for process in processes if process.role == "feed"]
+    told = [process for process in processes if not merger_of_leg(process.name)]
     living = {process.name for process in processes if process.pid is not None}
     journal = reports["journal"].gauges if "journal" in living else {}
     universe = reports["universe"].gauges if "universe" in living else {}
     return Totals(
-        frames_per_s=round(sum(process.frames_per_s or 0.0 for process in feeds), 1),
-        rows_per_s=round(sum(process.rows_per_s or 0.0 for process in feeds), 1),
+        frames_per_s=round(sum(process.frames_per_s or 0.0 for process in processes if process.role == "feed"), 1),
+        rows_per_s=round(sum(process.rows_per_s or 0.0 for process in told if process.role in ("feed", "merger")), 1),
         instruments=_integer(universe.get("instruments")),
-        gaps=sum(process.gaps or 0 for process in processes),
-        records=sum(position.last for position in rings.values()),
+        gaps=sum(process.gaps or 0 for process in told),
+        records=sum(position.last for stream, position in rings.items() if not merger_of(stream)),
         journal_bytes=_integer(journal.get("journal_bytes")),
         journal_free_bytes=_integer(journal.get("free_bytes")),
         hold_hours=journal.get("hold_hours"),

@@ -17,7 +17,7 @@ NO_SECRETS := --no-verify --exclude-secrets '^secret$$' --exclude-files '\.lock$
 
 NATIVE := $(wildcard native/*.c native/*.h native/*.pyx native/*.pxd native/*.pxi)
 
-.PHONY: always help ext check test run clean lock native-check native-test fuzz faults
+.PHONY: always help ext check test run clean lock native-check native-test fuzz faults bench sbom audit-deps secret-scan
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 

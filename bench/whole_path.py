@@ -12,7 +12,6 @@ import os
 import tempfile
 import time
 import urllib.request
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ import psycopg
 from bench import usage
 from bench.result import Size
 from tickbay import audit, demo
+from tickbay import config as configuration
 from tickbay.config import Questdb
 from tickbay.embedded import USER, EmbeddedServer
 from tickbay.embedded_questdb import EmbeddedQuestdb
@@ -304,8 +304,7 @@ def until_applied(questdb: EmbeddedQuestdb, run_dir: Path, start_ns: int) -> App
 def audited(config: Path, simulator: demo.Simulator) -> str:
     said = io.StringIO()
     with redirect_stdout(said):
-        arguments = Namespace(config=config, ledger=simulator.ledger, json=False, heal=False, replace=False)
-        bad = audit.main(arguments)
+        bad = audit.run(configuration.load(config, os.environ), ledger=simulator.ledger)
     assert not bad, said.getvalue()
     return "; ".join(line for line in said.getvalue().splitlines() if "OK" in line)
 

@@ -338,7 +338,7 @@ def test_a_store_that_is_away_hides_no_other(
 def test_what_the_audit_is_asked_must_make_sense(audit: Audit, tmp_path: Path) -> None:
     assert audit("--replace") == (2, "tickbay audit: --replace belongs to --heal\n")
     status, told = audit("--heal", "--ledger", str(tmp_path))
-    assert status == 2 and "leave --ledger away" in told
+    assert status == 2 and "cannot be combined with --ledger" in told
 
 
 def test_without_a_journal_the_sequences_tell(case: Case, audit: Audit) -> None:

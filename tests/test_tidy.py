@@ -230,7 +230,7 @@ def test_the_roles_share_records_and_rings_but_do_not_know_each_other(role: str)
 @pytest.mark.parametrize("name", ["errors", "record", "ring", "gap", "events", "health", "config"])
 def test_the_foundations_stand_on_nothing_above_them(name: str) -> None:
     ground = {"", "errors", "_native", "record", "config", "events", "health", "ring", "gap", "identity", "tables"}
-    ground |= {"connect_string", "event_file", "rule", "secret"}
+    ground |= {"connect_string", "event_file", "rule", "secret", "terminal"}
     assert reached(name) - ground == set()
 
 

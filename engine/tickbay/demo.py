@@ -143,8 +143,7 @@ def main(arguments: Namespace) -> int:
         print(f"\ncaptured in {seconds:.0f} s, in {folder}:\n{captured(server)}\n")
         if questdb is not None:
             print(f"in QuestDB:\n{captured_in_questdb(questdb)}\n")
-        ledger = simulator.ledger if simulator else None
-        return int(audit.main(Namespace(config=config, ledger=ledger, json=False, heal=False, replace=False)))
+        return audit.run(configuration.load(config, os.environ), ledger=simulator.ledger if simulator else None)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from enum import Enum, IntEnum, unique
 import orjson
 
 from tickbay.event_file import EventFile
+from tickbay.terminal import printable
 
 REPEAT_S = 10.0  # the same event again within this time is only counted
 REPEATS_MAX = 256  # different events remembered for that; the oldest goes first
@@ -302,11 +303,8 @@ class Events:
     def _human_line(self, event: Event, fields: dict[str, object], repeats: int) -> bytes:
         level = event.value.level.name.lower()
         text = _sentence(event.value.sentence, fields) + (f" ({repeats} more times)" if repeats else "")
-        # What a venue or a database sent must not move the cursor of the person who reads this.
-        printable = "".join(char if char.isprintable() else "\ufffd" for char in text)
-        return f"{time.strftime('%H:%M:%S', time.gmtime())}Z {level:<7} {self._process:<16} {printable}\n".encode(
-            errors="replace"
-        )
+        clock = time.strftime("%H:%M:%S", time.gmtime())
+        return f"{clock}Z {level:<7} {self._process:<16} {printable(text)}\n".encode(errors="replace")
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from tickbay.sinks.connection import connect, conninfo_of, translated
 from tickbay.sinks.questdb_server import QuestdbServer
 from tickbay.status.status import NOTHING, WIDTH, duration
 from tickbay.tables import nearest
+from tickbay.terminal import printable
 
 LIMIT = 50
 QUERY = """
@@ -159,7 +160,7 @@ def render(gaps: list[StoredGap], *, hours: float, limit: int, narrowed: bool = 
         line = _line(
             when, lasted, gap.feed, cause, gap.kind or "all", missing, gap.instrument or "all", gap.detail or ""
         )
-        lines.append("".join(char if char.isprintable() else "\ufffd" for char in line)[:WIDTH].rstrip())
+        lines.append(printable(line)[:WIDTH].rstrip())
     if any(gap.expected for gap in gaps):
         lines.append("* announced by the venue")
     if len(gaps) == limit:

@@ -24,6 +24,6 @@ The comparison with the ledger shares no list of columns and no decoder with the
 itself here. The one with the journal goes by sinks/columns.py, but encodes nothing as the sinks do.
 """
 
-from tickbay.audit.cli import add_arguments, main
+from tickbay.audit.cli import add_arguments, main, run
 
-__all__ = ["add_arguments", "main"]
+__all__ = ["add_arguments", "main", "run"]

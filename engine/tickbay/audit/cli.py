@@ -57,21 +57,37 @@ def main(arguments: argparse.Namespace) -> int:
         if arguments.replace and not arguments.heal:
             raise ConfigError("--replace belongs to --heal")
         if arguments.heal and arguments.ledger:
-            raise ConfigError("--heal takes rows from the journal, not from a ledger: leave --ledger away")
+            raise ConfigError("--heal restores from the journal and cannot be combined with --ledger")
         config = load(find(arguments.config, os.environ), os.environ)
+    except ConfigError as error:
+        return _untold(error)
+    return run(config, ledger=arguments.ledger, heal=arguments.heal, replace=arguments.replace, as_json=arguments.json)
+
+
+def run(
+    config: Config, *, ledger: Path | None, heal: bool = False, replace: bool = False, as_json: bool = False
+) -> int:
+    """As main(): with the simulator's ledger in that folder, else with the journal."""
+    try:
         if not config.sinks:
             raise ConfigError("no database is enabled: nothing can be compared")
-        return _by_ledger(config, arguments) if arguments.ledger else _by_journal(config, arguments)
+        if ledger is not None:
+            return _by_ledger(config, ledger, as_json=as_json)
+        return _by_journal(config, heal=heal, replace=replace, as_json=as_json)
     except TickbayError as error:
-        print(f"tickbay audit: {error}", file=sys.stderr)
-        return 2
+        return _untold(error)
+
+
+def _untold(error: TickbayError) -> int:
+    print(f"tickbay audit: {error}", file=sys.stderr)
+    return 2
 
 
 # ---------------------------------------------------------------- with a ledger
 
 
-def _by_ledger(config: Config, arguments: argparse.Namespace) -> int:
-    ledger = LedgerReader(arguments.ledger)
+def _by_ledger(config: Config, directory: Path, *, as_json: bool) -> int:
+    ledger = LedgerReader(directory)
     status, told = 0, {}
     for sink in config.sinks:
         with _database(sink, config) as database:
@@ -79,9 +95,9 @@ def _by_ledger(config: Config, arguments: argparse.Namespace) -> int:
         show(0, 0)
         status = max(status, 0 if verdict.good else 1)
         told[sink] = _verdict_document(verdict)
-        if not arguments.json:
+        if not as_json:
             _print(verdict, sink if len(config.sinks) > 1 else "")
-    if arguments.json:
+    if as_json:
         print(orjson.dumps({"good": status == 0, "stores": told}).decode())
     return status
 
@@ -118,16 +134,16 @@ def _verdict_document(verdict: Verdict) -> dict[str, Any]:
 # ---------------------------------------------------------------- with the journal
 
 
-def _by_journal(config: Config, arguments: argparse.Namespace) -> int:
+def _by_journal(config: Config, *, heal: bool, replace: bool, as_json: bool) -> int:
     stores = [_store(sink, config) for sink in config.sinks]
     try:
-        across = _compared(config, stores, arguments)
+        across = _compared(config, stores, heal=heal, replace=replace)
     finally:
         for store in stores:
             store.close()
     show(0, 0)
     verdicts = _sequences(config, across)
-    if arguments.json:
+    if as_json:
         document = report.document(across, config.journal.retain_hours)
         document["sequences"] = {sink: _verdict_document(verdict) for sink, verdict in verdicts.items()}
         document["good"] = document["good"] and all(_whole(verdict) for verdict in verdicts.values())
@@ -148,15 +164,13 @@ def _store(sink: str, config: Config) -> Store:
     return TimescaleStore(config.timescale) if sink == "timescale" else QuestdbStore(config.questdb, config.data_dir)
 
 
-def _compared(config: Config, stores: list[Store], arguments: argparse.Namespace) -> Across:
+def _compared(config: Config, stores: list[Store], *, heal: bool, replace: bool) -> Across:
     directory = config.data_dir / "journal"
     try:
         reader = JournalReader(Files(), directory)
         try:
             progress: Callable[[int], None] = partial(show, 0)
-            return compare(
-                Journalled(reader), stores, heal=arguments.heal, replace=arguments.replace, progress=progress
-            )
+            return compare(Journalled(reader), stores, heal=heal, replace=replace, progress=progress)
         finally:
             reader.close()
     except FileNotFoundError:

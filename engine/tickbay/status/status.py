@@ -18,6 +18,7 @@ import orjson
 from tickbay import config as configuration
 from tickbay.status.snapshot import ProcessStatus, Status, collect
 from tickbay.status.times import STAGES, StageStatus
+from tickbay.terminal import printable
 
 EXIT = {"healthy": 0, "degraded": 1, "down": 2}
 WATCH_S = 1.0
@@ -126,17 +127,12 @@ def _cell(text: str, width: int) -> str:
 def _wrapped(reason: str) -> list[str]:
     """In a few lines: what is at the end of a database's complaint is often what it complains of."""
     wrapper = textwrap.TextWrapper(WIDTH, subsequent_indent="    ", max_lines=REASON_LINES_MAX, placeholder=" …")
-    return wrapper.wrap(_printable(reason))
+    return wrapper.wrap(printable(reason))
 
 
 def _cut(line: str) -> str:
-    printable = _printable(line)
-    return printable if len(printable) <= WIDTH else printable[: WIDTH - 1] + "…"
-
-
-def _printable(text: str) -> str:
-    """What others sent us may be long, or move the cursor."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+    line = printable(line)
+    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
 
 
 def _count(value: float | None, *, separator: str = ",") -> str:

@@ -18,13 +18,14 @@ from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
 from tickbay.config import Config
 from tickbay.health import read_reports
 from tickbay.status.snapshot import collect
+from tickbay.terminal import printable
 from tickbay.top.gaps import Gaps
 from tickbay.top.instruments import Instruments
 from tickbay.top.logs import Logs
 from tickbay.top.overview import overview, verdict_line
 from tickbay.top.panel import Panel
 from tickbay.top.processes import Processes
-from tickbay.top.table import Table, printable
+from tickbay.top.table import Table
 
 REFRESH_S = 1.0
 HELP = """\

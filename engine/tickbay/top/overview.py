@@ -9,7 +9,7 @@ from rich.text import Text
 from tickbay.health import Report
 from tickbay.status.snapshot import ProcessStatus, Status
 from tickbay.status.status import NOTHING, duration
-from tickbay.top.table import printable
+from tickbay.terminal import printable
 
 STYLES = {"healthy": "bold black on green", "degraded": "bold black on yellow", "down": "bold white on red"}
 STATES = {"live": "green", "down": "bold red", "hung": "bold red", "failed": "bold red"}

@@ -19,6 +19,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tickbay.terminal import printable
+
 GAP = 1  # blanks between two columns
 
 
@@ -34,11 +36,6 @@ class Column:
 class Cell:
     text: str
     style: str = ""  # good, warn, bad or dim: the words say it, too
-
-
-def printable(text: str) -> str:
-    """What others sent us must not move the cursor."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 class Table(ScrollView, can_focus=True):

@@ -93,8 +93,9 @@ class Ring:
 class Journal:
     commit_ms: Annotated[int, Bounds(1, 10_000)] = 100
     segment_mb: Annotated[int, Bounds(1, 4096)] = 64
-    # keep segments at least so long, even when every sink has them
-    retain_hours: Annotated[float, Bounds(0, 1_000_000)] = 24.0
+    # keep segments at least so long, even when every sink has them: a restored database takes from them what came after
+    # its backup, so a day between backups, the backup itself, and two days until somebody has replaced the database
+    retain_hours: Annotated[float, Bounds(0, 1_000_000)] = 72.0
     # then the oldest go, committed or not (as a recorded gap)
     quota_gb: Annotated[float, Bounds(0.001, 1_000_000)] = 50.0
     free_floor_gb: Annotated[float, Bounds(0, 1_000_000)] = 2.0  # never fill the disk beyond this

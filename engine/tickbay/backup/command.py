@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """0: all is done. Errors: as TickbayError; what was there before a failed backup is still whole."""
     config = load(find(arguments.config, os.environ), os.environ)
-    run = _backup if arguments.command == "backup" else _restore
+    run = back_up if arguments.command == "backup" else _restore
     for store in _chosen(config, arguments):
         folder = Folder(arguments.folder / store.name)
         try:
@@ -82,7 +82,7 @@ def _chosen(config: Config, arguments: argparse.Namespace) -> list[Store]:
 # ------------------------------------------------------------ backup
 
 
-def _backup(store: Store, folder: Folder, arguments: argparse.Namespace) -> None:
+def back_up(store: Store, folder: Folder, arguments: argparse.Namespace) -> None:
     began = time.monotonic()
     last = folder.manifest()
     known = {part.name: part for part in last.parts} if last else {}
@@ -90,19 +90,23 @@ def _backup(store: Store, folder: Folder, arguments: argparse.Namespace) -> None
     state = store.open()
     found = list(store.parts())
     if not arguments.forget:
-        _check_nothing_is_lost(store, found, known)
+        now = {each.name: each.rows for each in found}
+        for before in known.values():
+            _check_nothing_is_lost(store, before, now.get(before.name, 0))
     parts, fresh = list[Part](), 0
     for each in found:
-        part = known.get(each.name)
-        if part is None or part.tally != each.tally:
-            try:
-                part = folder.write(each.name, each.tally, store.read(each.name))
-            except FileNotFoundError:
-                continue  # a segment of the journal that was let go: every database has what was in it
+        old = known.get(each.name)
+        if old and old.tally == each.tally:
+            parts.append(old)
+            continue
+        new = _copy(store, folder, each)
+        if old and not arguments.forget:
+            _check_nothing_is_lost(store, old, new.rows if new else 0)
+        if new:
+            parts.append(new)
             fresh += 1
             if not arguments.quiet:
-                print(f"  {_told(part)}", flush=True)
-        parts.append(part)
+                print(f"  {_told(new)}", flush=True)
     folder.finish(
         Manifest(
             store.name, made_at, __version__, state.server, state.schema, state.cursors, state.columns, tuple(parts)
@@ -115,15 +119,24 @@ def _backup(store: Store, folder: Folder, arguments: argparse.Namespace) -> None
     )
 
 
-def _check_nothing_is_lost(store: Store, found: list[Found], known: dict[str, Part]) -> None:
-    """A backup must not follow a database that somebody has emptied."""
-    now = {each.name: each.rows for each in found}
-    for part in known.values():
-        if now.get(part.name, 0) < part.rows and not store.expires(part.name):
-            raise BackupFault(
-                f"{part.name} has {now.get(part.name, 0):,} rows in {store.name} and {part.rows:,} in the backup, "
-                "which stays as it is: restore it, make another elsewhere, or say --forget"
-            )
+def _copy(store: Store, folder: Folder, found: Found) -> Part | None:
+    """None where it went since it was found: rows that were deleted, or a segment of the journal that was let go since
+    every database has what was in it."""
+    try:
+        with store.read(found) as reading:
+            part = folder.write(found.name, reading.tally, reading.pieces)
+    except FileNotFoundError:
+        return None
+    return None if found.rows and not part.rows else part
+
+
+def _check_nothing_is_lost(store: Store, part: Part, rows: int) -> None:
+    """A backup must not follow a database that somebody has emptied: `part` of the last one has `rows` there now."""
+    if rows < part.rows and not store.expires(part.name):
+        raise BackupFault(
+            f"{part.name} has {rows:,} rows in {store.name} and {part.rows:,} in the backup, "
+            "which stays as it is: restore it, make another elsewhere, or say --forget"
+        )
 
 
 # ------------------------------------------------------------ restore

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 from tickbay.backup.folder import PIECE, Manifest, Part
-from tickbay.backup.store import Found, State
+from tickbay.backup.store import Found, Reading, State
 from tickbay.config import Config
 from tickbay.cursor import Position
 from tickbay.errors import BackupFault, ConfigError
@@ -52,8 +53,12 @@ class JournalBackup:
                     continue  # a segment that was let go
                 yield Found(path.relative_to(self._directory).as_posix(), f"{found.st_size} {found.st_mtime_ns}", 0)
 
-    def read(self, name: str) -> Iterator[tuple[bytes, int]]:
+    @contextmanager
+    def read(self, found: Found) -> Iterator[Reading]:
         """See Store.read(). The newest segment is read while it grows: recovery is made for that (JRNL-1)."""
+        yield Reading(found.tally, self._pieces(found.name))
+
+    def _pieces(self, name: str) -> Iterator[tuple[bytes, int]]:
         path = self._directory / name
         with os.fdopen(self._files.open(path, os.O_RDONLY), "rb", buffering=0) as file:
             while piece := file.read(PIECE):

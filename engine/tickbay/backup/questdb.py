@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from tickbay.backup.folder import Manifest, Part
-from tickbay.backup.store import Found, State, expires
+from tickbay.backup.store import Found, Reading, State, expires
 from tickbay.backup.writer_pause import WriterPause
 from tickbay.config import Config
 from tickbay.cursor import read_cursor
@@ -67,8 +68,12 @@ class QuestdbBackup:
         ((rows, seqs),) = self._query("SELECT count(), sum(seq)" + _rows_of(name))
         return Found(name, f"{rows} {seqs}", rows)
 
-    def read(self, name: str) -> Iterator[tuple[bytes, int]]:
+    @contextmanager
+    def read(self, found: Found) -> Iterator[Reading]:
         """See Store.read(): CSV, with a line of names. Rows that come meanwhile may be in it."""
+        yield Reading(found.tally, self._pieces(found.name))
+
+    def _pieces(self, name: str) -> Iterator[tuple[bytes, int]]:
         columns = ", ".join(self._columns[name.partition("/")[0]])
         rest, head = b"", 1
         for piece in self._server.export(f"SELECT {columns}" + _rows_of(name)):

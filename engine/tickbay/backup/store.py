@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Protocol
@@ -33,6 +34,14 @@ class Found:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A part that is being read."""
+
+    tally: str  # of these rows; where it may be of fewer, the next backup reads the part again
+    pieces: Iterator[tuple[bytes, int]]  # its bytes, each with how many rows end in it
+
+
 class Store(Protocol):
     """A database or the journal. Errors: SinkDown, SinkParked of a database, OSError of a disk."""
 
@@ -44,8 +53,8 @@ class Store(Protocol):
     def parts(self) -> Iterator[Found]:
         """Every part that is not empty."""
 
-    def read(self, name: str) -> Iterator[tuple[bytes, int]]:
-        """The bytes of a part, in pieces, each with how many rows end in it."""
+    def read(self, found: Found) -> AbstractContextManager[Reading]:
+        """A part as it is now, which may be another than was found: rows are healed, deleted or let go meanwhile."""
 
     def expires(self, name: str) -> bool:
         """Whether the part may go from the store by itself: it is older than the settings want."""

@@ -9,6 +9,7 @@ database (views, roles, tables of his own) is not in it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 
 import psycopg
@@ -16,7 +17,7 @@ from psycopg import sql
 
 from tickbay import schema
 from tickbay.backup.folder import Manifest, Part
-from tickbay.backup.store import Found, State, expires
+from tickbay.backup.store import Found, Reading, State, expires
 from tickbay.backup.writer_pause import WriterPause
 from tickbay.config import Config
 from tickbay.cursor import Position
@@ -70,7 +71,10 @@ class TimescaleBackup:
 
     def _connect(self, *, read_only: bool) -> psycopg.Connection:
         self._connection = connect(conninfo_of(self._settings), name="backup", statement_timeout_s=0)
-        # A part is counted and read in one transaction, so it has as many rows as were counted.
+        # Or a statement outside a block would begin a transaction that lasts for hours, and has the database keep
+        # what dies meanwhile.
+        self._connection.autocommit = True
+        # A part is counted and read in one transaction, so its tally is of the rows that were read.
         self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ if read_only else None
         self._connection.read_only = read_only
         return self._connection
@@ -106,9 +110,11 @@ class TimescaleBackup:
             return [day for (day,) in rows]
 
     def _found(self, name: str) -> Found:
-        connection = self._require()
-        with translated(), connection.transaction():
-            row = connection.execute(_TALLY + self._rows_of(name), self._bound).fetchone()
+        with translated(), self._require().transaction():
+            return self._count(name)
+
+    def _count(self, name: str) -> Found:
+        row = self._require().execute(_TALLY + self._rows_of(name), self._bound).fetchone()
         assert row is not None
         return Found(name, f"{row[0]} {row[1]}", int(row[0]))
 
@@ -116,14 +122,19 @@ class TimescaleBackup:
         table, _, day = name.partition("/")
         return (_ALL if self._bound is None else _FROM).format(table=sql.Identifier(table), span=_span(day))
 
-    def read(self, name: str) -> Iterator[tuple[bytes, int]]:
-        """See Store.read(): binary COPY."""
+    @contextmanager
+    def read(self, found: Found) -> Iterator[Reading]:
+        """See Store.read(): binary COPY. A tally of other rows would make write() refuse the part for ever."""
+        with translated(), self._require().transaction():
+            yield Reading(self._count(found.name).tally, self._pieces(found.name))
+
+    def _pieces(self, name: str) -> Iterator[tuple[bytes, int]]:
         connection = self._require()
         columns = [sql.Identifier("t", column) for column in self._columns[name.partition("/")[0]]]
         query = sql.SQL("SELECT {}").format(sql.SQL(", ").join(columns)) + self._rows_of(name)
         # COPY takes no parameters.
         text = psycopg.ClientCursor(connection).mogrify(query, self._bound)
-        with translated(), connection.transaction(), connection.cursor() as cursor:
+        with translated(), connection.cursor() as cursor:
             gathered, size = list[bytes | bytearray | memoryview](), 0
             with cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(sql.SQL(text))) as copy:
                 for data in copy:

@@ -201,6 +201,9 @@ def test_a_time_that_nobody_has_searched_for_missing_trades_yet_is_not_certified
         assert (status, found["verdict"]) == (2, "cannot tell") and "missing trades" in found["reasons"][0]
         save(Files(), path, positions, said | {"checked_ns": day.times.clean[1] * 10**9})
         assert day.certificate(day.times.clean)[0] == 0
+        path.unlink()
+        status, found, _ = day.certificate(day.times.clean)
+        assert status == 2 and "has not looked for missing trades yet" in found["reasons"][0]
     finally:
         save(Files(), path, positions, said)
 

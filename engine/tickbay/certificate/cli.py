@@ -167,15 +167,17 @@ def _doubts(config: Config, period: Period, store: str) -> list[str]:
         if lag.rows and now_ns - int(lag.seconds * 1e9) < period.end_ns:
             return [f"{store} is {lag.rows:,} rows behind and not past the end yet: ask again when it is"]
     looked_ns = _looked_ns(config)
-    if 0 < looked_ns < period.end_ns:
+    if looked_ns == 0:
+        return ["the healer has not looked for missing trades yet: see `tickbay status`, and ask again when it has"]
+    if looked_ns is not None and looked_ns < period.end_ns:
         return [f"the healer has looked for missing trades up to {stamp(looked_ns)}: ask again when it is past the end"]
     return []
 
 
-def _looked_ns(config: Config) -> int:
-    """Up to when the healer of this engine has asked the venue who traded; 0: it never did, or does not."""
+def _looked_ns(config: Config) -> int | None:
+    """Up to when the healer of this engine has asked the venue who traded; 0: it never did, None: it is not to."""
     if not config.heal.enabled or not any("trades" in rule.channels for rule in config.select):
-        return 0
+        return None
     known = memory.load(Files(), memory.memory_path(config.data_dir, "healer"))
     return int(known[1]["checked_ns"]) if known is not None else 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
@@ -141,7 +142,8 @@ class Database:
         """Exit status, and what it says on stdout or stderr. `into`: another database."""
         settings = into or self.settings
         env = self.env(settings)
-        status, out, err = tickbay(arguments[0], str(self.folder), "--only", "timescale", *arguments[1:], env=env)
+        only = () if "--only" in arguments else ("--only", "timescale")
+        status, out, err = tickbay(arguments[0], str(self.folder), *only, *arguments[1:], env=env)
         assert settings.password not in out + err
         assert err.count("\n") <= 1, err
         return status, out + err
@@ -236,6 +238,36 @@ def test_neither_a_backup_nor_a_database_is_overwritten_by_something_else(databa
     (database.folder / "timescale" / "manifest.json").write_text(changed.replace('"rows": ', '"rows": 1', 1))
     status, told = database.tickbay("restore", "--check")
     assert status == 1 and "was changed: its checksum is another" in told
+
+
+@pytest.mark.slow
+def test_a_database_that_is_away_costs_the_journal_no_backup_and_no_restore_begins_before_all_is_checked(
+    database: Database,
+) -> None:
+    both = ("--only", "timescale", "journal")
+    segment = database.tmp_path / "data" / "journal" / "000000000001.seg"
+    segment.parent.mkdir(parents=True)
+    segment.write_bytes(b"as it was")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        away = replace(database.settings, port=closed.getsockname()[1])
+    status, told = database.tickbay("backup", *both, into=away)
+    assert status == 1 and "tickbay backup: timescale: " in told and "journal: " in told, told
+    journal = Folder(database.folder / "journal").manifest()
+    assert journal is not None and [part.name for part in journal.parts] == ["journal/000000000001.seg"]
+
+    assert database.tickbay("backup", *both)[0] == 0
+    content = database.content(database.settings)
+    database.run("DELETE FROM option_quotes WHERE seq % 2 = 0")
+    changed = database.content(database.settings)
+    (spoilt,) = (database.folder / "journal" / "journal").glob("*.gz")
+    whole = spoilt.read_bytes()
+    spoilt.write_bytes(whole[:-1] + b"x")
+    status, told = database.tickbay("restore", *both, "--replace")
+    assert status == 1 and "000000000001.seg" in told and "restored" not in told, told
+    assert database.content(database.settings) == changed, "nothing was touched"
+    spoilt.write_bytes(whole)
+    assert database.tickbay("restore", *both, "--replace")[0] == 0
+    assert database.content(database.settings) == content
 
 
 @pytest.mark.slow

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from tickbay.backup.questdb import QuestdbBackup
 from tickbay.backup.store import Found, Store
 from tickbay.backup.timescale import TimescaleBackup
 from tickbay.config import Config, add_argument, find, load
-from tickbay.errors import BackupFault, ConfigError
+from tickbay.errors import BackupFault, ConfigError, TickbayError
 
 STORES = ("timescale", "questdb", "journal")
 
@@ -47,17 +50,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """0: all is done. Errors: as TickbayError; what was there before a failed backup is still whole."""
     config = load(find(arguments.config, os.environ), os.environ)
-    run = back_up if arguments.command == "backup" else _restore
-    for store in _chosen(config, arguments):
-        folder = Folder(arguments.folder / store.name)
-        try:
-            with folder.locked():
-                run(store, folder, arguments)
-        except OSError as error:
-            raise ConfigError(f"{store.name}: {error.filename or folder.path}: {error.strerror}") from error
-        finally:
-            store.close()
-    return 0
+    with ExitStack() as stack:
+        stores = [stack.enter_context(closing(store)) for store in _chosen(config, arguments)]
+        return (_back_up_each if arguments.command == "backup" else _restore_all)(stores, arguments)
+
+
+@contextmanager
+def _disk_of(folder: Folder) -> Iterator[None]:
+    """ConfigError of what the disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{error.filename or folder.path}: {error.strerror}") from error
 
 
 def _chosen(config: Config, arguments: argparse.Namespace) -> list[Store]:
@@ -80,6 +84,20 @@ def _chosen(config: Config, arguments: argparse.Namespace) -> list[Store]:
 
 
 # ------------------------------------------------------------ backup
+
+
+def _back_up_each(stores: list[Store], arguments: argparse.Namespace) -> int:
+    """One that is away keeps no other from its backup, least of all the journal. The worst exit status."""
+    status = 0
+    for store in stores:
+        folder = Folder(arguments.folder / store.name)
+        try:
+            with _disk_of(folder), folder.locked():
+                back_up(store, folder, arguments)
+        except TickbayError as error:
+            print(f"tickbay backup: {store.name}: {error}", file=sys.stderr, flush=True)
+            status = max(status, 2 if isinstance(error, ConfigError) else 1)
+    return status
 
 
 def back_up(store: Store, folder: Folder, arguments: argparse.Namespace) -> None:
@@ -142,17 +160,36 @@ def _check_nothing_is_lost(store: Store, part: Part, rows: int) -> None:
 # ------------------------------------------------------------ restore
 
 
-def _restore(store: Store, folder: Folder, arguments: argparse.Namespace) -> None:
+def _restore_all(stores: list[Store], arguments: argparse.Namespace) -> int:
+    """Every file of every store is checked before anything of any is touched."""
+    folders = [Folder(arguments.folder / store.name) for store in stores]
+    manifests = list[Manifest]()
+    with ExitStack() as stack:
+        for folder in folders:
+            with _disk_of(folder):
+                stack.enter_context(folder.locked())
+                manifests.append(_checked(folder, told=arguments.check))
+        for store, folder, manifest in zip(stores, folders, manifests, strict=True):
+            if not arguments.check:
+                with _disk_of(folder):
+                    _restore(store, folder, manifest, arguments)
+    return 0
+
+
+def _checked(folder: Folder, *, told: bool) -> Manifest:
     began = time.monotonic()
     manifest = folder.manifest()
     if manifest is None:
         raise ConfigError(f"{folder.path}: no backup was finished here")
-    for part in manifest.parts:  # all of them, before anything is touched
+    for part in manifest.parts:
         folder.check(part)
-    held = f"{_counted(manifest.rows, manifest.bytes)} in {len(manifest.parts)} files, as of {manifest.made_at}"
-    if arguments.check:
-        print(f"{store.name}: every file is whole: {held}; took {time.monotonic() - began:.1f} s")
-        return
+    if told:
+        print(f"{manifest.store}: every file is whole: {_held(manifest)}; took {time.monotonic() - began:.1f} s")
+    return manifest
+
+
+def _restore(store: Store, folder: Folder, manifest: Manifest, arguments: argparse.Namespace) -> None:
+    began = time.monotonic()
     store.prepare(manifest, replace=arguments.replace)
     for part in manifest.parts:
         if not store.has(part):
@@ -160,7 +197,11 @@ def _restore(store: Store, folder: Folder, arguments: argparse.Namespace) -> Non
             if not arguments.quiet:
                 print(f"  {_told(part)}", flush=True)
     store.finish(manifest)
-    print(f"{store.name}: restored {held}; took {time.monotonic() - began:.1f} s")
+    print(f"{store.name}: restored {_held(manifest)}; took {time.monotonic() - began:.1f} s")
+
+
+def _held(manifest: Manifest) -> str:
+    return f"{_counted(manifest.rows, manifest.bytes)} in {len(manifest.parts)} files, as of {manifest.made_at}"
 
 
 def _told(part: Part) -> str:

@@ -17,7 +17,6 @@ from tickbay.cursor import CursorFile
 from tickbay.errors import RingFault
 from tickbay.events import Event
 from tickbay.feed.producer import Producer
-from tickbay.files import Files
 from tickbay.identity import Identity
 from tickbay.merger.checkpoint import save
 from tickbay.merger.late import Late
@@ -46,7 +45,7 @@ class Merger:
         self._losses = [0, 0]  # of connections, when these were begun
         wait = self._wait_for_journal
         self.pair = Pair(sources, producer, past.merge, past.cover, clock_ns=time.time_ns, wait=wait)
-        self._files = Files()
+        self._files = context.files
         self._cursor = CursorFile(context.config.data_dir / "cursors" / f"{context.name}.cursor", self._files)
         self._pending: Moment | None = None  # a checkpoint that is not on disk yet
         self._due_s = {BEAT_S: 0.0, STATUS_S: 0.0, FORGET_S: 0.0, CHECKPOINT_S: time.monotonic() + CHECKPOINT_S}

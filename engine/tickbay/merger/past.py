@@ -13,7 +13,6 @@ from tickbay.config import Config
 from tickbay.cursor import START, CursorFile, Position
 from tickbay.events import Event
 from tickbay.feed.producer import Producer
-from tickbay.files import Files
 from tickbay.gap import Gap
 from tickbay.journal.stream_reader import StreamReader
 from tickbay.merger.checkpoint import Checkpoint, load
@@ -35,9 +34,9 @@ class Past:
     def __init__(self, context: ProcessContext, pair: str, producer: Producer) -> None:
         config = context.config
         self.path = config.data_dir / "merger" / f"{context.name}.state"
-        self.reader = StreamReader(config.run_dir, config.data_dir)
+        self.reader = StreamReader(config.run_dir, config.data_dir, files=context.files)
         self.merge = Merge()
-        self._files = Files()
+        self._files = context.files
         checkpoint = load(self.path, self._files)
         if checkpoint is None and self._files.exists(self.path):
             context.events.emit(Event.MERGER_STATE_LOST, file=self.path.name)

@@ -17,7 +17,6 @@ import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
-from tickbay.config import Config
 from tickbay.cursor import START, CursorFile
 from tickbay.errors import ConfigError, SinkDown, SinkParked, SinkSuspended
 from tickbay.events import Event, Events
@@ -57,7 +56,7 @@ DDL_PATIENCE_S = 2.0 * DDL_TIMEOUT_S
 def run(context: ProcessContext) -> None:
     """Be writer-<sink> until told to stop."""
     cursor = CursorFile(context.config.data_dir / "cursors" / f"{context.argument}.cursor", context.files)
-    sink = make_sink(context.argument, context.config, context.events, cursor)
+    sink = make_sink(context, cursor)
     reader = StreamReader(context.config.run_dir, context.config.data_dir, files=context.files, clock=context.clock)
     try:
         writer = Writer(context, sink, reader, cursor)
@@ -68,8 +67,9 @@ def run(context: ProcessContext) -> None:
         reader.close()
 
 
-def make_sink(name: str, config: Config, events: Events, cursor: CursorFile) -> Sink:
+def make_sink(context: ProcessContext, cursor: CursorFile) -> Sink:
     """The sink that a process is called after."""
+    name, config, events = context.argument, context.config, context.events
     if name == "timescale":
         return TimescaleSink(config.timescale, name=name, on_schema=lambda applied: _tell_schema(applied, events))
     if name == "questdb":
@@ -77,7 +77,7 @@ def make_sink(name: str, config: Config, events: Events, cursor: CursorFile) -> 
         return QuestdbSink(
             config.questdb,
             cursor,
-            Marks(folder / f"{name}.marks", Files(), keep_s=minutes * 60),
+            Marks(folder / f"{name}.marks", context.files, keep_s=minutes * 60),
             Orders(config.data_dir, name),
             name=name,
             on_schema=lambda applied: _tell_tables(applied, events),

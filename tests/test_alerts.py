@@ -33,7 +33,7 @@ ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
 
 
 def test_the_tools_find_nothing_wrong_with_rules_and_configuration() -> None:
-    assert "23 rules found" in tool("promtool", "check", "rules", str(RULES))
+    assert "24 rules found" in tool("promtool", "check", "rules", str(RULES))
     tool("promtool", "check", "config", str(MONITORING / "prometheus" / "prometheus.yml"))
 
 

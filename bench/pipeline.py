@@ -1,8 +1,9 @@
 """The whole path, `python -m bench.pipeline`: simulator → feeds → journal → writers → databases.
 
-Four runs, each with servers, a journal and a ledger of its own (whole_path.py):
+Five runs, each with servers, a journal and a ledger of its own (whole_path.py):
 
     flat out    the simulator sends as fast as it is taken: frames and rows a second, CPU of each process, bytes a row
+    hypertables the same into TimescaleDB, where there is one
     both        the same into QuestDB beside PostgreSQL
     paced       10,000 frames a second: how long after its reception a tick is written, and committed
     idle        830 options, 825 frames a second as recorded: what the engine costs when nothing much happens
@@ -13,7 +14,7 @@ The simulator and the databases share the cores with the engine: what they take 
 from __future__ import annotations
 
 from bench.result import Result, Size, main
-from bench.whole_path import ENGINE, PERCENTILES, Outcome, Plan, run
+from bench.whole_path import ENGINE, PERCENTILES, Outcome, Plan, run, timescale_programs
 from tickbay.embedded_questdb import jar, java
 from tickbay.errors import ConfigError
 
@@ -26,6 +27,13 @@ def measure(size: Size) -> Result:
     tell_rates(result, flat)
     if size.small:
         return result
+    if timescale_programs() is not None:
+        hyper = Plan(name="hypertables", options=830, pace=("--flat-out",), frames=frames, hypertables=True)
+        outcome = run(hyper, size)
+        result.checked += f"; hypertables: {outcome.verdict}"
+        tell_hypertables(result, outcome)
+    else:
+        result.notes.append("into hypertables: not measured: no TimescaleDB is here ($BENCH_TIMESCALE, or `make test`)")
     if (absent := questdb_absent()) == "":
         both = run(Plan(name="both", options=830, pace=("--flat-out",), frames=frames // 3, questdb=True), size)
         result.checked += f"; both: {both.verdict}"
@@ -82,6 +90,15 @@ def tell_rates(result: Result, outcome: Outcome) -> None:
     if not result.size.small:
         result.aim("pipeline", "frames a second, nothing lost", 300_000, frames, "/s")
         result.aim("pipeline", "rows a second stored", 500_000, rows, "/s")
+
+
+def tell_hypertables(result: Result, outcome: Outcome) -> None:
+    rows = outcome.stored.rows
+    result.add("hypertables: frames a second, to the last commit", outcome.frames / outcome.stored.seconds, "/s")
+    result.add("hypertables: rows a second stored", rows / outcome.stored.seconds, "/s")
+    result.add("hypertables: records lost", outcome.lost_records, "")
+    result.add("hypertables: bytes a row", outcome.stored.table_bytes / rows, "B", "not compressed")
+    tell_cpu(result, outcome, "hypertables")
 
 
 def tell_both(result: Result, outcome: Outcome) -> None:

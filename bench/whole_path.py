@@ -1,4 +1,5 @@
-"""One run of the whole path: simulator → feeds → journal → writers → PostgreSQL, and QuestDB where a plan has it.
+"""One run of the whole path: simulator → feeds → journal → writers → PostgreSQL (or TimescaleDB, where a plan says so),
+and QuestDB where it has that.
 
 In: a Plan. Out: an Outcome, after the audit has compared every row in every database with what the simulator sent:
 where anything is lost, twice or different there is none. Used by every bench that needs the running engine.
@@ -54,6 +55,7 @@ class Plan:
     feeds: int = 2
     channels_max: int = 1_000  # of one feed, the default
     questdb: bool = False
+    hypertables: bool = False  # needs timescale_programs()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +129,18 @@ def environment(name: str, value: str) -> Iterator[None]:
         del os.environ[name]
 
 
+def timescale_programs() -> Path | None:
+    """The programs of a PostgreSQL that has TimescaleDB: $BENCH_TIMESCALE, else what `make test` unpacked; None."""
+    if named := os.environ.get("BENCH_TIMESCALE"):
+        return Path(named)
+    unpacked = sorted((Path.home() / ".cache" / "tickbay").glob("timescaledb-*/usr/lib/postgresql/*/bin"))
+    return unpacked[0] if unpacked else None
+
+
 def started(folder: Path, plan: Plan, stack: ExitStack) -> Servers:
-    postgres = stack.enter_context(database(folder / "postgres"))
+    programs = timescale_programs() if plan.hypertables else None
+    assert programs or not plan.hypertables, "no TimescaleDB"
+    postgres = stack.enter_context(database(folder / "postgres", programs))
     pids = [postmaster(folder / "postgres")]
     if not plan.questdb:
         return Servers(postgres, None, tuple(pids))
@@ -175,9 +187,13 @@ def watch(plan: Plan, servers: Servers, simulator: demo.Simulator, run_dir: Path
 
 
 @contextmanager
-def database(folder: Path) -> Iterator[EmbeddedServer]:
-    """The database remembers when each transaction was committed: that is how latency is known for every row."""
-    server = EmbeddedServer(folder, settings={"track_commit_timestamp": "on"})
+def database(folder: Path, timescale: Path | None = None) -> Iterator[EmbeddedServer]:
+    """The database remembers when each transaction was committed: that is how latency is known for every row.
+    `timescale`: programs other than the embedded ones, with that extension."""
+    settings = {"track_commit_timestamp": "on"}
+    if timescale is not None:
+        settings |= {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry_level": "off"}
+    server = EmbeddedServer(folder, binaries=timescale, settings=settings)
     server.start()
     try:
         with psycopg.connect(server.conninfo(), autocommit=True) as connection:
@@ -330,10 +346,10 @@ def stored(server: EmbeddedServer, start_ns: int) -> Stored:
             f" FROM ({ticks}) AS ticks WHERE seq %% {EVERY} = 0 AND recv_ns >= %s",
             [list(PERCENTILES), start_ns],
         )
+        # Partitions and chunks alike inherit from their table.
         (size,) = _one(
             connection,
-            "SELECT sum(pg_total_relation_size(relid)) FROM unnest(%s::regclass[]) AS parent,"
-            " pg_partition_tree(parent) WHERE isleaf",
+            "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = ANY(%s::regclass[])",
             [list(TICKS)],
         )
     return Stored(

@@ -14,10 +14,18 @@
 
 /* ---------------------------------------------------------------- digests */
 
+/* What it is of. */
+static struct digest subject_of(enum record_kind kind, const struct record_head *head)
+{
+    struct digest subject = digest_begin(kind);
+    digest_bytes(&subject, head->instrument, sizeof head->instrument);
+    return subject;
+}
+
+/* What it is of and what it says. */
 static struct digest digest_of(enum record_kind kind, const struct record_head *head, uint64_t id)
 {
-    struct digest digest = digest_begin(kind);
-    digest_bytes(&digest, head->instrument, sizeof head->instrument);
+    struct digest digest = subject_of(kind, head);
     if (kind == RECORD_BOOK || kind == RECORD_TRADE) {
         digest_word(&digest, id);
         digest_word(&digest, head->flags & RECORD_SNAPSHOT);
@@ -102,6 +110,12 @@ static struct merge_seen *add_seen(struct merge *merge, struct digest digest)
     return seen;
 }
 
+static void note_published(struct merge_seen *seen)
+{
+    if (seen->published < UINT8_MAX)
+        seen->published++;
+}
+
 /* Count one arrival; `*known` is whether the same came before, on any leg. */
 static struct merge_seen *arrive(struct merge *merge, int leg, struct digest digest, int64_t recv_ns, bool resent, bool *known)
 {
@@ -111,7 +125,7 @@ static struct merge_seen *arrive(struct merge *merge, int leg, struct digest dig
     if (seen == NULL) {
         seen = add_seen(merge, digest);
         seen->recv_ns = recv_ns;
-        seen->legs = (uint16_t)(1u << leg);
+        seen->legs = (uint8_t)(1u << leg);
         figures->first++;
     } else if (seen->legs == 0) {
         return seen; /* published by an earlier life: who was first is not known any more */
@@ -362,9 +376,29 @@ void merge_lost(struct merge *merge, int leg)
     merge->conn[leg] = 0;
 }
 
+/* Best prices may come back to what they were within one millisecond, the unit of the venue's time: 1, 2, 1. So of quotes and
+ * best bids and offers the n-th equal one of a leg is the n-th of the other one, and it is new when we have published fewer.
+ * What is repeated with nothing else of its instrument in between says nothing new (the venue repeats frames), nor does what
+ * a new connection begins with: it counts from there. */
+static bool is_new(struct merge *merge, const struct message *message, struct digest digest, struct merge_seen *seen)
+{
+    int leg = message->leg;
+    struct digest *newest = &merge->newest[leg][subject_of(message->kind, message->head).a % MERGE_SUBJECTS];
+    bool repeated = newest->a == digest.a && newest->b == digest.b;
+    *newest = digest;
+    if (seen->conn[leg] != message->head->conn) {
+        seen->conn[leg] = message->head->conn;
+        seen->times[leg] = 1;
+    } else if (!repeated && seen->times[leg] < UINT8_MAX) {
+        seen->times[leg]++;
+    }
+    return seen->times[leg] > seen->published;
+}
+
 static enum verdict judge(struct merge *merge, struct merge_turn *turn, struct message *message)
 {
     bool chained = message->kind == RECORD_BOOK || message->kind == RECORD_TRADE, known = false;
+    assert(chained || !turn->again); /* nothing else is ever held */
     struct digest digest = digest_of(message->kind, message->head, message->id);
     struct merge_chain *chain = chained ? merge_chains_find(&merge->chains, message->kind, message->head->instrument) : NULL;
     struct merge_seen *seen = NULL;
@@ -376,9 +410,11 @@ static enum verdict judge(struct merge *merge, struct merge_turn *turn, struct m
     message->published = seen != NULL && seen->published;
     if (chained && chain == NULL)
         merge->unchained++;
-    enum verdict verdict = chain != NULL ? judge_chained(merge, turn, chain, message) : known ? DROP : TAKE;
+    bool may_come_back = message->kind == RECORD_QUOTE || message->kind == RECORD_BBO;
+    bool fresh = may_come_back ? is_new(merge, message, digest, seen) : !known;
+    enum verdict verdict = chain != NULL ? judge_chained(merge, turn, chain, message) : fresh ? TAKE : DROP;
     if (verdict == TAKE && seen != NULL)
-        seen->published = 1;
+        note_published(seen);
     return verdict;
 }
 
@@ -445,7 +481,8 @@ void merge_published(struct merge *merge, enum record_kind kind, const void *rec
         if (seen == NULL)
             seen = add_seen(merge, digest);
         seen->recv_ns = head->recv_ns;
-        seen->published = seen->judged = 1;
+        seen->judged = 1;
+        note_published(seen);
         struct merge_chain *chain =
             kind == RECORD_BOOK || kind == RECORD_TRADE ? merge_chains_find(&merge->chains, kind, head->instrument) : NULL;
         if (chain != NULL && (message.id + message.snapshot > chain->last || chain->state == MERGE_NONE || counts_anew(chain, &message)))

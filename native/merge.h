@@ -3,7 +3,8 @@
  * Whatever either leg brought is published once, by whichever leg brought it first (PAIR-1). What is "the same" is told
  *   books      by the chain of change ids of their instrument: a leg's hole is filled by the other leg, in order
  *   trades     by their trade_seq, which is a chain too
- *   all else   by being equal: the digest of a record is remembered in a window of the newest MERGE_WINDOW ones
+ *   all else   by being equal: the digest of a record is remembered in a window of the newest MERGE_WINDOW ones; where best
+ *              prices come back to what they were, all with one time of the venue, by how often
  *
  * A message that does not follow what was published is held back while the other leg may still bring what is between: that
  * leg is connected and not beyond it. The caller keeps what is held, gives it again after each turn, and says
@@ -15,17 +16,22 @@
 #ifndef TICKBAY_MERGE_H
 #define TICKBAY_MERGE_H
 
+#include "digest.h"
 #include "merge_chains.h"
 
 #define MERGE_WINDOW (1u << 18)  /* messages: 26 s of 10,000 a second on one pair */
+#define MERGE_SUBJECTS (1u << 14) /* each has at most one instrument's quotes or best bids and offers to remember */
 #define MERGE_LATE_BUCKETS 64    /* see merge_late_ns() */
 
 struct merge_seen {
     uint64_t digest[2];
     int64_t recv_ns; /* of the first arrival */
     uint32_t next;   /* place + 1 of the next one in its bucket */
-    uint16_t legs;   /* bit of each leg that brought it */
-    uint8_t published, judged;
+    uint32_t conn[MERGE_LEGS]; /* of quotes and best bids and offers: the connection that brought it last, */
+    uint8_t times[MERGE_LEGS]; /* and how often */
+    uint8_t legs;    /* bit of each leg that brought it */
+    uint8_t judged;
+    uint8_t published; /* times */
 };
 
 /* One leg, in messages that have a digest. What one leg has `only`, the other one has missed. */
@@ -47,6 +53,7 @@ struct merge {
     uint64_t judged;                /* how many of them are counted in `only` or known to have two */
     uint64_t unchained;             /* messages of instruments that the table of chains has no place for */
     struct merge_chains chains;
+    struct digest newest[MERGE_LEGS][MERGE_SUBJECTS]; /* by instrument: the last one that the leg brought, unless displaced */
     uint32_t buckets[MERGE_WINDOW]; /* place + 1 of the first one */
     struct merge_seen seen[MERGE_WINDOW];
 };

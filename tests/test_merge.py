@@ -141,6 +141,34 @@ def test_every_ticker_that_either_leg_brought_is_published_once(course: list[tup
     ]  # fmt: skip
 
 
+# Amounts of the best bid, all at one time of the venue; and which leg brings its next one, or loses it.
+amounts = st.lists(st.integers(1, 3), max_size=12)
+turns = st.lists(st.tuples(st.integers(0, 1), st.booleans()), max_size=40)
+
+
+@settings(max_examples=150, deadline=None)
+@given(amounts, turns, st.booleans())
+def test_best_prices_that_come_back_are_published_as_often_as_either_leg_brought_them(
+    sent: list[int], turns: list[tuple[int, bool]], loses: bool
+) -> None:
+    sent = [amount for place, amount in enumerate(sent) if place == 0 or sent[place - 1] != amount]
+    legs = Legs(held=[np.empty(0, DTYPES[Kind.BBO])] * 2)
+    ahead, brought = [list(sent), list(sent)], [list[int](), list[int]()]
+    for leg, arrives in [*turns, *((leg, True) for leg in (0, 1) for _ in sent)]:
+        if not ahead[leg]:
+            continue
+        amount = ahead[leg].pop(0)
+        if arrives or not loses:
+            record = blank(Kind.BBO)
+            record["instrument"], record["bid_amount"] = NAMES[0].encode(), amount
+            legs.give(Kind.BBO, leg, record)
+            brought[leg] += [amount] if brought[leg][-1:] != [amount] else []
+    found = [int(amount) for amount in legs.published()["bid_amount"]] if legs.out else []
+    assert found == sent or loses
+    for amount in (1, 2, 3):
+        assert found.count(amount) == max(came.count(amount) for came in brought)
+
+
 @settings(max_examples=60, deadline=None)
 @given(courses, st.integers(0, 5 * EVENTS))
 def test_a_merge_that_begins_anew_goes_on_where_the_last_one_died(

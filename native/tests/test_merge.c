@@ -25,6 +25,7 @@ static union {
     struct book book[ROOM];
     struct trade trade[ROOM];
     struct quote quote[ROOM];
+    struct bbo bbo[ROOM];
 } out, held[MERGE_LEGS];
 static uint32_t conns[MERGE_LEGS];
 static int64_t now_ns;
@@ -86,6 +87,23 @@ static uint64_t quote(int leg, int64_t exch_ns, double price)
     record.head.conn = conns[leg];
     memcpy(record.head.instrument, "ETH-X", 5);
     return give(RECORD_QUOTE, leg, &record, 1, 0, 0);
+}
+
+/* All with one time of the venue. */
+static struct bbo bbo_of(int leg, double amount)
+{
+    struct bbo record = {.bid_price = 100.0, .bid_amount = amount};
+    record.head.exch_ns = 7;
+    record.head.recv_ns = now_ns++;
+    record.head.conn = conns[leg];
+    memcpy(record.head.instrument, "ETH-X", 5);
+    return record;
+}
+
+static uint64_t bbo(int leg, double amount)
+{
+    struct bbo record = bbo_of(leg, amount);
+    return give(RECORD_BBO, leg, &record, 1, 0, 0);
 }
 
 static uint64_t hold_again(enum record_kind kind, int leg, int64_t release_ns)
@@ -233,6 +251,41 @@ static void test_what_one_leg_alone_brought_is_missed_by_the_other(void)
         check(merge_late_ns(bucket) > merge_late_ns(bucket - 1), "the buckets ascend");
 }
 
+static void test_best_prices_that_come_back_within_a_millisecond_are_published_again(void)
+{
+    begin();
+    check(bbo(0, 1) == 1 && bbo(0, 2) == 1 && bbo(0, 1) == 1, "what comes back is news");
+    check(bbo(1, 1) == 0 && bbo(1, 2) == 0 && bbo(1, 1) == 0, "and the other leg's copies of it are none");
+    check(bbo(1, 1) == 0 && bbo(0, 1) == 0, "nor is what the venue says twice in a row");
+    check(bbo(1, 2) == 1 && bbo(1, 1) == 1 && bbo(0, 2) == 0 && bbo(0, 1) == 0, "whichever leg is first");
+    struct quote quotes[3] = {{.bid_amount = 1}, {.bid_amount = 2}, {.bid_amount = 1}};
+    for (int i = 0; i < 3; i++)
+        quotes[i].head.conn = conns[0];
+    check(give(RECORD_QUOTE, 0, quotes, 3, 0, 0) == 3, "so it is with tickers");
+    check(merge->legs[0].repeats == 5 && merge->legs[1].repeats == 4, "all are counted");
+}
+
+static void test_what_a_leg_has_lost_or_begins_with_is_no_news(void)
+{
+    begin();
+    bbo(0, 1);
+    bbo(0, 2);
+    bbo(0, 1);
+    check(bbo(1, 2) == 0 && bbo(1, 1) == 0, "leg 1 has lost the first one");
+    conns[0] = 2;
+    check(bbo(0, 1) == 0, "a new connection says what is known");
+    check(bbo(0, 2) == 0 && bbo(0, 1) == 0, "and goes on from there");
+}
+
+static void test_what_an_earlier_life_published_again_is_not_published_a_third_time(void)
+{
+    begin();
+    struct bbo bbos[] = {bbo_of(0, 1), bbo_of(0, 2), bbo_of(0, 1)};
+    merge_published(merge, RECORD_BBO, bbos, 3);
+    check(give(RECORD_BBO, 0, bbos, 3, 0, 0) == 0 && bbo(1, 1) == 0 && bbo(1, 2) == 0 && bbo(1, 1) == 0, "all are known");
+    check(bbo(1, 2) == 1, "and what follows is not");
+}
+
 static void test_a_full_window_forgets_the_oldest(void)
 {
     begin();
@@ -271,6 +324,9 @@ int main(void)
     test_a_message_without_its_end_waits_for_it();
     test_an_earlier_life_is_not_repeated();
     test_what_one_leg_alone_brought_is_missed_by_the_other();
+    test_best_prices_that_come_back_within_a_millisecond_are_published_again();
+    test_what_a_leg_has_lost_or_begins_with_is_no_news();
+    test_what_an_earlier_life_published_again_is_not_published_a_third_time();
     test_a_full_window_forgets_the_oldest();
     test_a_full_table_of_chains_is_told();
     free(merge);

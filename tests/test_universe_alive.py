@@ -33,7 +33,10 @@ EVERY_KIND = "".join(
         ("ETH", "future_combo"),
     )
 )
-TWO_INDICES = '[[select]]\ncurrency = "ETH"\n[[select]]\ncurrency = "BTC"\n'
+TWO_INDICES = "".join(
+    f'[[select]]\ncurrency = "{currency}"\nchannels = ["ticker", "trades", "book", "index", "mark"]\n'
+    for currency in ("ETH", "BTC")
+)
 GAPS = "SELECT cause, instrument, expected FROM gaps"
 
 
@@ -144,14 +147,15 @@ def test_a_locked_index_pauses_its_own_instruments_and_maintenance_everything_as
         accepted = simulator.status()["accepted"]
         simulator.fault("lock name=eth_usd state=on")
         paused = "SELECT count(*) FROM data_gaps WHERE cause = 'maintenance' AND to_ns IS NULL"
-        wait_for(lambda: query(rig, paused) == [(24,)], "the locked tickers to be told")
+        wait_for(lambda: query(rig, paused) == [(26,)], "the locked tickers to be told, the index and its marks")
         assert json.loads((tmp_path / "data" / "universe" / "assignment.json").read_text())["paused_ns"]
         simulator.fault("lock name=eth_usd state=off")
         still = "SELECT count(*) FROM gaps WHERE open"
         wait_for(lambda: query(rig, still) == [(0,)], "the unlocked tickers to be whole")
         found = query(rig, GAPS)
         assert {(cause, name.split("-")[0], expected) for cause, name, expected in found} == {
-            ("maintenance", "ETH", True)
+            ("maintenance", "ETH", True),
+            ("maintenance", "eth_usd", True),
         }
         assert simulator.status()["accepted"] == accepted and sum(resyncs(rig)) == 0, "nobody asked for anything"
 

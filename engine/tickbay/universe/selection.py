@@ -42,6 +42,7 @@ class Unit:
 
     channels: list[str] = field(default_factory=list)
     expires_ns: int = 0  # 0: never
+    price_index: str = ""  # of an index's own channels: whose
 
     def add(self, channel: str) -> None:
         if channel not in self.channels:
@@ -83,7 +84,7 @@ def select(
             for channel in _own_channels(rule, item):
                 units.setdefault(item.name, Unit(expires_ns=item.end_ns)).add(channel)
             for channel in _index_channels(rule, item):
-                units.setdefault(channel, Unit()).add(channel)
+                units.setdefault(channel, Unit(price_index=item.price_index)).add(channel)
         if "trades" in rule.channels and (rule.currency == ANY or rule.kind not in all_trades):
             channel = f"trades.{rule.kind}.{rule.currency}.{rule.interval}"
             units.setdefault(channel, Unit()).add(channel)

@@ -78,8 +78,10 @@ class Standing:
         newer = {index: since_ns for index, since_ns in self.locked_ns.items() if since_ns >= at_ns - BEHIND_NS}
         self.locked_ns = {index: self.locked_ns.get(index, at_ns) for index in indices} | newer
 
-    def pauses(self, item: Instrument) -> bool:
-        """Is its silence expected?"""
+    def pauses(self, item: Instrument | None, price_index: str = "") -> bool:
+        """Is the silence of an instrument, or of an index's own channels, expected?"""
+        if item is None:
+            return price_index in self.locked_ns
         return item.price_index in self.locked_ns or item.phase is Phase.PAUSED
 
     def take_news(self) -> list[News]:

@@ -290,7 +290,7 @@ class Universe:
             paused_ns={
                 channel: old.paused_ns.get(channel, now_ns)
                 for name, unit in units.items()
-                if name in of_name and self._standing.pauses(of_name[name])
+                if self._standing.pauses(of_name.get(name), unit.price_index)
                 for channel in unit.channels
             },
             maintenance_ns=self._standing.maintenance_ns,

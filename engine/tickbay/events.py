@@ -54,7 +54,7 @@ class Event(Enum):
     PROCESS_FAILED = Meaning(Level.ERROR, "process failed", "error where")
     PROCESS_REFUSED = Meaning(Level.ERROR, "cannot run as configured", "error")
     RUN_DIR_NOT_TMPFS = Meaning(
-        Level.WARNING, "run_dir is not on a tmpfs: rings will write to a disk", "path filesystem"
+        Level.WARNING, "run_dir is not on a tmpfs: the rings write to a disk", "path filesystem"
     )
 
     # supervisor
@@ -62,82 +62,82 @@ class Event(Enum):
     CHILD_STARTED = Meaning(Level.INFO, "started a process", "child pid")
     CHILD_ADOPTED = Meaning(Level.INFO, "adopted a living process", "child pid")
     CHILD_EXITED = Meaning(Level.ERROR, "a process died and will be replaced", "child pid status restart_s")
-    CHILD_HUNG = Meaning(Level.ERROR, "a process is silent: killing it", "child pid silent_s")
+    CHILD_HUNG = Meaning(Level.ERROR, "a process has stopped reporting: killing it", "child pid silent_s")
     CHILD_LEAVING = Meaning(Level.INFO, "asked a process to end", "child pid reason")
     CHILD_UNSTARTABLE = Meaning(Level.ERROR, "a process cannot be started", "child error restart_s")
     RESTARTS_EXCESSIVE = Meaning(
-        Level.ERROR, "a process keeps dying: DEGRADED, but trying on", "child restarts window_s"
+        Level.ERROR, "a process keeps dying: degraded; still restarting it", "child restarts window_s"
     )
     RESTARTS_CALMED = Meaning(Level.INFO, "a process that kept dying runs again", "child")
     STOP_OVERDUE = Meaning(Level.ERROR, "a process did not stop in time: killing it", "child pid")
     STOP_FORCED = Meaning(Level.WARNING, "asked to stop a second time: killing what still runs", "processes")
 
     # feed
-    PAST_UNREADABLE = Meaning(
-        Level.ERROR, "the journal cannot be read: the hole since this feed ran last is not known", "error"
-    )
+    PAST_UNREADABLE = Meaning(Level.ERROR, "the journal cannot be read: when this feed last ran is not known", "error")
     SESSION_CONNECTED = Meaning(Level.INFO, "connected to the venue", "url conn")
     SESSION_LIVE = Meaning(Level.INFO, "every channel is settled", "channels live took_s")
-    SESSION_LOST = Meaning(Level.ERROR, "no connection to the venue: trying again", "reason losses wait_s")
-    SESSION_HASTY = Meaning(Level.ERROR, "the venue says that we ask too much: cooling down", "reason")
-    REPLY_STRANGE = Meaning(Level.WARNING, "an answer to nothing that we asked", "reason")
+    SESSION_LOST = Meaning(Level.ERROR, "no connection to the venue: reconnecting", "reason losses wait_s")
+    SESSION_HASTY = Meaning(Level.ERROR, "the venue says that there were too many requests: pausing", "reason")
+    REPLY_STRANGE = Meaning(Level.WARNING, "the venue answered a request that was never sent", "reason")
     LOGGED_IN = Meaning(Level.INFO, "logged in at the venue", "expires_s")
     LOGIN_FAILED = Meaning(
         Level.ERROR, "no login: trying again, with 100ms in place of raw until then", "reason wait_s"
     )
     LOGIN_DENIED = Meaning(
         Level.ERROR,
-        "the venue does not know this DERIBIT_API_KEY and DERIBIT_API_SECRET: capture goes on without a login,"
+        "the venue does not accept this DERIBIT_API_KEY and DERIBIT_API_SECRET: recording continues without a login,"
         " with 100ms in place of raw; correct them and restart",
         "reason",
     )
-    RAW_AGAIN = Meaning(Level.INFO, "logged in at last: a new connection for the unthrottled channels", "")
-    RAW_REFUSED = Meaning(Level.WARNING, "unthrottled channels need a login: taking 100ms instead", "reason")
-    CHANNEL_UNKNOWN = Meaning(Level.ERROR, "a channel that the venue does not have was assigned", "reason")
+    RAW_AGAIN = Meaning(Level.INFO, "logged in: reconnecting for the unthrottled channels", "")
+    RAW_REFUSED = Meaning(Level.WARNING, "unthrottled channels need a login: recording 100ms instead", "reason")
+    CHANNEL_UNKNOWN = Meaning(Level.ERROR, "a channel was assigned that the venue does not have", "reason")
     CHANNEL_REFUSED = Meaning(
-        Level.ERROR, "the venue does not give a channel: asking on slowly", "channel reason refusals"
+        Level.ERROR, "the venue refuses a channel: retrying at longer intervals", "channel reason refusals"
     )
-    CHANNEL_SILENT = Meaning(Level.WARNING, "a channel is silent: subscribing it anew", "channel wait_s")
-    BOOK_BROKEN = Meaning(Level.WARNING, "a book lost its chain: subscribing it anew", "channel wait_s")
+    CHANNEL_SILENT = Meaning(Level.WARNING, "a channel is silent: subscribing to it again", "channel wait_s")
+    BOOK_BROKEN = Meaning(Level.WARNING, "a book lost its chain: subscribing to it again", "channel wait_s")
     FRAME_UNDECODABLE = Meaning(Level.ERROR, "a frame could not be decoded: it is in quarantine", "bytes kept file")
-    MESSAGE_UNKNOWN = Meaning(Level.DEBUG, "a message of a kind that we do not record", "bytes")
+    MESSAGE_UNKNOWN = Meaning(Level.DEBUG, "a message of a kind that is not recorded", "bytes")
     RING_OVERFLOW = Meaning(Level.ERROR, "the journal does not keep up: records are lost", "kind")
     RING_OVERFLOWED = Meaning(Level.WARNING, "the journal keeps up again", "kind lost")
     CLOCK_OFF = Meaning(
         Level.WARNING,
-        "this machine's clock is not the venue's: records keep the times that were read",
+        "this machine's clock differs from the venue's: recorded times are not corrected",
         "offset_ms error_ms",
     )
-    CLOCK_RIGHT = Meaning(Level.INFO, "this machine's clock is the venue's again", "offset_ms error_ms")
+    CLOCK_RIGHT = Meaning(Level.INFO, "this machine's clock agrees with the venue's again", "offset_ms error_ms")
     CLOCK_STEPPED = Meaning(Level.WARNING, "this machine's clock was set", "step_ms")
-    GAPS_PENDING = Meaning(Level.ERROR, "gap records wait for space in their ring", "pending")
-    ASSIGNMENT_CHANGED = Meaning(Level.INFO, "another assignment", "version channels")
-    ASSIGNMENT_UNREADABLE = Meaning(Level.ERROR, "the assignment cannot be read: keeping the last", "error")
+    GAPS_PENDING = Meaning(Level.ERROR, "gap records are waiting for space in their ring", "pending")
+    ASSIGNMENT_CHANGED = Meaning(Level.INFO, "the assignment of channels changed", "version channels")
+    ASSIGNMENT_UNREADABLE = Meaning(Level.ERROR, "the assignment cannot be read: keeping the last one", "error")
 
     # universe
     UNIVERSE_FETCHED = Meaning(Level.DEBUG, "instruments fetched", "instruments took_s")
     UNIVERSE_STALE = Meaning(
-        Level.WARNING, "the venue's instruments cannot be fetched: using the last known", "error age_s"
+        Level.WARNING, "the venue's instruments cannot be fetched: using the last known ones", "error age_s"
     )
     UNIVERSE_UNKNOWN = Meaning(Level.ERROR, "the venue's instruments cannot be fetched and none are known yet", "error")
     UNIVERSE_CHANGED = Meaning(Level.INFO, "the universe changed", "version instruments channels listed ended")
     UNIVERSE_OVERFLOW = Meaning(
-        Level.ERROR, "more channels than the feeds can take: raise feeds.count or select less", "refused capacity"
+        Level.ERROR, "more channels than the feeds have room for: raise feeds.count or select fewer", "refused capacity"
     )
     UNIVERSE_EMPTY = Meaning(Level.ERROR, "the rules select no instrument", "rules")
     INSTRUMENT_REFUSED = Meaning(Level.ERROR, "an instrument cannot be recorded", "instrument reason")
     ANNOUNCED = Meaning(Level.INFO, "the venue announces", "what instrument")
-    ANNOUNCEMENT_STRANGE = Meaning(Level.WARNING, "an announcement that we do not understand", "error")
-    STATE_UNKNOWN = Meaning(Level.WARNING, "a state that we do not know: recorded as it is", "instrument state")
+    ANNOUNCEMENT_STRANGE = Meaning(Level.WARNING, "an announcement that cannot be understood", "error")
+    STATE_UNKNOWN = Meaning(
+        Level.WARNING, "an instrument state that is not known: recorded as it is", "instrument state"
+    )
     ASSIGNMENT_LOST = Meaning(Level.ERROR, "the last assignment cannot be read: making a new one", "error")
     ASSIGNMENT_REFUSED = Meaning(Level.ERROR, "a feed refuses its assignment", "feed error")
     INSTRUMENT_RING_FULL = Meaning(
-        Level.WARNING, "the journal does not take instrument records: trying again", "pending"
+        Level.WARNING, "instrument records are waiting for the journal: trying again", "pending"
     )
 
     # merger
     MERGER_STATE_LOST = Meaning(
-        Level.ERROR, "the merger's state cannot be read: going on from what is published", "file"
+        Level.ERROR, "the merger's state cannot be read: continuing from what is published", "file"
     )
 
     # journal
@@ -147,55 +147,65 @@ class Event(Enum):
     )
     JOURNAL_DAMAGED = Meaning(Level.ERROR, "a segment of the journal is damaged: see tickbay gaps", "segment")
     JOURNAL_HOLE = Meaning(Level.ERROR, "records are missing in the journal", "stream first last segment")
-    JOURNAL_WIPED = Meaning(Level.ERROR, "the journal is empty, though sinks have taken from it: who removed it?")
+    JOURNAL_WIPED = Meaning(
+        Level.ERROR, "the journal is empty, although databases have stored records from it: was it removed?"
+    )
     JOURNAL_UNREADABLE = Meaning(Level.ERROR, "the journal cannot be opened: trying again", "directory error")
     JOURNAL_FULL = Meaning(
-        Level.ERROR, "no space for the journal: the rings keep what comes; free some", "directory segment error"
+        Level.ERROR, "no space for the journal: new records wait in memory; free some space", "directory segment error"
     )
     JOURNAL_WRITE_FAILED = Meaning(
-        Level.ERROR, "the journal's disk failed: going on in a new segment", "directory segment error"
+        Level.ERROR, "writing to the journal failed: continuing in a new segment", "directory segment error"
     )
     JOURNAL_RESUMED = Meaning(Level.INFO, "the journal writes again", "directory segment")
     JOURNAL_UPKEEP_FAILED = Meaning(Level.WARNING, "the journal's disk failed beside a commit", "directory error")
     JOURNAL_DROPPED = Meaning(Level.ERROR, "no space: records went that a sink had not taken", "stream records first")
     JOURNAL_RING_REMOVED = Meaning(Level.INFO, "removed the ring of a feed that is not configured any more", "stream")
-    JOURNAL_LEFT_OPEN = Meaning(Level.INFO, "the journal stops: the rings keep what still comes", "reason")
+    JOURNAL_LEFT_OPEN = Meaning(Level.INFO, "the journal stops: what still comes stays in memory", "reason")
 
     # metrics
     PORT_TAKEN = Meaning(Level.ERROR, "cannot listen: trying again", "error")
 
     # checker
     BOOK_DISAGREES = Meaning(
-        Level.WARNING, "a book's best prices are not the ticker's: it is sent anew", "feed instrument detail"
+        Level.WARNING,
+        "a book's best prices differ from the ticker's: subscribing to it again",
+        "feed instrument detail",
     )
-    CHECK_UNSAVED = Meaning(Level.ERROR, "the books cannot be saved: a restart knows fewer of them", "error")
+    CHECK_UNSAVED = Meaning(
+        Level.ERROR, "the checker's books cannot be saved: it would know fewer after a restart", "error"
+    )
 
     # healer
     HOLE_HEALED = Meaning(Level.INFO, "trades that were missing have been fetched", "feed cause instrument trades")
-    HOLE_UNHEALED = Meaning(
-        Level.WARNING, "trades are missing that the venue does not give", "feed cause instrument trades"
+    HOLE_UNHEALED = Meaning(Level.WARNING, "missing trades could not be fetched", "feed cause instrument trades")
+    HEAL_DOWN = Meaning(Level.WARNING, "past trades cannot be fetched now: trying again", "error missing")
+    HEAL_REFUSED = Meaning(Level.WARNING, "the venue refuses a request for past trades", "error missing")
+    HEAL_UNSAVED = Meaning(
+        Level.ERROR, "what the healer knows cannot be saved: it would read more after a restart", "error"
     )
-    HEAL_DOWN = Meaning(Level.WARNING, "the venue does not give past trades now: trying again", "error missing")
-    HEAL_REFUSED = Meaning(Level.WARNING, "the venue refuses a question for past trades", "error missing")
-    HEAL_UNSAVED = Meaning(Level.ERROR, "what the healer knows cannot be saved: a restart reads more", "error")
     HEAL_FORGOT = Meaning(
-        Level.ERROR, "the journal let go of trades before the healer read them: what was missing then stays so", "holes"
+        Level.ERROR,
+        "the journal deleted trades before the healer read them: what was missing among them stays missing",
+        "holes",
     )
 
     # writer
     SCHEMA_STEP = Meaning(Level.INFO, "applied a step of the schema", "step")
     SINK_OPENED = Meaning(Level.INFO, "the database is ready", "server edition schema")
-    SINK_NOTE = Meaning(Level.WARNING, "the database cannot do everything", "note")
-    SINK_DOWN = Meaning(Level.ERROR, "the database is away: the journal keeps what comes", "error retry_s")
-    SINK_PARKED = Meaning(Level.ERROR, "the database needs you: the journal keeps what comes", "error retry_s")
+    SINK_NOTE = Meaning(Level.WARNING, "the database lacks a feature", "note")
+    SINK_DOWN = Meaning(Level.ERROR, "the database is unavailable: the journal keeps what comes", "error retry_s")
+    SINK_PARKED = Meaning(
+        Level.ERROR, "the database needs an operator: see the error; the journal keeps what comes", "error retry_s"
+    )
     SINK_BACK = Meaning(Level.INFO, "rows flow into the database again", "down_s")
-    SINK_REWOUND = Meaning(Level.WARNING, "rows are sent again, to be sure", "why minutes")
-    SINK_MAINTAINED = Meaning(Level.INFO, "partitions and retention", "done")
+    SINK_REWOUND = Meaning(Level.WARNING, "rows are sent again in case the database lost them", "why minutes")
+    SINK_MAINTAINED = Meaning(Level.INFO, "maintained partitions and retention", "done")
     CURSOR_MOVED = Meaning(Level.WARNING, "another writer uses our cursor: reading it again", "error")
     ROWS_QUARANTINED = Meaning(Level.ERROR, "the database refused rows: see its table quarantine", "rows reasons")
     WRITER_HOLE = Meaning(Level.ERROR, "the journal let go of records before they were written", "stream first last")
     WRITER_UNREADABLE = Meaning(Level.ERROR, "a stream of the journal cannot be read by this version", "stream error")
-    WRITER_DISK = Meaning(Level.ERROR, "the disk of the journal or of the cursors fails", "error retry_s")
+    WRITER_DISK = Meaning(Level.ERROR, "the disk of the journal or of the cursors fails: trying again", "error retry_s")
 
 
 class Events:

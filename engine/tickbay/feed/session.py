@@ -356,7 +356,7 @@ class Session:
         if self.channels.without_login:
             # Both at once would mix two chains of changes for one book, so the throttled ones end first.
             self.outbox.tell(LogEvent.RAW_AGAIN)
-            why = Why(Cause.DISCONNECT, "logged in: a new connection for unthrottled channels", expected=True)
+            why = Why(Cause.DISCONNECT, "logged in: a new connection for unthrottled channels")
             self._happen(Event.RECONNECT, at, why)
 
     def _login_failed(self, detail: str, at: Moment, *, denied: bool = False) -> None:

@@ -61,9 +61,9 @@ TOLD: Mapping[str, tuple[Told, ...]] = {
         _counter("lost_records", "tickbay_feed_lost_records_total", FEED, "Records lost to a full ring."),
         _counter("refusals", "tickbay_feed_refusals_total", FEED, "Channels that the venue refused, each time."),
         _counter("resyncs", "tickbay_feed_resyncs_total", FEED,
-                 "Channels subscribed anew because a book broke or fell silent."),
+                 "Channels subscribed to again because a book broke or the channel fell silent."),
         _counter("repeats", "tickbay_feed_repeats_total", FEED, "Messages that repeated an earlier one."),
-        _counter("strays", "tickbay_feed_strays_total", FEED, "Answers of the venue to nothing that was asked."),
+        _counter("strays", "tickbay_feed_strays_total", FEED, "Answers of the venue to requests that were never sent."),
         _counter("lost_gaps", "tickbay_feed_lost_gaps_total", FEED,
                  "Gap records that could not be written: only the log has them."),
         _counter("quarantine_unkept", "tickbay_feed_quarantine_unkept_total", FEED,
@@ -72,30 +72,31 @@ TOLD: Mapping[str, tuple[Told, ...]] = {
                "Since the last message came, while connected; since the last one that is known, while not."),
         _gauge("channels_asked", "tickbay_feed_channels_asked", FEED, "Channels that this feed is to record."),
         _gauge("channels_live", "tickbay_feed_channels_live", FEED, "Channels that the venue has acknowledged."),
-        _gauge("channels_whole", "tickbay_feed_channels_whole", FEED, "Those of them that have no hole right now."),
-        _gauge("channels_troubled", "tickbay_feed_channels_troubled", FEED, "Channels that have a hole right now."),
-        _gauge("gaps_pending", "tickbay_feed_gaps_pending", FEED, "Gap records that wait for room in their ring."),
+        _gauge("channels_whole", "tickbay_feed_channels_whole", FEED, "Those of them that have no open gap."),
+        _gauge("channels_troubled", "tickbay_feed_channels_troubled", FEED, "Channels that have an open gap."),
+        _gauge("gaps_pending", "tickbay_feed_gaps_pending", FEED,
+               "Gap records that are waiting for room in their ring."),
         _gauge("clock_offset_ms", "tickbay_clock_offset_seconds", FEED,
-               "The venue's clock less this machine's, by the best of the last answers.", scale=1e-3),
-        _gauge("clock_error_ms", "tickbay_clock_error_seconds", FEED, "That is right to so much, either way.",
-               scale=1e-3),
+               "The venue's clock minus this machine's, by the best of the last answers.", scale=1e-3),
+        _gauge("clock_error_ms", "tickbay_clock_error_seconds", FEED,
+               "Error bound of tickbay_clock_offset_seconds, plus or minus.", scale=1e-3),
     ),
     "journal": (
-        _counter("records", "tickbay_journal_records_total", NONE, "Records made durable."),
+        _counter("records", "tickbay_journal_records_total", NONE, "Records synced to disk."),
         _counter("bytes", "tickbay_journal_written_bytes_total", NONE, "Bytes written to segments."),
         _counter("syncs", "tickbay_journal_syncs_total", NONE, "Group commits: each one is one sync of the disk."),
-        _counter("segments", "tickbay_journal_segments_total", NONE, "Segments begun."),
+        _counter("segments", "tickbay_journal_segments_total", NONE, "Segments started."),
         _counter("write_errors", "tickbay_journal_write_errors_total", NONE,
-                 "Writes and syncs that failed; the rings kept what they held."),
-        _counter("dropped_segments", "tickbay_journal_dropped_segments_total", NONE, "Segments let go."),
+                 "Writes and syncs that failed; the records stayed in the rings."),
+        _counter("dropped_segments", "tickbay_journal_dropped_segments_total", NONE, "Segments deleted."),
         _counter("dropped_records", "tickbay_journal_dropped_records_total", NONE,
-                 "Records let go, for want of space, before every sink had them."),
+                 "Records deleted for lack of space before every sink had stored them."),
         _gauge("lag_records", "tickbay_journal_lag_records", NONE, "Records in the rings that are not on disk yet."),
         _gauge("sync_p50_ms", "tickbay_journal_sync_p50_seconds", NONE, "Half of the last minute's syncs took less.",
                scale=1e-3),
         _gauge("sync_p99_ms", "tickbay_journal_sync_p99_seconds", NONE, "99 % of the last minute's syncs took less.",
                scale=1e-3),
-        _gauge("journal_bytes", "tickbay_journal_size_bytes", NONE, "What the segments take."),
+        _gauge("journal_bytes", "tickbay_journal_size_bytes", NONE, "Bytes that the segments occupy."),
         _gauge("free_bytes", "tickbay_journal_free_bytes", NONE, "Free space of the journal's disk."),
         _gauge("hold_hours", "tickbay_journal_hold_seconds", NONE,
                "How long an outage of a database the journal can hold at the present rate, by quota and free space.",
@@ -109,41 +110,44 @@ TOLD: Mapping[str, tuple[Told, ...]] = {
         _counter("quarantined", "tickbay_sink_quarantined_rows_total", SINK,
                  "Rows that the database refused; they are in its table quarantine."),
         _counter("holes", "tickbay_sink_holes_total", SINK,
-                 "Ranges that the journal had let go before this sink had them."),
+                 "Ranges of records that the journal did not have any more when this sink was to store them."),
         _counter("rivals", "tickbay_sink_rivals_total", SINK, "Times that another writer moved our cursor."),
-        _gauge("batch_rows", "tickbay_sink_batch_rows_max", SINK, "Rows of a batch at most, as adapted to the server."),
-        _gauge("parked", "tickbay_sink_parked", SINK, "1 while the writer waits for a person."),
+        _gauge("batch_rows", "tickbay_sink_batch_rows_max", SINK, "Largest batch in rows, as adapted to the server."),
+        _gauge("parked", "tickbay_sink_parked", SINK, "1 while the writer waits for an operator."),
         _gauge("suspended_tables", "tickbay_sink_suspended_tables", SINK,
                "Tables that QuestDB has suspended: it takes rows and shows none."),
     ),
     "universe": (
-        _counter("fetches", "tickbay_universe_fetches_total", NONE, "Looks at what the venue lists."),
-        _counter("fetch_failures", "tickbay_universe_fetch_failures_total", NONE, "Looks that failed."),
+        _counter("fetches", "tickbay_universe_fetches_total", NONE, "Fetches of what the venue lists."),
+        _counter("fetch_failures", "tickbay_universe_fetch_failures_total", NONE, "Fetches that failed."),
         _gauge("instruments", "tickbay_universe_instruments", NONE, "Instruments that the rules select."),
         _gauge("channels", "tickbay_universe_channels", NONE, "Channels assigned to feeds."),
         _gauge("refused", "tickbay_universe_refused", NONE, "Instruments that no feed has room for."),
-        _gauge("announcing", "tickbay_universe_announcing", NONE, "1 while the venue's announcements are heard."),
+        _gauge("announcing", "tickbay_universe_announcing", NONE, "1 while the venue's announcements are received."),
     ),
     "healer": (
         _counter("requests", "tickbay_healer_requests_total", NONE, "Requests for trades that were missed."),
         _counter("failures", "tickbay_healer_failures_total", NONE, "Requests that failed."),
         _counter("rows", "tickbay_healer_rows_total", NONE, "Trades fetched afterwards."),
-        _counter("healed", "tickbay_healer_healed_total", NONE, "Holes that were filled."),
-        _counter("unhealed", "tickbay_healer_unhealed_total", NONE, "Holes that the venue cannot fill any more."),
-        _gauge("cases", "tickbay_healer_cases", NONE, "Holes that are being filled or wait for it."),
+        _counter("healed", "tickbay_healer_healed_total", NONE, "Gaps that were filled."),
+        _counter("unhealed", "tickbay_healer_unhealed_total", NONE, "Gaps that could not be filled."),
+        _gauge("cases", "tickbay_healer_cases", NONE, "Gaps that are being filled or waiting for it."),
         _gauge("missing", "tickbay_healer_missing", NONE, "Trades known to be missing in them."),
     ),
     "checker": (
         _counter("compared", "tickbay_checker_compared_total", NONE, "Tickers compared with the book's best prices."),
-        _counter("disagreements", "tickbay_checker_disagreements_total", NONE, "Books sent anew for disagreeing."),
+        _counter("disagreements", "tickbay_checker_disagreements_total", NONE,
+                 "Books subscribed to again because they disagreed with their ticker."),
         _gauge("books", "tickbay_checker_books", NONE, "Books known: followed since a snapshot."),
-        _gauge("differ", "tickbay_checker_differing", NONE, "Books whose newest ticker disagrees, it may pass."),
+        _gauge("differ", "tickbay_checker_differing", NONE,
+               "Books that currently disagree with their ticker (often transient)."),
     ),
     "merger": (
         _counter("records", "tickbay_merger_records_total", FEED, "Records published: each once, from either leg."),
         _counter("unchained", "tickbay_merger_unchained_total", FEED,
-                 "Messages of instruments that the table of chains has no place for: no hole of theirs is told."),
-        _gauge("held", "tickbay_merger_held", FEED, "Records that wait for what comes before them."),
+                 "Messages of instruments that the table of chains has no room for: gaps in their chains are not "
+                 "detected."),
+        _gauge("held", "tickbay_merger_held", FEED, "Records that are waiting for what comes before them."),
         *(
             told
             for leg in LEGS
@@ -163,15 +167,16 @@ STATE = Metric("tickbay_process_state", "gauge", ("process", "state"), "1 for th
 STARTED = Metric("tickbay_process_start_time_seconds", "gauge", ("process",), "When it started, unix time.")
 HEARTBEAT = Metric("tickbay_process_heartbeat_age_seconds", "gauge", ("process",), "Since its last heartbeat.")
 RESTARTS = Metric(
-    "tickbay_process_restarts_total", "counter", ("process",), "Times it was started again since the engine was."
-)
+    "tickbay_process_restarts_total", "counter", ("process",),
+    "Times that it was restarted since the engine was started.",
+)  # fmt: skip
 MEMORY = Metric(
     "tickbay_process_resident_memory_bytes", "gauge", ("process",),
     "Its memory, with the parts of the shared rings that it has touched.",
 )  # fmt: skip
 CPU = Metric("tickbay_process_cpu_seconds_total", "counter", ("process",), "User and system time that it has used.")
 FILES = Metric("tickbay_process_open_fds", "gauge", ("process",), "File descriptors that it has open.")
-GAPS = Metric("tickbay_gaps_total", "counter", ("process", "cause"), "Holes found, each once, by cause.")
+GAPS = Metric("tickbay_gaps_total", "counter", ("process", "cause"), "Gaps found, each once, by cause.")
 PUBLISHED = Metric(
     "tickbay_stream_published_total", "counter", ("process", "kind"), "Records published: the stream's last sequence."
 )
@@ -180,9 +185,9 @@ DURABLE = Metric(
 )
 FILL = Metric(
     "tickbay_ring_fill_ratio", "gauge", ("process", "kind"),
-    "How full the ring is, 0 to 1, with what the journal has not synced: at 1 records are lost.",
+    "How full the ring is of records that the journal has not synced, 0 to 1: at 1 records are lost.",
 )  # fmt: skip
-QUOTA = Metric("tickbay_journal_quota_bytes", "gauge", (), "What the segments may take (journal.quota_gb).")
+QUOTA = Metric("tickbay_journal_quota_bytes", "gauge", (), "Bytes that the segments may occupy (journal.quota_gb).")
 LAG_ROWS = Metric("tickbay_sink_lag_rows", "gauge", SINK, "Records published that the sink has not committed.")
 LAG = Metric("tickbay_sink_lag_seconds", "gauge", SINK, "Since the oldest record came that the sink has not committed.")
 COMMIT = Metric("tickbay_sink_commit_seconds", "histogram", SINK, "How long a commit took.")
@@ -190,7 +195,7 @@ BATCH = Metric("tickbay_sink_batch_rows", "histogram", SINK, "Rows of a committe
 STAGE = Metric(
     "tickbay_stage_seconds", "histogram", ("stage", "process"),
     "How long a stage of a tick's way took: exchange to receive, receive to durable, durable to commit, and receive to "
-    "commit. The first rests on both clocks: mind the clock offset.",
+    "commit. The first depends on both clocks: see tickbay_clock_offset_seconds.",
 )  # fmt: skip
 
 COMPUTED = (

@@ -1,5 +1,5 @@
-"""Decode one frame to records: the C decoder, beside a copy of the frame's bytes, a call from Python, Python's JSON
-parsers, and cryptofeed's Deribit handler with empty callbacks, on the same frames.
+"""Decode one frame to records: the C decoder, beside a copy of the frame's bytes, simdjson's first stage, a call from
+Python, Python's JSON parsers, and cryptofeed's Deribit handler with empty callbacks, on the same frames.
 
 What cryptofeed does more: its handler makes Decimals and keeps a book. What it does less: it stores nothing, and of a
 ticker it takes four numbers of thirty.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,7 @@ def measure(size: Size) -> Result:
         result.add("decode_deribit, best turn", min(_floats(answer["decode_ns"])), "ns/frame")
         ratios = np.divide(_floats(answer["decode_ns"]), _floats(answer["copy_ns"]))
         result.aim("decode", "time / copy of the bytes", 6.5, float(np.median(ratios)), "x", most=True)
+        beside_stage1(result, answer)
         for channel in CHANNELS:
             if frames := found.of(channel):
                 answer = native("bench_decode", corpus.write(Path(folder) / channel, frames), turns)
@@ -51,6 +52,17 @@ def measure(size: Size) -> Result:
         beside_cryptofeed(result, path, found, decode_ns)
     assert copy_ns > 0
     return result
+
+
+def beside_stage1(result: Result, answer: Mapping[str, object]) -> None:
+    """What a parser costs that finds where each word is, and reads none; where simdjson is installed."""
+    if "stage1_ns" not in answer:
+        result.notes.append("simdjson is not installed here (Debian: libsimdjson-dev): its first stage is not measured")
+        return
+    stage1_ns = _floats(answer["stage1_ns"])
+    result.add("limit: simdjson's first stage", median(stage1_ns), "ns/frame", str(answer["stage1"]))
+    ratios = np.divide(_floats(answer["decode_ns"]), stage1_ns)
+    result.aim("decode", "time / simdjson's first stage", 2.2, float(np.median(ratios)), "x", most=True)
 
 
 def check(frames: Sequence[bytes]) -> tuple[int, int]:

@@ -1,4 +1,5 @@
-/* bench_decode.c: decode every frame of a file, and copy its bytes, in turn; CPU time of each turn as one line of JSON.
+/* bench_decode.c: decode every frame of a file, copy its bytes, and let simdjson's first stage read them (where it was built with
+ * that), in turn; CPU time of each turn as one line of JSON.
  *
  *     bench_decode FRAMES TURNS
  *
@@ -8,6 +9,7 @@
 
 #include "../crc32c.h"
 #include "frames.h"
+#include "stage1.h"
 
 #define RECV_NS 1800000000000000000
 #define COPY_BYTES (64u << 10)
@@ -45,6 +47,20 @@ static uint32_t copy_all(const struct frames *frames, unsigned char *copy)
     return sum;
 }
 
+#ifdef STAGE1
+static size_t index_all(const struct frames *frames, void *stage1)
+{
+    size_t words = 0;
+    for (size_t i = 0; i < frames->count; i++) {
+        size_t found = stage1_find(stage1, frames->at[i], frames->length[i]);
+        if (found == 0)
+            fail("simdjson finds no JSON in a frame");
+        words += found;
+    }
+    return words;
+}
+#endif
+
 static void print_turns(const char *name, const double *turns, size_t count)
 {
     printf("\"%s\": [", name);
@@ -61,6 +77,11 @@ int main(int argc, char **argv)
     size_t turns = strtoul(argv[2], NULL, 10);
     unsigned char *slots = memory(SLOTS_BYTES), *copy = memory(COPY_BYTES);
     double *decode_ns = memory(turns * sizeof *decode_ns), *copy_ns = memory(turns * sizeof *copy_ns);
+    double *stage1_ns = memory(turns * sizeof *stage1_ns);
+#ifdef STAGE1
+    void *stage1 = stage1_make(COPY_BYTES);
+    size_t words = 0;
+#endif
     struct total total = {0};
     uint32_t sum = 0;
     for (size_t i = 0; i < frames->count; i++)
@@ -73,9 +94,18 @@ int main(int argc, char **argv)
         double middle = cpu_ns();
         sum += copy_all(frames, copy);
         decode_ns[turn] = (middle - began) / (double)frames->count;
-        copy_ns[turn] = (cpu_ns() - middle) / (double)frames->count;
+        double end = cpu_ns();
+        copy_ns[turn] = (end - middle) / (double)frames->count;
+#ifdef STAGE1
+        words += index_all(frames, stage1);
+        stage1_ns[turn] = (cpu_ns() - end) / (double)frames->count;
+#endif
     }
     printf("{");
+#ifdef STAGE1
+    print_turns("stage1_ns", stage1_ns, turns);
+    printf("\"stage1\": \"%s\", \"words\": %zu, ", stage1_name(), words / turns);
+#endif
     print_turns("decode_ns", decode_ns, turns);
     print_turns("copy_ns", copy_ns, turns);
     printf("\"frames\": %zu, \"bytes\": %zu, \"records\": %llu, \"checksum\": %u, \"sum\": %u}\n", frames->count, frames->bytes,

@@ -32,11 +32,11 @@ COMMANDS = {
     "restart": Command(
         "tickbay.supervisor.rolling", "replace running processes one after another, without losing a record"
     ),
-    "gaps": Command("tickbay.gaps", "list the known holes in what was captured, newest first"),
-    "sink": Command("tickbay.sinks.cli", "see how far each database is; park, resume or rewind its writer"),
+    "gaps": Command("tickbay.gaps", "list the known gaps in what was captured, newest first"),
+    "sink": Command("tickbay.sinks.cli", "show how far each database is; park, resume or rewind its writer"),
     "journal": Command("tickbay.journal.command", "list, verify or print what the journal holds; changes nothing"),
     "certificate": Command(
-        "tickbay.certificate", "say what was recorded of a day: coverage of each instrument, every hole, checksums"
+        "tickbay.certificate", "prove what was recorded of a day: coverage of each instrument, every gap, checksums"
     ),
     "backup": Command(
         "tickbay.backup.command", "copy what databases and journal hold into a folder; only what changed"

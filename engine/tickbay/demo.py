@@ -96,7 +96,9 @@ class Simulator:
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--venue", choices=("sim", "deribit"), default="sim", help="simulated, or the live public feed")
-    parser.add_argument("--seconds", type=float, default=0.0, help="stop by itself after so long (default: at Ctrl-C)")
+    parser.add_argument(
+        "--seconds", type=float, metavar="N", default=0.0, help="stop after N seconds (default: at Ctrl-C)"
+    )
     parser.add_argument(
         "--rate", type=float, default=0.0, help="frames a second of the simulator (default: as recorded)"
     )

@@ -79,7 +79,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--instrument", help="only those that concern this one")
     parser.add_argument("--open", action="store_true", help="only those without an end")
     parser.add_argument("--unhealed", action="store_true", help="only those of which something is still missing")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     configuration.add_argument(parser)
 
 

@@ -35,16 +35,18 @@ from tickbay.sinks.questdb_server import QuestdbServer
 STATEMENT_TIMEOUT_S = 3600
 DESCRIPTION = """
 Without --ledger: counts and checksums of every stream and minute that the journal still holds, in every enabled
-database; and the sequence of every stream, also of what is older. With it: every row that the simulator sent.
+database; and the sequence of every stream, which also covers what is older. With it: every row that the simulator sent.
 """
-EPILOG = "Exit status 0: all is there; 1: it is not; 2: it could not be told."
+EPILOG = (
+    "Exit status 0: everything is stored; 1: something is missing, twice or different; 2: it could not be compared."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_argument(parser)
     parser.add_argument("--ledger", type=Path, metavar="DIR", help="what `tickbay sim --ledger DIR` sent")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    parser.add_argument("--heal", action="store_true", help="store what a database lacks, from the journal")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    parser.add_argument("--heal", action="store_true", help="store from the journal what a database lacks")
     parser.add_argument(
         "--replace", action="store_true", help="with --heal: also what PostgreSQL has differently, or twice"
     )

@@ -1,6 +1,6 @@
 """`tickbay certificate DAY`: arguments in, two files and a summary out.
 
-Exit status: 0 certified · 1 below the target, or a hole without a name · 2 it cannot be told.
+Exit status: 0 certified · 1 below the target, or something missing that no gap explains · 2 it cannot be judged yet.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the certificate instead of a summary")
     parser.epilog = (
-        "Writes data_dir/certificates/DAY.json and DAY.html. Exit status 0: certified; 1: below the target, or a hole"
-        " that no gap names; 2: it cannot be told."
+        "Writes data_dir/certificates/DAY.json and DAY.html. Exit status 0: certified; 1: below the target, or"
+        " records are missing that no gap explains; 2: it cannot be judged yet."
     )
     configuration.add_argument(parser)
 

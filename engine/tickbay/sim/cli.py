@@ -104,7 +104,7 @@ def _add_faults(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=30.0,
         metavar="S",
-        help="close a client that takes nothing for so long; 0: never",
+        help="close a client that reads nothing for S seconds; 0: never",
     )
     how.add_argument(
         "--token-s", type=float, default=TOKEN_S, metavar="S", help="how long a login lasts (any key, but not `wrong`)"

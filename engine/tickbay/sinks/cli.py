@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 
 from tickbay.config import Config, add_argument, find, load
 from tickbay.errors import ConfigError, SinkRefused
+from tickbay.files import Files
 from tickbay.process import make_directories
 from tickbay.sinks.orders import Orders
 from tickbay.sinks.questdb_columns import SHAPES
 from tickbay.sinks.questdb_server import QuestdbServer
+from tickbay.sinks.rewind import marks_of
 from tickbay.status import snapshot
 
 MINUTES = 15.0
@@ -27,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("ls", help="every enabled sink: state, lag, and how long the journal can hold")
     park = actions.add_parser("park", help="stop writing to it until resumed; the journal keeps what comes")
     park.add_argument("--reason", default="", help="shown in the status")
-    resume = actions.add_parser("resume", help="go on: also with tables that QuestDB has suspended")
+    resume = actions.add_parser("resume", help="write again, also to tables that QuestDB had suspended")
     rewind = actions.add_parser("rewind", help="QuestDB only: send again what it got in the last minutes")
     rewind.add_argument("--minutes", type=float, default=MINUTES, help=f"default {MINUTES:g}")
     for action in (park, resume, rewind):
@@ -50,7 +53,7 @@ def main(arguments: argparse.Namespace) -> int:
         elif arguments.action == "resume":
             _resume(config, arguments.sink, orders)
         else:
-            _rewind(arguments.sink, arguments.minutes, orders)
+            _rewind(config, arguments.sink, arguments.minutes, orders)
     except OSError as error:
         raise ConfigError(f"{config.data_dir}: {error.strerror}") from error
     return 0
@@ -86,10 +89,13 @@ def _resume(config: Config, sink: str, orders: Orders) -> None:
     print(f"{sink}: goes on within seconds")
 
 
-def _rewind(sink: str, minutes: float, orders: Orders) -> None:
+def _rewind(config: Config, sink: str, minutes: float, orders: Orders) -> None:
     if sink != "questdb":
         raise ConfigError(f"{sink} needs no rewind: its cursor moves with its rows, and rows sent again would be twice")
     if not 0 < minutes <= 60 * 24 * 366:
         raise ConfigError(f"--minutes {minutes:g}: expected more than 0 and at most a year")
     orders.go_back(minutes)
-    print(f"{sink}: sends the last {minutes:g} minutes again; what is there already stays as it is")
+    # How far it was then is remembered for as long as the journal holds it, since its writer first ran.
+    known = marks_of(config, sink, Files()).before(time.time() - minutes * 60)
+    what = f"sends the last {minutes:g} minutes again" if known else "sends everything that the journal holds again"
+    print(f"{sink}: {what}; what is there already stays as it is")

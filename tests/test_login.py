@@ -142,7 +142,8 @@ def test_a_login_that_fails_is_tried_again_and_then_the_unthrottled_channels_are
             world.sleep(1, speaking=[HEARD])
     answer_login(world)  # one more try
     assert LogEvent.RAW_AGAIN in world.events() and world.connects == 1
-    assert [(gap.cause, gap.expected) for gap in world.gaps] == [(Cause.DISCONNECT, False)], "a hole of our own: named, not announced"
+    # A hole of our own: named, and not announced by the venue.
+    assert [(gap.cause, gap.expected) for gap in world.gaps] == [(Cause.DISCONNECT, False)]
     world.connect()
     answer_login(world)
     settle(world)

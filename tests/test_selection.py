@@ -46,6 +46,15 @@ def test_names_take_only_these_and_say_which_are_not_listed() -> None:
     assert selection.instruments == {"B"} and selection.unlisted == ("X",)
 
 
+def test_a_name_that_has_ended_is_not_told_as_one_that_the_venue_does_not_list() -> None:
+    """Its end was expected: nobody has to do anything about it."""
+    over = made("OVER").in_state("delivered", NOW_NS - 1)
+    idle = made("IDLE", is_active=False, state="inactive")
+    rules = [Select(names=("B", "OVER", "GONE", "IDLE", "TYPO"))]
+    selection = select(rules, listed(over, idle, made("B")), now_ns=NOW_NS, ended={"GONE"})
+    assert selection.instruments == {"B"} and selection.unlisted == ("IDLE", "TYPO")
+
+
 def test_rules_are_united() -> None:
     rules = [Select(names=("A",), channels=("ticker",)), Select(names=("A", "B"), channels=("book", "ticker"))]
     selection = select(rules, listed(made("A"), made("B")), now_ns=NOW_NS)

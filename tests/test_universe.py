@@ -137,6 +137,26 @@ def test_new_and_ended_instruments_reach_the_feeds_and_the_journal_while_running
 
 
 @pytest.mark.slow
+def test_a_name_in_a_rule_that_expires_is_an_expected_end_also_for_the_next_process(somewhere: Place) -> None:
+    rule = "[[select]]\nnames = ['A', 'B']\n"
+    somewhere.start(rule)
+    catalogue = catalogue_path(somewhere.data_dir)
+    somewhere.records(Kind.INSTRUMENT)
+    wait_for(lambda: len(somewhere.records(Kind.INSTRUMENT)) == 2, "two records")
+    wait_for(lambda: set(read_catalogue(catalogue).recorded) == {"A", "B"}, "the versions to be known as recorded")
+    somewhere.venue.listed["ETH", "option"] = [option("B"), option("C")]
+    wait_for(lambda: len(somewhere.records(Kind.INSTRUMENT)) == 4, "the end of one and a new one")
+    wait_for(lambda: "C" in read_catalogue(catalogue).recorded, "the versions to be known as recorded")
+    for _ in range(2):
+        calls = len(somewhere.venue.calls)
+        wait_for(lambda: len(somewhere.venue.calls) > calls + 4, "more fetches")  # noqa: B023 - called in this turn
+        assert somewhere.health() == ("live", "")
+        assert somewhere.stop() == 0
+        somewhere.start(rule)
+    assert b"does not list it" not in somewhere.log.read_bytes()
+
+
+@pytest.mark.slow
 def test_a_feed_is_told_of_its_new_assignment(somewhere: Place) -> None:
     heard: list[Any] = []
     (somewhere.run_dir / "sockets").mkdir()

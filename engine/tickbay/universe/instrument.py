@@ -110,11 +110,12 @@ class Instrument:
         """When nothing more comes from it; 0: not known."""
         return min(filter(None, (self.ended_ns, self.expiration_ns)), default=0)
 
+    def has_ended(self, now_ns: int) -> bool:
+        return 0 < self.end_ns <= now_ns or self.phase is Phase.ENDED
+
     def is_live(self, now_ns: int) -> bool:
         """Can ticks come from it?"""
-        if 0 < self.end_ns <= now_ns or self.phase is Phase.ENDED:
-            return False
-        return self.is_active or self.phase in (Phase.TRADING, Phase.PAUSED)
+        return not self.has_ended(now_ns) and (self.is_active or self.phase in (Phase.TRADING, Phase.PAUSED))
 
     def lingers(self, now_ns: int, linger_ns: int) -> bool:
         """Has it ended so lately that a last message (the delivery price) may still be under way?"""

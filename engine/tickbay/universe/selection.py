@@ -53,14 +53,20 @@ class Unit:
 class Selection:
     units: Mapping[str, Unit]  # by instrument, or by channel for the trades of many
     instruments: frozenset[str]
-    unlisted: tuple[str, ...]  # names in the rules that the venue does not list
+    unlisted: tuple[str, ...]  # names in the rules that the venue does not list, and that have not ended
 
 
 def select(
-    rules: Sequence[Select], listing: Listing, *, now_ns: int, selected: Collection[str] = (), linger_ns: int = 0
+    rules: Sequence[Select],
+    listing: Listing,
+    *,
+    now_ns: int,
+    selected: Collection[str] = (),
+    linger_ns: int = 0,
+    ended: Collection[str] = (),
 ) -> Selection:
     """The rules united. `selected` is what was selected before: see _top(). Of these, one that has ended stays for
-    `linger_ns`, for its last messages."""
+    `linger_ns`, for its last messages. `ended`: names of which it is known, though they may be listed no more."""
     units: dict[str, Unit] = {}
     instruments: set[str] = set()
     unlisted: set[str] = set()
@@ -69,9 +75,9 @@ def select(
     for rule in rules:
         listed = listing.instruments[market_of(rule)]
         live = [item for item in listed if item.is_live(now_ns)]
-        unlisted |= set(rule.names) - {item.name for item in live}
+        unlisted |= {*rule.names} - {item.name for item in listed if item.is_live(now_ns) or item.has_ended(now_ns)}
         chosen = _top(rule, [item for item in live if _fits(rule, item, now_ns)], listing.open_interest, selected)
-        ended = [
+        lingering = [
             item
             for item in listed
             if item.name in selected
@@ -79,7 +85,7 @@ def select(
             and item.lingers(now_ns, linger_ns)
             and _fits(rule, item, now_ns)
         ]
-        for item in (*chosen, *ended):
+        for item in (*chosen, *lingering):
             instruments.add(item.name)
             for channel in _own_channels(rule, item):
                 units.setdefault(item.name, Unit(expires_ns=item.end_ns)).add(channel)
@@ -88,7 +94,7 @@ def select(
         if "trades" in rule.channels and (rule.currency == ANY or rule.kind not in all_trades):
             channel = f"trades.{rule.kind}.{rule.currency}.{rule.interval}"
             units.setdefault(channel, Unit()).add(channel)
-    return Selection(units, frozenset(instruments), tuple(sorted(unlisted)))
+    return Selection(units, frozenset(instruments), tuple(sorted(unlisted - {*ended})))
 
 
 def _own_channels(rule: Select, item: Instrument) -> Iterator[str]:

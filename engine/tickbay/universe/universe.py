@@ -256,7 +256,15 @@ class Universe:
             rules = tuple(rule for rule in rules if market_of(rule) not in missing)
         else:
             self._trouble("missing", "")
-        selection = select(rules, listing, now_ns=now_ns, selected=self._selected, linger_ns=self._linger_ns)
+        known = self._catalogue.recorded | self._put
+        selection = select(
+            rules,
+            listing,
+            now_ns=now_ns,
+            selected=self._selected,
+            linger_ns=self._linger_ns,
+            ended={name for name, item in known.items() if item.has_ended(now_ns)},
+        )
         for name in selection.unlisted:
             self._events.emit(Event.INSTRUMENT_REFUSED, instrument=name, reason="the venue does not list it")
         self._trouble("unlisted", f"not listed: {', '.join(selection.unlisted)}" if selection.unlisted else "")
@@ -393,12 +401,14 @@ class Universe:
             self._saved_ns = now_ns
 
     def _forget_ended(self) -> bool:
-        """What has ended, is recorded as such and is listed no more needs not be remembered; whether there was any."""
+        """What has ended, is recorded as such, is listed no more and has no rule of its own needs not be remembered;
+        whether there was any."""
         recorded, listing = self._catalogue.recorded, self._catalogue.listing
         ended = {name for name, item in recorded.items() if item.phase is Phase.ENDED}
         if not ended or listing is None:
             return False
         ended -= {item.name for items in listing.instruments.values() for item in items}
+        ended -= {name for rule in self._config.select for name in rule.names}
         for name in ended:
             del recorded[name]
         return bool(ended)

@@ -2,7 +2,7 @@
 beside a C socket reader with the same decoder, and cryptofeed's handler behind `websockets`.
 
 The listener does more than the C reader: rings, continuity of every book and trade, counters, and an event loop that
-could do other things meanwhile.
+could do other things meanwhile. Over TLS, as a venue speaks, it is held against reading and decrypting alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import asyncio
 import base64
 import hashlib
 import multiprocessing
+import shutil
 import socket
+import ssl
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -63,17 +66,66 @@ def measure(size: Size) -> Result:
             theirs = peer.ask(python, "receive", f"ws://127.0.0.1:{port}/", str(len(found.frames)), str(path))
             peer_ns = result.add("peer: cryptofeed behind websockets", theirs["ns"][0], "ns/frame", "CPU")
             result.aim("receive", "frames a CPU second, over cryptofeed's", 35, peer_ns / ours_ns, "x")
+    over_tls(result, found.frames, rounds)
     return result
 
 
-async def receive(port: int, frames: int, folder: str) -> tuple[int, dict[str, int]]:
+def over_tls(result: Result, frames: list[bytes], rounds: int) -> None:
+    """The same from wss://, and what the encryption costs of it."""
+    if shutil.which("openssl") is None:
+        result.notes.append("over TLS: not measured: openssl, which makes the certificate, is not installed")
+        return
+    count = rounds * len(frames)
+    with tempfile.TemporaryDirectory() as folder:
+        certificate = self_signed(Path(folder))
+        with sending(frames, rounds, certificate) as port:
+            context = ssl.create_default_context(cafile=certificate)
+            size = rounds * sum(len(websocket_frame(frame)) for frame in frames)
+            decrypted, ours = [], []
+            for _ in range(result.size.of(5, 1)):
+                decrypted.append(decrypt(port, size, context) / count)
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    spent_ns, counters = runner.run(receive(port, count, folder, context))
+                ours.append(spent_ns / count)
+                assert not counters["undecodable"] and not counters["lost_records"]
+    result.add("limit over TLS: read and decrypt, no more", median(decrypted), "ns/frame", "CPU")
+    result.add("compiled listener over TLS, into rings", median(ours), "ns/frame", "CPU")
+
+
+def self_signed(folder: Path) -> Path:
+    """A certificate for this machine, and its key in the same file."""
+    path = folder / "localhost.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", path, "-out", f"{path}.crt"]
+    subprocess.run(command, check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return path
+
+
+def decrypt(port: int, size: int, context: ssl.SSLContext) -> int:
+    """CPU nanoseconds of reading `size` bytes as they come, with OpenSSL by Python's means, 64 KiB at a time."""
+    room = bytearray(1 << 16)
+    with (
+        socket.create_connection(("127.0.0.1", port)) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        key = base64.b64encode(bytes(16)).decode()
+        connection.sendall(f"GET / HTTP/1.1\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode())
+        began, read = time.process_time_ns(), 0
+        while read < size:
+            read += connection.recv_into(room)
+        return time.process_time_ns() - began
+
+
+async def receive(port: int, frames: int, folder: str, tls: ssl.SSLContext | None = None) -> tuple[int, dict[str, int]]:
     """CPU nanoseconds of this process, and the feed's counters."""
     rings = {kind: made(Path(folder), kind) for kind in SLOTS}
     done = asyncio.Event()
     listener = FeedListener(Ends(done), *(rings[kind].native for kind in SLOTS), full_wait_ms=0)
     listener.start(1)
     began = time.process_time_ns()
-    transport, _ = await picows.ws_connect(lambda: listener, f"ws://127.0.0.1:{port}/", enable_auto_ping=False)
+    url = f"wss://localhost:{port}/" if tls else f"ws://127.0.0.1:{port}/"
+    transport, _ = await picows.ws_connect(lambda: listener, url, enable_auto_ping=False, ssl_context=tls)
     while listener.counters()["frames"] < frames:
         for each in rings.values():
             each.set_durable(each.head - 1)  # what a journal does: the slots are free again
@@ -134,12 +186,13 @@ def made(folder: Path, kind: Kind) -> ring.Ring:
 
 
 @contextmanager
-def sending(frames: list[bytes], rounds: int) -> Iterator[int]:
-    """A server that sends every client all frames, `rounds` times, as fast as it takes them. Yields its port."""
+def sending(frames: list[bytes], rounds: int, certificate: Path | None = None) -> Iterator[int]:
+    """A server that sends every client all frames, `rounds` times, as fast as it takes them. Yields its port.
+    `certificate`: it speaks TLS."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     data = b"".join(map(websocket_frame, frames))
-    process = context.Process(target=_serve, args=(theirs, data, rounds), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, data, rounds, certificate), daemon=True)
     process.start()
     try:
         yield int(ours.recv())
@@ -148,12 +201,15 @@ def sending(frames: list[bytes], rounds: int) -> Iterator[int]:
         process.join()
 
 
-def _serve(parent: Connection, data: bytes, rounds: int) -> None:
+def _serve(parent: Connection, data: bytes, rounds: int, certificate: Path | None) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    if certificate is not None:
+        context.load_cert_chain(certificate)
     with socket.create_server(("127.0.0.1", 0)) as server:
         parent.send(server.getsockname()[1])
         while True:
-            client, _ = server.accept()
-            with client:
+            plain, _ = server.accept()
+            with context.wrap_socket(plain, server_side=True) if certificate else plain as client:
                 upgrade(client)
                 try:
                     for _ in range(rounds):

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -260,6 +261,7 @@ def project(folder: Path, server: EmbeddedServer, simulator: Simulator, ports: P
         "COMPOSE_PROFILES": "top",
         "QUESTDB_ENABLED": "false",
         "TOP_N_INSTRUMENTS": str(INSTRUMENTS),
+        "HOST_NAMES": "nas.example,nas",
         "TICKBAY_TOML": str(folder / "tickbay.toml"),
         "DERIBIT_WS_URL": simulator.ws_url,
         "DERIBIT_REST_URL": simulator.rest_url,
@@ -359,6 +361,9 @@ def test_others_may_ask_by_the_names_that_compose_gives_and_no_other(stack: Stac
     assert stack.asked(stack.ports.health, "/readyz", "127.0.0.1:8000") == 200
     assert stack.asked(stack.ports.web, "/", "localhost:8080") == 200
     assert stack.asked(stack.ports.web, "/", "elsewhere.example") == 421
+    assert stack.asked(stack.ports.web, "/", "nas.example") == stack.asked(stack.ports.health, "/healthz", "nas") == 200
+    token = (stack.folder / "secrets" / "tickbay_top_token").read_text().strip()
+    assert stack.asked(stack.ports.top, f"/?token={token}", "nas.example") == 303
 
 
 def test_no_password_is_in_anything_that_docker_tells(stack: Stack) -> None:
@@ -379,6 +384,7 @@ def test_every_store_is_backed_up_by_one_command_and_a_running_one_is_not_overwr
     # Its processes are those of another container: known by their locks.
     refused = stack.compose(*owner, "restore", "/backups", "--only", "journal", "--replace", check=False)
     assert "the journal is running: stop the engine, then restore" in refused
+    stack.compose(*owner, "gaps")  # which the engine's own login may not read
 
 
 def test_a_stop_in_the_middle_and_one_at_the_end_lose_nothing_and_exit_0_within_the_grace(stack: Stack) -> None:
@@ -395,7 +401,7 @@ def test_a_stop_in_the_middle_and_one_at_the_end_lose_nothing_and_exit_0_within_
     assert verdict.good, verdict.lines
 
 
-def test_a_machine_that_was_lost_is_back_by_the_commands_of_the_readme(stack: Stack) -> None:
+def test_a_machine_that_was_lost_records_again_by_the_documented_commands(stack: Stack, tmp_path: Path) -> None:
     owner = "run", "--rm", "--no-TTY", "owner"
     stack.compose(*owner, "backup", "/backups", "--quiet")
     had = {table: stack.rows(table) for table in ("option_quotes", "option_trades", "book_changes", "data_gaps")}
@@ -404,11 +410,17 @@ def test_a_machine_that_was_lost_is_back_by_the_commands_of_the_readme(stack: St
     with psycopg.connect(stack.server.conninfo(), autocommit=True) as connection:
         for text in ("DROP DATABASE {} WITH (FORCE)", "CREATE DATABASE {}"):
             connection.execute(sql.SQL(text).format(sql.Identifier(DATABASE)))
+        connection.execute("DROP ROLE tickbay_engine, grafana, tickbay_writer, tickbay_reader")
     stack.start("timescaledb")
-    stack.compose(*owner, "schema", "apply")
     stack.compose(*owner, "restore", "/backups", "--quiet")
     assert {table: stack.rows(table) for table in had} == had
     assert all(had[table] > 0 for table in ("option_quotes", "book_changes"))
+    ports = [str(urlsplit(url).port) for url in (stack.simulator.ws_url, stack.simulator.rest_url)]
+    venue = "--instruments", "ETH=60", "--no-limits", "--port", ports[0], "--rest-port", ports[1]
+    with simulating(tmp_path, *venue):
+        stack.start()
+        stack.wait_for_rows(had["option_quotes"])
+        assert stack.states()["tickbay"]["Health"] == "healthy"
 
 
 # -------- refused

@@ -25,6 +25,7 @@ ARRIVES = {
     "DEPLOYMENT_ENV": ("lab", "services prometheus environment DEPLOYMENT_ENV", "lab"),
     "COLLECTOR_ID": ("c2", "services prometheus environment COLLECTOR_ID", "c2"),
     "BIND_ADDRESS": ("127.0.0.9", "services grafana ports 0 host_ip", "127.0.0.9"),
+    "HOST_NAMES": ("nas.local,nas", "services top environment TICKBAY_TOP_HOSTS", "nas.local,nas"),
     "DB_PORT": ("15001", "services timescaledb ports 0 published", "15001"),
     "QUESTDB_PORT": ("15002", "services questdb ports 0 published", "15002"),
     "QUESTDB_PG_PORT": ("15003", "services questdb ports 1 published", "15003"),
@@ -176,6 +177,7 @@ def test_tickbay_understands_what_it_is_told(everything: dict[str, Any], tmp_pat
     assert (questdb.user, questdb.password) == ("quincy", "of questdb_password")
     assert (config.metrics.host, config.metrics.hosts) == ("0.0.0.0", ("tickbay",))
     assert config.health.host == config.web.host == "0.0.0.0"
+    assert config.health.hosts == config.web.hosts == ("nas.local", "nas")
 
 
 def test_the_defaults_that_are_told_are_the_defaults() -> None:

@@ -3,7 +3,7 @@
 In: a request's first line and headers. Out: status, headers and body. /metrics is on metrics.port; what is on web.port
 is in web/api.py; /healthz and /readyz are on health.port:
 
-- /healthz: 200 while the engine records, also where something needs attention; 503 where it does not.
+- /healthz: 200 while the engine records, also where something needs attention; 503 where nothing is.
 - /readyz: 200 where all is well; 503 with the reasons, as `tickbay status` has them, where something needs attention.
 
 HTTP-1: a request that names a host we do not go by is refused, so no page in a browser can read us through a name of
@@ -30,6 +30,10 @@ from tickbay.status.snapshot import Status, collect
 
 FIELDS_MAX = 16  # of a query
 PLAIN = "text/plain; charset=utf-8"
+STRANGE_NAME = (
+    "this host name is not among ours: name it in web.hosts (health.hosts, metrics.hosts) of tickbay.toml,"
+    " or in HOST_NAMES of deploy/docker/.env"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ def answer(
         allowed = {"Allow": ", ".join(METHODS), "Content-Type": PLAIN}
         return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"GET and HEAD only\n", allowed)
     if not is_known(headers.get("Host", ""), hosts):  # HTTP-1
-        return text(HTTPStatus.MISDIRECTED_REQUEST, "this host name is not among ours: see .hosts in tickbay.toml")
+        return text(HTTPStatus.MISDIRECTED_REQUEST, STRANGE_NAME)
     path, _, query = target.partition("?")
     page = pages.get(path)
     if page is None:

@@ -85,7 +85,7 @@ class Door:
         """Why this request is not answered; "" where it is."""
         host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
         if not is_known(host, self._names):  # HTTP-1
-            return "this host name is not among ours: see --name"
+            return "this host name is not among ours: name it in top.hosts of tickbay.toml, or with --name"
         if origin is not None and urlsplit(origin).netloc != host:
             return "a page of another origin asks"
         if request.path == "/ws" and origin is None:

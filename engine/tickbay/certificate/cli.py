@@ -201,11 +201,11 @@ def summary(found: Document, path: Path) -> str:
         f"  covered             {percent_text(figures['percent'])} of "
         f"{figures['instrument_hours_due']:,.2f} hours of instruments",
         f"  worst hour          {percent_text(figures['worst_hour_percent'])}",
-        f"  instruments         {instruments:,}, {whole:,} of them without any hole",
+        f"  instruments         {instruments:,}, {whole:,} of them without any gap",
         f"  gaps                {figures['gaps']:,}: {figures['gaps_healed']:,} healed, "
         f"{figures['gaps_expected']:,} announced, {figures['gaps_open']:,} open",
         *(f"    {cause:<18}{count:,}" for cause, count in figures["gaps_by_cause"].items()),
-        f"  without a name      {figures['unexplained']:,}",
+        f"  unexplained         {figures['unexplained']:,}",
     ]
     for store, told in found["stores"].items():
         rows = told if isinstance(told, str) else f"{sum(row['rows'] for row in told):,} rows"

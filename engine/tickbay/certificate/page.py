@@ -13,8 +13,8 @@ NOTHING = "-"
 GAPS_MAX = 500  # in the page; the JSON has all
 CLASSES = {CERTIFIED: "certified", BELOW: "below", UNKNOWN: "unknown"}
 SENTENCES = {
-    CERTIFIED: "Every hour of every instrument is above the target, and every hole has a name.",
-    BELOW: "Something was not recorded, or is missing without a name.",
+    CERTIFIED: "Every hour of every instrument is above the target, and nothing is missing that no gap explains.",
+    BELOW: "Something was not recorded, or is missing and no gap explains it.",
     UNKNOWN: "What was asked cannot be told from this store.",
 }
 METHOD = """
@@ -71,14 +71,14 @@ def _figures(found: Document) -> str:
     figures = [
         (percent_text(summary["percent"]), "of what was due is covered"),
         (percent_text(summary["worst_hour_percent"]), "the worst hour of an instrument"),
-        (f"{summary['instruments_whole']:,} of {summary['instruments']:,}", "instruments without any hole"),
+        (f"{summary['instruments_whole']:,} of {summary['instruments']:,}", "instruments without any gap"),
         (f"{rows:,}", "rows: quotes, trades, book changes"),
         (
             f"{summary['gaps']:,}",
             f"gaps: {summary['gaps_healed']:,} healed, {summary['gaps_expected']:,} announced, "
             f"{summary['gaps_open']:,} open",
         ),
-        (f"{summary['unexplained']:,}", "holes that no gap names"),
+        (f"{summary['unexplained']:,}", "times in which something is missing that no gap explains"),
     ]  # fmt: skip
     return (
         '<div class="figures">'
@@ -136,7 +136,7 @@ def _unexplained(found: Document) -> str:
     if not rows:
         return ""
     heads = ("From (UTC)", "Lasted", "What", "Feed", "Kind", "Instrument", "#Rows")
-    return "<h2>Holes that no gap names</h2>" + _table(heads, rows) + _more(len(found["unexplained"]))
+    return "<h2>Missing, and explained by no gap</h2>" + _table(heads, rows) + _more(len(found["unexplained"]))
 
 
 def _gaps(found: Document) -> str:

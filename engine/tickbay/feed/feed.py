@@ -466,7 +466,7 @@ class Feed:
             if self._overflows:
                 return "degraded", "the journal does not keep up: records are lost"
             if troubled:
-                return "degraded", f"{len(troubled)} channels have a hole, the first is {troubled[0]}"
+                return "degraded", f"{len(troubled)} channels have an open gap, the first is {troubled[0]}"
             if self._session.login.standing in (Standing.OUT, Standing.DENIED):
                 denied = self._session.login.standing is Standing.DENIED
                 why = "the venue refuses the API key" if denied else "no login yet"

@@ -310,7 +310,7 @@ class Healer:
             "under_way": len(self._under_way),
         }
         if self._trouble and plan.cases:
-            health.state, health.detail = "degraded", f"{len(plan.cases)} holes wait: {self._trouble}"
+            health.state, health.detail = "degraded", f"{len(plan.cases)} gaps wait to be healed: {self._trouble}"
         else:
             health.state, health.detail = "live", ""
         health.beat()

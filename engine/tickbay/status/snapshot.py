@@ -48,7 +48,7 @@ class ProcessStatus:
     ring_fill: float | None  # of its fullest ring, 0 to 1: what the journal has not synced
     lag_rows: int | None  # writer: not committed yet; others: not on disk yet
     lag_s: float | None  # writer: age of the oldest record that is not committed
-    gaps: int | None  # known holes since it started
+    gaps: int | None  # found since it started
     last_error: str
     last_error_s: float | None  # age
 

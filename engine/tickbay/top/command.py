@@ -28,8 +28,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     configuration.add_argument(parser)
     parser.epilog = (
         "Keys: ? shows them all, q quits. It only reads. --web admits anyone who has the token: TICKBAY_TOP_TOKEN, "
-        "that in the file TICKBAY_TOP_TOKEN_FILE, or a new one at each start, which is in the printed address or, if the "
-        "output is no terminal, in a file of run_dir."
+        "that in the file TICKBAY_TOP_TOKEN_FILE, or a new one at each start, which is in the printed address or, if "
+        "the output is no terminal, in a file of run_dir."
     )
 
 

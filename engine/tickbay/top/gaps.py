@@ -1,4 +1,4 @@
-"""The table of known holes, the newest since this machine was started. All are in the database (`tickbay gaps`)."""
+"""The table of known gaps, the newest since this machine was started. All are in the database (`tickbay gaps`)."""
 
 from __future__ import annotations
 

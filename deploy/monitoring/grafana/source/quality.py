@@ -95,7 +95,7 @@ WITH span AS (
 SELECT feed, kind,
        1 - coalesce((SELECT sum(extract(epoch FROM upper(t) - lower(t))) FROM unnest(whole.times) AS t), 0)
            / extract(epoch FROM span.ends - least(streams.since, span.ends - interval '1 second')) AS covered,
-       coalesce(single.instruments, 0) AS instruments_with_holes, coalesce(single.seconds, 0) AS their_seconds
+       coalesce(single.instruments, 0) AS instruments_with_gaps, coalesce(single.seconds, 0) AS their_seconds
 FROM streams CROSS JOIN span
 LEFT JOIN whole USING (feed, kind) LEFT JOIN single USING (feed, kind)
 ORDER BY covered, feed, kind
@@ -161,7 +161,7 @@ PANELS = (
     ),
     Panel(
         title="Certificate of the time range", kind="table", width=24, source=TIMESCALE,
-        help="Of each feed and kind: the share of the time that no hole of the whole feed covers, and the holes of "
+        help="Of each feed and kind: the share of the time that no gap of the whole feed covers, and the gaps of "
         "single instruments. Without what was healed.",
         queries=(Query(CERTIFIED),),
         overrides=(("covered", {"unit": "percentunit", "decimals": 4}), ("their_seconds", {"unit": "s"})),
@@ -177,7 +177,7 @@ PANELS = (
     ),
     Panel(
         title="Gap ledger", kind="table", width=24, height=12, source=TIMESCALE,
-        help="Known holes, newest first: 500 at most.",
+        help="Known gaps, newest first: 500 at most.",
         queries=(Query(LEDGER),), overrides=(("lasted", {"unit": "s"}),),
     ),
     Panel(

@@ -24,7 +24,7 @@ SUMMARY = (
     ),
     Panel(
         title="Captured, last hour", kind="stat", width=4, height=4, source=PROMETHEUS, unit="percentunit",
-        help="Share of the channels that came without a hole. The alert is at 98 %.",
+        help="Share of the channels that came without a gap. The alert is at 98 %.",
         queries=(Query("avg_over_time(tickbay:capture:ratio[1h])"),),
         steps=((None, BAD), (0.98, SOSO), (0.999, GOOD)), limits=(0, 1),
     ),
@@ -132,12 +132,12 @@ LAG = (
 
 GAPS = (
     Panel(
-        title="Gaps by cause", kind="timeseries", source=PROMETHEUS, help="Holes found within each step.",
+        title="Gaps by cause", kind="timeseries", source=PROMETHEUS, help="Gaps found within each step.",
         queries=(Query("sum by (cause) (increase(tickbay_gaps_total[$__rate_interval]))", "{{cause}}"),),
         custom={"drawStyle": "bars", "stacking": {"mode": "normal"}, "fillOpacity": 60},
     ),
     Panel(
-        title="Channels", kind="timeseries", source=PROMETHEUS, help="To be recorded, and coming without a hole.",
+        title="Channels", kind="timeseries", source=PROMETHEUS, help="To be recorded, and coming without a gap.",
         queries=(
             Query("sum(tickbay_feed_channels_asked)", "asked"),
             Query("sum(tickbay_feed_channels_live)", "acknowledged"),

@@ -6,9 +6,10 @@ import os
 import shutil
 import socket
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import psycopg
@@ -23,9 +24,9 @@ from servers.questdb import QuestdbServer, questdb, questdb_server
 from servers.timescale import timescale_server
 from simulator import ENGINE, simulating
 from tickbay import schema
-from tickbay.backup.command import back_up
-from tickbay.backup.folder import Folder
-from tickbay.backup.questdb import cut, unescaped
+from tickbay.backup.command import RECOUNT_DAYS, back_up, is_due
+from tickbay.backup.folder import Folder, Part
+from tickbay.backup.questdb import QuestdbBackup, cut, unescaped
 from tickbay.backup.store import Found, expires
 from tickbay.backup.timescale import TimescaleBackup, compress
 from tickbay.config import Timescale, load
@@ -103,6 +104,11 @@ def test_databases_that_were_lost_are_restored_under_a_running_engine_and_then_a
         audit(rig)
 
         command(rig, "backup", folder, "--quiet")
+        told = command(rig, "backup", folder, "--recount")
+        assert told.count(" 0 of them new") == 3, told
+        check_that_nothing_is_counted_twice(
+            QuestdbBackup(load(rig.file, rig.env)), Folder(tmp_path / "backups/questdb")
+        )
         empty_databases(rig, questdb)
         shutil.rmtree(rig.folder / "data")
         for path in rig.run_dir.iterdir():
@@ -114,6 +120,22 @@ def test_databases_that_were_lost_are_restored_under_a_running_engine_and_then_a
         rig.stop()
         audit(rig)
         assert query(rig, "SELECT count(*) FROM data_gaps WHERE cause = 'journal_torn'") == [(1,)], "it is told"
+
+
+def check_that_nothing_is_counted_twice(store: QuestdbBackup, folder: Folder) -> None:
+    """A tally that was made up is believed where the mark is as it was, and nowhere else."""
+    manifest = folder.manifest()
+    assert manifest is not None
+    marked = [part for part in manifest.parts if part.mark]
+    assert {"option_quotes", "book_changes"} <= {part.name.partition("/")[0] for part in marked}
+    with closing(store):
+        store.open()
+        known = {part.name: replace(part, tally="made up") for part in marked}
+        found = {each.name: each.tally for each in store.parts(known)}
+        assert {name for name, tally in found.items() if tally == "made up"} == set(known)
+        other = {name: replace(part, mark="5") for name, part in known.items()}
+        found = {each.name: each.tally for each in store.parts(other)}
+        assert found == {part.name: part.tally for part in manifest.parts}
 
 
 # -------- one database
@@ -277,15 +299,15 @@ def test_rows_that_are_deleted_after_they_were_counted_make_no_backup_that_canno
     """Its tally was of what was counted, so the restore found other rows than the backup has, for ever."""
 
     class Racing(TimescaleBackup):
-        def parts(self) -> Iterator[Found]:
-            found = list(super().parts())
+        def parts(self, known: Mapping[str, Part]) -> Iterator[Found]:
+            found = list(super().parts(known))
             database.run("DELETE FROM option_quotes WHERE seq % 2 = 0; TRUNCATE book_changes")
             return iter(found)
 
     store = Racing(load(None, database.env(database.settings)))
     folder = Folder(database.folder / "timescale")
     with folder.locked():
-        back_up(store, folder, Namespace(forget=False, quiet=True))
+        back_up(store, folder, Namespace(forget=False, quiet=True, recount=False))
         store.close()
     manifest = folder.manifest()
     assert manifest is not None and "option_quotes" in {part.name.partition("/")[0] for part in manifest.parts}
@@ -294,6 +316,40 @@ def test_rows_that_are_deleted_after_they_were_counted_make_no_backup_that_canno
     status, told = database.tickbay("restore", into=other)
     assert status == 0, told
     assert database.content(other) == database.content(database.settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["postgres_server", "timescale_server"])
+def test_only_days_that_were_written_to_since_the_last_backup_are_counted(
+    tmp_path: Path, request: pytest.FixtureRequest, server: str
+) -> None:
+    """A tally that was made up shows what was not counted."""
+    database = Database(tmp_path, request.getfixturevalue(server))
+    truth, known = dict[str, Found](), dict[str, Part]()
+
+    def found(known: dict[str, Part]) -> dict[str, Found]:
+        with closing(TimescaleBackup(load(None, database.env(database.settings)))) as store:
+            store.open()
+            return {each.name: each for each in store.parts(known)}
+
+    def known_is_believed() -> bool:  # soon after: the server counts what others wrote when they are done
+        nonlocal truth, known
+        truth = found({})
+        known = {name: Part(name, "", "made up", 1, 1, "", each.mark) for name, each in truth.items() if each.mark}
+        return len(known) == 3 and {found(known)[name].tally for name in known} == {"made up"}
+
+    wait_for(known_is_believed, "the server to have counted what was written")
+    (written,) = (name for name in known if name.startswith("book_changes/"))
+    database.run("UPDATE book_changes SET conn = conn WHERE seq = (SELECT min(seq) FROM book_changes)")
+    wait_for(lambda: found(known)[written].tally == truth[written].tally, "the day to be counted again")
+    assert {found(known)[name].tally for name in known if name != written} == {"made up"}
+
+
+def test_each_day_is_counted_once_a_month_whatever_the_database_says() -> None:
+    nights = [date(2026, 3, 1) + timedelta(days=number) for number in range(RECOUNT_DAYS)]
+    for day in ("2025-12-30", "2025-12-31", "2026-01-01"):
+        assert [is_due(f"book_changes/{day}", night) for night in nights].count(True) == 1
+    assert not is_due("instruments/whole", nights[0])
 
 
 def test_what_is_restored_is_compressed_as_its_policy_would_have_once_its_chunk_is_full(community: Timescale) -> None:

@@ -12,7 +12,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from tickbay import __version__
@@ -24,6 +25,7 @@ from tickbay.backup.timescale import TimescaleBackup
 from tickbay.config import Config, add_argument, find, load
 from tickbay.errors import BackupFault, ConfigError, TickbayError
 
+RECOUNT_DAYS = 30
 STORES = ("timescale", "questdb", "journal")
 
 
@@ -41,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     if parser.prog.endswith("backup"):
         parser.add_argument(
             "--forget", action="store_true", help="also where the store has fewer rows of a day than the last backup"
+        )
+        parser.add_argument(
+            "--recount",
+            action="store_true",
+            help="count all rows, also of days to which, by the database's own count, nobody has written since",
         )
     else:
         parser.add_argument("--check", action="store_true", help="only see whether every file is whole")
@@ -106,7 +113,9 @@ def back_up(store: Store, folder: Folder, arguments: argparse.Namespace) -> None
     known = {part.name: part for part in last.parts} if last else {}
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
     state = store.open()
-    found = list(store.parts())
+    today = datetime.now(UTC).date()
+    trusted = {} if arguments.recount else {name: part for name, part in known.items() if not is_due(name, today)}
+    found = list(store.parts(trusted))
     if not arguments.forget:
         now = {each.name: each.rows for each in found}
         for before in known.values():
@@ -115,7 +124,7 @@ def back_up(store: Store, folder: Folder, arguments: argparse.Namespace) -> None
     for each in found:
         old = known.get(each.name)
         if old and old.tally == each.tally:
-            parts.append(old)
+            parts.append(replace(old, mark=each.mark))
             continue
         new = _copy(store, folder, each)
         if old and not arguments.forget:
@@ -145,7 +154,16 @@ def _copy(store: Store, folder: Folder, found: Found) -> Part | None:
             part = folder.write(found.name, reading.tally, reading.pieces)
     except FileNotFoundError:
         return None
-    return None if found.rows and not part.rows else part
+    return None if found.rows and not part.rows else replace(part, mark=found.mark)
+
+
+def is_due(name: str, today: date) -> bool:
+    """Each day's part is counted once in RECOUNT_DAYS days, whatever its mark says; other days each time."""
+    try:
+        day = date.fromisoformat(name.rpartition("/")[2])
+    except ValueError:
+        return False  # no day: it has no mark
+    return (today - day).days % RECOUNT_DAYS == 0
 
 
 def _check_nothing_is_lost(store: Store, part: Part, rows: int) -> None:

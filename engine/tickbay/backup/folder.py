@@ -40,6 +40,7 @@ class Part:
     rows: int  # 0 of a file of data_dir
     bytes: int  # of the file
     sha256: str  # of the file
+    mark: str = ""  # the same as at open(): nobody has written to the part since; empty: the store cannot tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from tickbay.backup.folder import Manifest, Part
-from tickbay.backup.store import Found, Reading, State, expires
+from tickbay.backup.store import Found, Reading, State, counted, expires
 from tickbay.backup.writer_pause import WriterPause
 from tickbay.config import Config
 from tickbay.cursor import read_cursor
@@ -26,6 +26,7 @@ from tickbay.sinks.questdb_columns import SHAPES
 from tickbay.sinks.questdb_server import QuestdbServer
 
 NAME = "questdb"
+DAY_CHARACTERS = len("2026-11-21")
 BODY = 16 << 20  # of one request: the server commits each by itself
 APPLY_WAIT_S = 600.0  # without any progress
 APPLY_ASK_S = 0.2
@@ -57,12 +58,24 @@ class QuestdbBackup:
 
     # ------------------------------------------------------------ what is there
 
-    def parts(self) -> Iterator[Found]:
-        """See Store.parts()."""
+    def parts(self, known: Mapping[str, Part]) -> Iterator[Found]:
+        """See Store.parts(). A mark is how many rows a day's partitions have: nobody can delete single ones here."""
         for table in SHAPES:
-            days = f"SELECT timestamp_floor('d', ts) AS day, count(), sum(seq) FROM {table} ORDER BY day"  # noqa: S608 - our own names
-            for day, rows, seqs in self._query(days):
-                yield Found(f"{table}/{day[:10]}", f"{rows} {seqs}", rows)
+            for day, mark in self._days(table).items():
+                found = counted(f"{table}/{day}", mark, known, self._found)
+                if found.rows:
+                    yield found
+
+    def _days(self, table: str) -> dict[str, str]:
+        """With their marks; small tables, cut by the year, have none."""
+        parts = self._query(f"SELECT name, numRows FROM table_partitions('{table}') ORDER BY name")  # noqa: S608 - ours
+        if any(len(name) < DAY_CHARACTERS for name, _ in parts):
+            days = self._query(f"SELECT DISTINCT timestamp_floor('d', ts) AS day FROM {table} ORDER BY day")  # noqa: S608
+            return {day[:DAY_CHARACTERS]: "" for (day,) in days}
+        rows: dict[str, int] = {}
+        for name, number in parts:  # by the day, or by the hour: 2026-11-21T17
+            rows[name[:DAY_CHARACTERS]] = rows.get(name[:DAY_CHARACTERS], 0) + number
+        return {day: str(number) for day, number in rows.items()}
 
     def _found(self, name: str) -> Found:
         ((rows, seqs),) = self._query("SELECT count(), sum(seq)" + _rows_of(name))
@@ -103,7 +116,7 @@ class QuestdbBackup:
                 self._query(f"TRUNCATE TABLE {table}")
         else:
             expected = {part.name: part.rows for part in manifest.parts}
-            for found in self.parts():
+            for found in self.parts({}):
                 if found.rows > expected.get(found.name, 0):
                     raise ConfigError(
                         f"QuestDB is not empty: {found.name} has {found.rows:,} rows that are not of this backup: "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Protocol
 
@@ -32,6 +32,7 @@ class Found:
     name: str
     tally: str
     rows: int
+    mark: str = ""  # see folder.Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,8 @@ class Store(Protocol):
     def open(self) -> State:
         """Connect, for reading."""
 
-    def parts(self) -> Iterator[Found]:
-        """Every part that is not empty."""
+    def parts(self, known: Mapping[str, Part]) -> Iterator[Found]:
+        """Every part that is not empty. One of the `known` with the same mark as now need not be counted."""
 
     def read(self, found: Found) -> AbstractContextManager[Reading]:
         """A part as it is now, which may be another than was found: rows are healed, deleted or let go meanwhile."""
@@ -73,6 +74,14 @@ class Store(Protocol):
         """All parts are there: take the cursors too."""
 
     def close(self) -> None: ...
+
+
+def counted(name: str, mark: str, known: Mapping[str, Part], count: Callable[[str], Found]) -> Found:
+    """A part of this mark, counted if it is not known with it."""
+    part = known.get(name)
+    if part and mark and part.mark == mark:
+        return Found(name, part.tally, part.rows, mark)
+    return replace(count(name), mark=mark)
 
 
 def expires(name: str, settings: Timescale | Questdb, today: date) -> bool:

@@ -8,7 +8,7 @@ database (views, roles, tables of his own) is not in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -17,7 +17,8 @@ from psycopg import sql
 
 from tickbay import schema
 from tickbay.backup.folder import Manifest, Part
-from tickbay.backup.store import Found, Reading, State, expires
+from tickbay.backup.marks import marks
+from tickbay.backup.store import Found, Reading, State, counted, expires
 from tickbay.backup.writer_pause import WriterPause
 from tickbay.config import Config
 from tickbay.cursor import Position
@@ -51,6 +52,7 @@ class TimescaleBackup:
         self._connection: psycopg.Connection | None = None
         self._bound: dict[str, list[object]] | None = None  # the cursors, as parameters of _FROM; None: every row
         self._columns: dict[str, tuple[str, ...]] = {}
+        self._marks: dict[str, str] = {}  # of days
 
     def open(self) -> State:
         """See Store.open()."""
@@ -59,6 +61,10 @@ class TimescaleBackup:
             version = schema.applied_version(connection)
             if not version:
                 raise SinkParked(f"{self._settings.dbname}: no tables of tickbay are here: check timescale.dbname")
+            # Before the cursors: what is up to them and was not yet counted here changes the mark of the next time.
+            # Rows that are compressed as they come are in no chunk's count.
+            self._marks = {} if self._settings.direct_compress else marks(connection)
+        with translated(), connection.transaction():
             rows = connection.execute("SELECT stream, epoch, seq FROM sink_cursor WHERE sink = %s", [NAME])
             cursors = {stream: Position(epoch, seq) for stream, epoch, seq in rows}
             self._columns = _columns_of(connection)
@@ -81,33 +87,18 @@ class TimescaleBackup:
 
     # ------------------------------------------------------------ what is there
 
-    def parts(self) -> Iterator[Found]:
-        """See Store.parts()."""
+    def parts(self, known: Mapping[str, Part]) -> Iterator[Found]:
+        """See Store.parts(). The days are asked for once more: one may have begun since the marks were read."""
+        with translated(), self._require().transaction():
+            days = list(marks(self._require()))
         for table in FILLED:
-            names = [f"{table}/{day}" for day in self._days(table)] if table in CUT_TABLES else [f"{table}/{WHOLE}"]
+            names = (
+                [name for name in days if name.startswith(f"{table}/")] if table in CUT_TABLES else [f"{table}/{WHOLE}"]
+            )
             for name in names:
-                found = self._found(name)
+                found = counted(name, self._marks.get(name, ""), known, self._found)
                 if found.rows:
                     yield found
-
-    def _days(self, table: str) -> list[date]:
-        """On which there may be rows, by how the table is cut: reading it whole would take hours."""
-        connection = self._require()
-        with translated(), connection.transaction():
-            if partitions.edition_of(connection) is partitions.Edition.PLAIN:
-                rows = connection.execute(
-                    "SELECT to_date(right(c.relname, 8), 'YYYYMMDD') FROM pg_inherits i"
-                    " JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(%s) ORDER BY 1",
-                    [table],
-                ).fetchall()
-                return [day for (day,) in rows]
-            rows = connection.execute(
-                "SELECT DISTINCT day::date FROM timescaledb_information.chunks,"
-                " generate_series(date_trunc('day', range_start), range_end - interval '1 us', interval '1 day') AS day"
-                " WHERE hypertable_schema = current_schema() AND hypertable_name = %s ORDER BY 1",
-                [table],
-            ).fetchall()
-            return [day for (day,) in rows]
 
     def _found(self, name: str) -> Found:
         with translated(), self._require().transaction():
@@ -169,7 +160,7 @@ class TimescaleBackup:
                 connection.execute("DELETE FROM sink_cursor WHERE sink = %s", [NAME])
         else:
             expected = {part.name: part.tally for part in manifest.parts}
-            for found in self.parts():
+            for found in self.parts({}):
                 if expected.get(found.name) != found.tally:
                     raise ConfigError(
                         f"{self._settings.dbname} is not empty: {found.name} has {found.rows:,} rows that are not of "

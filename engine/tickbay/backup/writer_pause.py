@@ -44,8 +44,11 @@ class WriterPause:
         return is_running(self._config.run_dir, writer) and (report is None or REASON not in report.detail)
 
     def save(self, cursors: Mapping[str, Position]) -> None:
-        """From here on the journal keeps what comes behind the backup (JRNL-3), and a new one counts on from there."""
-        file = CursorFile(self._config.data_dir / "cursors" / f"{self._sink}.cursor", Files())
+        """From here on the journal keeps what comes behind the backup (JRNL-3), and a new one counts on from there.
+        Where the sink was at earlier times (sinks/rewind.py) is of another database."""
+        path = self._config.data_dir / "cursors" / f"{self._sink}.cursor"
+        path.with_suffix(".marks").unlink(missing_ok=True)
+        file = CursorFile(path, Files())
         try:
             file.save(cursors)
         finally:

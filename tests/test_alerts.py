@@ -110,7 +110,7 @@ def test_one_of_them_is_enough_and_with_none_it_says_that_nobody_is_told(tmp_pat
     assert "telegram" not in configured(tmp_path, **EMAIL)
     assert "email" not in configured(tmp_path, TELEGRAM_CHAT_ID="7", TELEGRAM_BOT_TOKEN="t")
     configured(tmp_path)
-    assert "nobody is told" in started(tmp_path, {}).stderr
+    assert "nobody is notified" in started(tmp_path, {}).stderr
 
 
 def test_what_is_set_cannot_become_another_setting(tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_what_the_writers_stored_is_what_the_journal_has(case: Case, audit: Audi
     assert status == 0, told
     assert told.count(": OK\n") == 4  # by journal and by sequence
     assert "timescale: 4,2" in told and "0 lost, 0 twice, 0 different: OK" in told
-    assert "what is older it has let go (journal.retain_hours = 72)" in told
+    assert "older records are deleted (journal.retain_hours = 72)" in told
     document = json.loads(audit("--json")[1])
     assert document["good"] and document["stores"]["questdb"]["differences"] == []
     assert document["journal"]["records"] == sum(len(c.records) for s in case.streams for c in case.journal.chunks(s))

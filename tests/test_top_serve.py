@@ -115,7 +115,7 @@ def cookie(given: Screen) -> str:
 def test_without_the_token_nothing_is_answered(given: Screen, path: str) -> None:
     """WEB-1"""
     status, _, body = given.ask(path)
-    assert (status, body) == (403, "open the address with the token: tickbay top --web told it, or where it is\n")
+    assert (status, body) == (403, "open the address with the token: tickbay top --web printed it, or where it is\n")
     wrong = f"tickbay_top_{given.port}={TOKEN}"
     assert given.ask(path, Cookie=wrong)[0] == 403, "the token is no cookie"
 

@@ -87,6 +87,6 @@ EOF
     if [ -n "${TELEGRAM_CHAT_ID:-}" ]; then telegram; fi
 } >"$config"
 if [ -z "${SMTP_HOST:-}${TELEGRAM_CHAT_ID:-}" ]; then
-    echo "alertmanager: nobody is told of alerts: set SMTP_HOST or TELEGRAM_CHAT_ID" >&2
+    echo "alertmanager: nobody is notified of alerts: set SMTP_HOST or TELEGRAM_CHAT_ID" >&2
 fi
 exec "$@" "--config.file=$config"

@@ -23,7 +23,7 @@ def lines(across: Across, retain_hours: float) -> Iterator[str]:
         return
     yield (
         f"journal: {extent.records:,} records of {extent.streams} streams, {_at(extent.from_ns)} to {_at(extent.to_ns)}"
-        f" UTC; what is older it has let go (journal.retain_hours = {retain_hours:g})"
+        f" UTC; older records are deleted (journal.retain_hours = {retain_hours:g})"
     )
     yield from _table(across)
     for side in across.sides:

@@ -15,7 +15,7 @@ CLASSES = {CERTIFIED: "certified", BELOW: "below", UNKNOWN: "unknown"}
 SENTENCES = {
     CERTIFIED: "Every hour of every instrument is above the target, and nothing is missing that no gap explains.",
     BELOW: "Something was not recorded, or is missing and no gap explains it.",
-    UNKNOWN: "What was asked cannot be told from this store.",
+    UNKNOWN: "This store cannot answer what was asked.",
 }
 METHOD = """
 <p><b>Due</b> is an instrument from its listing to its end, without the pauses that the venue announced. After a listing

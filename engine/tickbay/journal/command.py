@@ -36,12 +36,12 @@ SECOND_LOOK_S = 0.5
 def add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     listing = actions.add_parser("ls", help="list the segments: streams, sequences, sizes, ages")
-    listing.add_argument("--json", action="store_true", help="one JSON object a segment")
+    listing.add_argument("--json", action="store_true", help="print one JSON object per segment")
     checking = actions.add_parser("verify", help="check every CRC and every sequence; exit status 1 where one is wrong")
-    dumping = actions.add_parser("dump", help="print the records of a stream, one JSON object a line")
+    dumping = actions.add_parser("dump", help="print the records of a stream, one JSON object per line")
     dumping.add_argument("stream", metavar="STREAM", help="such as feed-1.quote")
     dumping.add_argument("--from", type=int, default=1, dest="first", metavar="SEQ", help="from this sequence on")
-    dumping.add_argument("--limit", type=int, default=0, metavar="N", help="at most so many; default: all")
+    dumping.add_argument("--limit", type=int, default=0, metavar="N", help="at most N records; default: all")
     for action in (listing, checking, dumping):
         configuration.add_argument(action)
 

@@ -86,7 +86,7 @@ def _resume(config: Config, sink: str, orders: Orders) -> None:
             server.close()
     if orders.parked() is not None:
         orders.unpark()
-    print(f"{sink}: goes on within seconds")
+    print(f"{sink}: writing continues within seconds")
 
 
 def _rewind(config: Config, sink: str, minutes: float, orders: Orders) -> None:

@@ -91,7 +91,7 @@ class Door:
         if request.path == "/ws" and origin is None:
             return "a WebSocket says where it comes from"
         if not _is(request.cookies.get(_cookie_name(request), ""), self._cookie):  # WEB-1
-            return "open the address with the token: tickbay top --web told it, or where it is"
+            return "open the address with the token: tickbay top --web printed it, or where it is"
         return ""
 
     def opened_by(self, request: web.Request) -> bool:

@@ -157,7 +157,7 @@ cdef class FeedListener(WSListener):
                 self.handler.on_break(<int> found.kind, instrument, found.expected, found.got, found.recv_ns,
                                       found.since_ns)
             else:
-                self.handler.on_book_whole(instrument, found.recv_ns)
+                self.handler.on_leap(instrument, found.expected, found.got, found.recv_ns, found.since_ns)
         except:
             self.transport = None
             raise

@@ -76,13 +76,19 @@ enum continuity_result continuity_quote(struct continuity *continuity, const str
     return CONTINUITY_OK;
 }
 
-static enum continuity_result take_snapshot(struct continuity_entry *entry, uint64_t change_id)
+/* FEED-1: a whole book that is ahead of the chain hides what came between. One that is behind it begins the chain anew. */
+static enum continuity_result take_snapshot(struct continuity_entry *entry, uint64_t change_id, uint64_t *expected)
 {
-    /* Deribit repeats the first frames after a subscription now and then. */
-    int repeat = entry->book_state == BOOK_CHAINED && entry->change_id == change_id;
+    uint64_t last = entry->change_id;
+    bool chained = entry->book_state == BOOK_CHAINED;
     entry->book_state = BOOK_CHAINED;
     entry->change_id = change_id;
-    return repeat ? CONTINUITY_REPEAT : CONTINUITY_OK;
+    if (chained && change_id == last) /* Deribit repeats the first frames after a subscription now and then */
+        return CONTINUITY_REPEAT;
+    if (!chained || change_id < last)
+        return CONTINUITY_OK;
+    *expected = last;
+    return CONTINUITY_BREAK;
 }
 
 /* FEED-1: a change whose predecessor we do not have is a loss. */
@@ -110,7 +116,7 @@ enum continuity_result continuity_book(struct continuity *continuity, const stru
         return CONTINUITY_FULL;
     entry->book_ns = books->head.recv_ns;
     if (books->head.flags & RECORD_SNAPSHOT)
-        return take_snapshot(entry, books->change_id);
+        return take_snapshot(entry, books->change_id, expected);
     return take_change(entry, books, expected);
 }
 

@@ -34,7 +34,8 @@ struct continuity {
 
 enum continuity_result {
     CONTINUITY_OK = 0,
-    CONTINUITY_BREAK,  /* book: prev_change_id is not the last change id; trade: trade_seq jumped by more than 1 */
+    CONTINUITY_BREAK,  /* book: prev_change_id is not the last change id, or a snapshot is ahead of an unbroken chain; trade:
+                        * trade_seq jumped by more than 1 */
     CONTINUITY_IGNORE, /* book: a change while waiting for a snapshot (already reported) */
     CONTINUITY_REPEAT, /* a change id (of a chained book) or a trade_seq not above the last one: we already have it */
     CONTINUITY_FULL,   /* the table has no place for another instrument */
@@ -50,7 +51,8 @@ bool continuity_forget(struct continuity *continuity, const char *instrument);
 
 /* Each takes one message's records in order. Any message counts as heard (quote_ns, …), whatever the result. On a break,
  * *expected is for a book the last change id that we have, which prev_change_id should have been, and for a trade the
- * trade_seq that should have come now. After a break a book waits for a snapshot, a trade sequence goes on from the new one. */
+ * trade_seq that should have come now. After a break a book waits for a snapshot, unless it was one, which is whole; a trade
+ * sequence goes on from the new one. */
 enum continuity_result continuity_quote(struct continuity *continuity, const struct quote *quote);
 enum continuity_result continuity_book(struct continuity *continuity, const struct book *books, uint64_t count, uint64_t *expected);
 /* One trade (a message may mix instruments). */

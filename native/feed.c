@@ -281,16 +281,14 @@ static enum feed_finding check_books(struct feed *feed, struct feed_found *found
     uint64_t count = feed->unchecked_count;
     feed->unchecked_count = 0;
     const struct continuity_entry *entry = continuity_find(&feed->continuity, books->head.instrument);
-    bool broken = entry != NULL && entry->book_state == BOOK_BROKEN;
     found->since_ns = entry != NULL ? entry->book_ns : 0;
     enum feed_finding finding =
         judge(&feed->counters, continuity_book(&feed->continuity, books, count, &found->expected));
     found->instrument = books->head.instrument;
-    found->got = books->prev_change_id;
     found->recv_ns = books->head.recv_ns;
-    if (finding == FEED_NOTHING && broken && entry->book_state == BOOK_CHAINED)
-        return FEED_BOOK_WHOLE;
-    return finding;
+    bool leaps = finding == FEED_BREAK && (books->head.flags & RECORD_SNAPSHOT);
+    found->got = leaps ? books->change_id : books->prev_change_id;
+    return leaps ? FEED_LEAP : finding;
 }
 
 static enum feed_finding check_trade(struct feed *feed, struct feed_found *found)

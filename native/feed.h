@@ -41,14 +41,14 @@ struct feed_report {
 enum feed_finding {
     FEED_NOTHING = 0, /* no more */
     FEED_BREAK,       /* a change or a trade did not follow: something between `expected` and `got` is missing */
-    FEED_BOOK_WHOLE,  /* a snapshot ended what a break began */
+    FEED_LEAP,        /* a snapshot is ahead of an unbroken chain: it was asked for, or what is between is missing */
 };
 
 struct feed_found {
     enum record_kind kind;  /* RECORD_BOOK or RECORD_TRADE */
     const char *instrument; /* RECORD_INSTRUMENT_MAX bytes; valid until the next feed_frame() */
     uint64_t expected;      /* the id that should have come before (book) or now (trade) */
-    uint64_t got;           /* prev_change_id (book) or trade_seq (trade) */
+    uint64_t got;           /* prev_change_id (book), trade_seq (trade), change_id (leap) */
     int64_t recv_ns;
     int64_t since_ns;       /* recv_ns of its message before, on this connection; 0: there was none */
 };

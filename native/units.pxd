@@ -275,7 +275,7 @@ cdef extern from "feed.h" nogil:
     enum feed_finding:
         FEED_NOTHING
         FEED_BREAK
-        FEED_BOOK_WHOLE
+        FEED_LEAP
     struct feed_overflow:
         uint64_t records
         int64_t from_ns

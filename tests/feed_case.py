@@ -35,6 +35,7 @@ KINDS = feed_kinds(Config().tick_kinds)
 TRADES = "trades.option.ETH.100ms"
 INSTRUMENT = "ETH-1JAN27-3000-C"
 TICKER = f"ticker.{INSTRUMENT}.100ms"
+BOOK = f"book.{INSTRUMENT}.100ms"
 PATIENCE_S = 20.0  # far longer than anything takes; a test that waits so long has failed
 
 VENUE = {
@@ -305,6 +306,22 @@ def trade_frame(trade_seq: int, instrument: str = "ETH-1JAN27-3000-C") -> bytes:
         "amount": 1.0,
     }
     params = {"channel": "trades.option.ETH.100ms", "data": [trade]}
+    return json.dumps({"jsonrpc": "2.0", "method": "subscription", "params": params}).encode()
+
+
+def book_frame(change_id: int, previous: int = 0) -> bytes:
+    """A change of one level; a snapshot where it has none before it."""
+    data: dict[str, object] = {
+        "timestamp": 1_800_000_000_000,
+        "type": "change" if previous else "snapshot",
+        "change_id": change_id,
+        "instrument_name": INSTRUMENT,
+        "bids": [["new", 0.05, 1.0]],
+        "asks": [],
+    }
+    if previous:
+        data["prev_change_id"] = previous
+    params = {"channel": BOOK, "data": data}
     return json.dumps({"jsonrpc": "2.0", "method": "subscription", "params": params}).encode()
 
 

@@ -228,6 +228,55 @@ def test_a_broken_book_is_given_back_and_taken_again_alone() -> None:
     assert world.session.state is FeedState.LIVE, "one book's trouble is not the connection's"
 
 
+def leap(world: World) -> None:
+    """A whole book comes now, to which the listener says that it is ahead of the chain."""
+    since_ns = world.heard.times[Kind.BOOK, INSTRUMENT]
+    world.hear(Kind.BOOK, INSTRUMENT)
+    world.do(world.session.leapt(INSTRUMENT, world.at, since_ns=since_ns, recv_ns=world.wall_ns, expected=10, got=20))
+
+
+def test_a_snapshot_that_nobody_asked_for_hides_what_came_before_it() -> None:
+    """FEED-1: and is over, so nothing is resubscribed."""
+    world = World()
+    world.live(TICKER, BOOK)
+    world.sleep(1, speaking=[(Kind.QUOTE, INSTRUMENT), (Kind.BOOK, INSTRUMENT)])
+    since_ns = world.heard.times[Kind.BOOK, INSTRUMENT]
+    world.sleep(0.3, speaking=[(Kind.QUOTE, INSTRUMENT)])
+    leap(world)
+    assert world.gaps == [
+        Gap(
+            cause=Cause.SEQUENCE,
+            kind=Kind.BOOK,
+            instrument=INSTRUMENT,
+            from_ns=since_ns,
+            to_ns=world.wall_ns,
+            first_missing=10,
+            last_missing=20,
+            detail="a snapshot that nobody asked for",
+        )
+    ]
+    world.sleep(1, speaking=[(Kind.QUOTE, INSTRUMENT)])
+    assert len(world.gaps) == 1 and world.requests("unsubscribe") == [] and world.place(BOOK) is Place.LIVE
+
+
+def test_a_snapshot_that_was_asked_for_is_no_other_hole() -> None:
+    world = World()
+    world.live(BOOK)
+    agreed_ns = world.wall_ns
+    world.sleep(5)
+    disagree(world, agreed_ns)
+    world.sleep(0.2)
+    world.answer(speak=False)
+    assert world.place(BOOK) is Place.AWAITED
+    leap(world)
+    assert [gap.cause for gap in world.gaps] == [Cause.DISAGREEMENT]
+    world.sleep(0.2)
+    assert world.place(BOOK) is Place.LIVE, "that is what was waited for"
+    since_ns, recv_ns = agreed_ns, world.session.channels.subscriptions[BOOK].whole_ns
+    world.do(world.session.leapt(INSTRUMENT, world.at, since_ns=since_ns, recv_ns=recv_ns, expected=10, got=20))
+    assert {gap.cause for gap in world.gaps} == {Cause.DISAGREEMENT} and world.open_holes() == []
+
+
 def test_a_book_without_its_snapshot_stays_a_hole() -> None:
     world = World()
     world.live(BOOK)

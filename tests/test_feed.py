@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from feed_case import (
+    BOOK,
     INSTRUMENT,
     SLOTS,
     TICKER,
@@ -19,6 +20,7 @@ from feed_case import (
     ScriptedVenue,
     accept,
     begin,
+    book_frame,
     channels_of,
     ended,
     options_of,
@@ -179,6 +181,29 @@ def test_a_broken_book_is_resubscribed_alone_and_its_hole_known(case: FeedCase, 
     assert case.health().counters["reconnects"] == 0
     snapshots = books[(books["prev_change_id"] == 0) & (books["recv_ns"] > opened["from_ns"])]
     assert set(text(snapshots, "instrument")) == {name}, "only that book began anew"
+
+
+def test_a_snapshot_that_nobody_asked_for_is_a_hole_that_is_over(case: FeedCase) -> None:
+    """FEED-1: it hides the changes before it. The same one again, as the venue sends now and then, hides nothing."""
+
+    def answer(request: dict[str, Any]) -> list[Any]:
+        frames = [book_frame(10), book_frame(10)] if request["method"] == "public/subscribe" else []
+        return [*accept(request), *frames]
+
+    with ScriptedVenue(answer).running() as venue:
+        case.configure(venue.ws_url)
+        case.assign(BOOK)
+        case.start()
+        case.until_live(1)
+        venue.send(book_frame(12, 10), book_frame(30), book_frame(31, 30))
+        case.until(lambda: len(case.records(Kind.BOOK)) == 5 and len(case.gaps()) > 0, "the gap")
+        time.sleep(0.3)
+        (gap,) = case.gaps()
+        books = case.records(Kind.BOOK)
+    assert (Cause(gap["cause"]), gap["kind"], gap["instrument"].decode()) == (Cause.SEQUENCE, Kind.BOOK, INSTRUMENT)
+    assert (gap["first_missing"], gap["last_missing"]) == (12, 30)
+    assert (gap["from_ns"], gap["to_ns"]) == (books["recv_ns"][2], books["recv_ns"][3])
+    assert venue.asked("unsubscribe") == [], "all of it is known from there on"
 
 
 @pytest.mark.slow

@@ -190,8 +190,8 @@ class Told:
     def on_break(self, kind: int, instrument: bytes, expected: int, got: int, recv_ns: int, since_ns: int) -> None:
         self.calls.append(("break", kind, instrument, expected, got))
 
-    def on_book_whole(self, instrument: bytes, recv_ns: int) -> None:
-        self.calls.append(("whole", instrument))
+    def on_leap(self, instrument: bytes, expected: int, got: int, recv_ns: int, since_ns: int) -> None:
+        self.calls.append(("leap", instrument, expected, got))
 
     def on_overflow_begin(self, kind: int, recv_ns: int) -> None:
         self.calls.append(("overflow", kind))
@@ -278,11 +278,12 @@ def test_a_frame_that_cannot_be_decoded_is_handed_out_whole_and_the_next_ones_la
     assert rig.listener.counters()["undecodable"] == 2
 
 
-def test_a_broken_book_and_its_healing_are_told(shm_dir: Path) -> None:
+def test_a_broken_book_and_a_snapshot_ahead_of_a_whole_one_are_told(shm_dir: Path) -> None:
     rig = Rig(shm_dir)
-    told = rig.play(text(book("ETH-1", 10), book("ETH-1", 14, 13), book("ETH-1", 15, 14), book("ETH-1", 20)))
-    assert told[1:-2] == [("break", Kind.BOOK, b"ETH-1", 10, 13), ("whole", b"ETH-1")]
-    assert rig.rings[Kind.BOOK].read(1)["change_id"].tolist() == [10, 14, 15, 20]
+    frames = [book("ETH-1", 10), book("ETH-1", 14, 13), book("ETH-1", 15, 14), book("ETH-1", 20), book("ETH-1", 30)]
+    told = rig.play(text(*frames))
+    assert told[1:-2] == [("break", Kind.BOOK, b"ETH-1", 10, 13), ("leap", b"ETH-1", 20, 30)]
+    assert rig.rings[Kind.BOOK].read(1)["change_id"].tolist() == [10, 14, 15, 20, 30]
 
 
 def test_a_message_in_fragments_is_one_message(shm_dir: Path) -> None:

@@ -245,8 +245,8 @@ class FeedHandler(Protocol):
     def on_break(self, kind: int, instrument: bytes, expected: int, got: int, recv_ns: int, since_ns: int) -> None:
         """A book (once until it is whole again) or a trade did not follow; feed.h, struct feed_found."""
 
-    def on_book_whole(self, instrument: bytes, recv_ns: int) -> None:
-        """A snapshot ended what a break began."""
+    def on_leap(self, instrument: bytes, expected: int, got: int, recv_ns: int, since_ns: int) -> None:
+        """A snapshot is ahead of an unbroken chain of changes; feed.h, struct feed_found."""
 
     def on_overflow_begin(self, kind: int, recv_ns: int) -> None: ...
     def on_overflow_end(self, kind: int, records: int, from_ns: int, to_ns: int) -> None: ...

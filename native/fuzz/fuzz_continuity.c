@@ -24,10 +24,13 @@ static enum continuity_result book_by_list(struct remembered *place, const struc
 {
     if (book->head.flags & RECORD_SNAPSHOT) {
         int repeat = place->chained && place->change_id == book->change_id;
+        int leap = place->chained && place->change_id < book->change_id;
+        if (leap)
+            *expected = place->change_id;
         place->chained = 1;
         place->broken = 0;
         place->change_id = book->change_id;
-        return repeat ? CONTINUITY_REPEAT : CONTINUITY_OK;
+        return repeat ? CONTINUITY_REPEAT : leap ? CONTINUITY_BREAK : CONTINUITY_OK;
     }
     if (!place->chained)
         return CONTINUITY_IGNORE;

@@ -112,6 +112,7 @@ static void take(const char *frame, size_t length, int64_t recv_ns, enum record_
     for (enum feed_finding finding; (finding = feed_next(&feed, &found)) != FEED_NOTHING;) {
         require(found.recv_ns == recv_ns && found.kind == kind, "a finding is of this frame");
         require(finding != FEED_BREAK || found.expected != found.got, "what breaks is not what was expected");
+        require(finding != FEED_LEAP || found.expected < found.got, "a leap is forward");
         findings++;
     }
     require(findings <= records, "no more findings than records");

@@ -81,6 +81,17 @@ static void a_missing_change_breaks_once_until_the_next_snapshot(void)
     check(book("A", 0, 151, 150) == CONTINUITY_OK, "and the chain goes on");
 }
 
+static void a_snapshot_ahead_of_the_chain_is_a_break_that_is_over(void)
+{
+    begin(64);
+    book("A", RECORD_SNAPSHOT, 100, 0);
+    book("A", 0, 110, 100);
+    check(book("A", RECORD_SNAPSHOT, 150, 0) == CONTINUITY_BREAK && expected == 110, "what came between is missing");
+    check(find("A")->book_state == BOOK_CHAINED, "the book is whole");
+    check(book("A", RECORD_SNAPSHOT, 150, 0) == CONTINUITY_REPEAT, "the same one again");
+    check(book("A", 0, 151, 150) == CONTINUITY_OK, "and the chain goes on");
+}
+
 static void what_we_have_already_is_a_repeat(void)
 {
     begin(64);
@@ -167,6 +178,7 @@ int main(void)
 {
     a_change_follows_the_one_before();
     a_missing_change_breaks_once_until_the_next_snapshot();
+    a_snapshot_ahead_of_the_chain_is_a_break_that_is_over();
     what_we_have_already_is_a_repeat();
     trade_sequences_grow_by_one();
     a_full_table_says_so_and_keeps_what_it_has();

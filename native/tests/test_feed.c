@@ -148,7 +148,7 @@ static void what_is_not_a_record_is_for_the_session(void)
     end();
 }
 
-static void a_broken_book_is_told_once_and_its_snapshot_too(void)
+static void a_broken_book_is_told_once(void)
 {
     begin();
     take_whole(book("ETH-1", 10, 0, 1), 1);
@@ -161,10 +161,25 @@ static void a_broken_book_is_told_once_and_its_snapshot_too(void)
     take(book("ETH-1", 15, 14, 1), 6);
     check(feed_next(&feed, &found) == FEED_NOTHING && feed.counters.ignored == 1, "not again while it waits for a snapshot");
     take(book("ETH-1", 20, 0, 1), 7);
-    check(feed_next(&feed, &found) == FEED_BOOK_WHOLE && found.recv_ns == 7, "the snapshot ends it");
+    check(feed_next(&feed, &found) == FEED_NOTHING, "its snapshot is what was waited for");
     take(book("ETH-1", 21, 20, 1), 8);
     check(feed_next(&feed, &found) == FEED_NOTHING, "and it goes on");
     check(ring_head(&books) == 7 && feed.counters.breaks == 1, "all of it was recorded");
+    end();
+}
+
+static void a_snapshot_ahead_of_the_chain_is_told(void)
+{
+    begin();
+    take_whole(book("ETH-1", 10, 0, 1), 1);
+    take(book("ETH-1", 20, 0, 1), 5);
+    check(feed_next(&feed, &found) == FEED_LEAP && feed.counters.breaks == 1, "what came between is missing");
+    check(found.kind == RECORD_BOOK && found.expected == 10 && found.got == 20, "which changes");
+    check(found.since_ns == 1 && found.recv_ns == 5, "and between which times");
+    take(book("ETH-1", 20, 0, 1), 6);
+    check(feed_next(&feed, &found) == FEED_NOTHING && feed.counters.repeats == 1, "the same one again says nothing");
+    take(book("ETH-1", 21, 20, 1), 7);
+    check(feed_next(&feed, &found) == FEED_NOTHING, "and the chain goes on");
     end();
 }
 
@@ -285,7 +300,8 @@ int main(void)
 {
     each_kind_goes_to_its_ring();
     what_is_not_a_record_is_for_the_session();
-    a_broken_book_is_told_once_and_its_snapshot_too();
+    a_broken_book_is_told_once();
+    a_snapshot_ahead_of_the_chain_is_told();
     a_missing_trade_is_told();
     trades_go_on_over_a_new_connection_and_books_start_anew();
     a_table_half_full_of_old_instruments_starts_empty();

@@ -299,6 +299,25 @@ class Channels:
             self._open_hole(subscription, Cause.SEQUENCE, since_ns, name, first_missing=expected, last_missing=got)
             self._resubscribe(subscription, Turn.BROKEN, at)
 
+    def leapt(self, instrument: str, *, since_ns: int, recv_ns: int, expected: int, got: int) -> None:
+        """A snapshot of this book, with the id `got`, came at `recv_ns`, where changes behind `expected` were due.
+        FEED-1: unless we asked for it, and have told why, those are missing; nothing is from here on."""
+        subscription = self._of(Kind.BOOK, instrument)
+        if subscription is None or not subscription.wanted or subscription.place is not Place.LIVE:
+            return
+        if subscription.hole is None and recv_ns > subscription.whole_ns:  # else it is what made the channel live
+            gap = Gap(
+                cause=Cause.SEQUENCE,
+                from_ns=since_ns,
+                to_ns=recv_ns,
+                kind=Kind.BOOK,
+                instrument=instrument,
+                first_missing=expected,
+                last_missing=got,
+                detail="a snapshot that nobody asked for",
+            )
+            self._outbox.report(gap)
+
     def disagreed(self, instrument: str, at: Moment, *, since_ns: int, seen_ns: int, detail: str) -> None:
         """The best prices of this book, as they were at `seen_ns`, are not the ticker's, and were last at `since_ns`: a
         change was lost without breaking the chain (CHECK-1)."""

@@ -254,8 +254,8 @@ class Feed:
     def on_break(self, kind: int, instrument: bytes, expected: int, got: int, recv_ns: int, since_ns: int) -> None:
         self._loop.call_soon(self._take_break, Kind(kind), instrument.decode(), expected, got, recv_ns, since_ns)
 
-    def on_book_whole(self, instrument: bytes, recv_ns: int) -> None:
-        """The session hears it by itself."""
+    def on_leap(self, instrument: bytes, expected: int, got: int, recv_ns: int, since_ns: int) -> None:
+        self._loop.call_soon(self._take_leap, instrument.decode(), expected, got, recv_ns, since_ns)
 
     def on_overflow_begin(self, kind: int, recv_ns: int) -> None:
         self._loop.call_soon(self._begin_overflow, Kind(kind), recv_ns)
@@ -292,6 +292,9 @@ class Feed:
                 kind, instrument, now(), since_ns=since_ns, recv_ns=recv_ns, expected=expected, got=got
             )
         )
+
+    def _take_leap(self, instrument: str, expected: int, got: int, recv_ns: int, since_ns: int) -> None:
+        self._do(self._session.leapt(instrument, now(), since_ns=since_ns, recv_ns=recv_ns, expected=expected, got=got))
 
     def _take_undecodable(self, payload: bytes, recv_ns: int) -> None:
         """FEED-1. The first is reported at once; a flood of them in one record each second, with their number."""

@@ -192,6 +192,13 @@ class Session:
             self.outbox.report(gap)
         return self._done(at)
 
+    def leapt(
+        self, instrument: str, at: Moment, *, since_ns: int, recv_ns: int, expected: int, got: int
+    ) -> list[Action]:
+        """A whole book came where a change that follows that of `since_ns` was due."""
+        self.channels.leapt(instrument, since_ns=since_ns, recv_ns=recv_ns, expected=expected, got=got)
+        return self._done(at)
+
     def disagreed(self, instrument: str, at: Moment, *, since_ns: int, seen_ns: int, detail: str) -> list[Action]:
         """Its book is not what its ticker says (checker/)."""
         self.channels.disagreed(instrument, at, since_ns=since_ns, seen_ns=seen_ns, detail=detail)

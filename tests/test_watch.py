@@ -1,4 +1,4 @@
-"""What who watches sees: the newest quote of each instrument that is recorded, each hole once."""
+"""What who watches sees: the newest quote of each instrument that is recorded, each gap once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tickbay.gap import Cause, Gap
 from tickbay.record import Kind
-from tickbay.watch.holes import HOLES_MAX, Holes
+from tickbay.watch.folded_gaps import GAPS_MAX, FoldedGaps
 from tickbay.watch.quoted import Quoted
 from tickbay.watch.quotes import LastQuotes
 from watched import CALL, HOSTILE, NAMES, NEVER, PUT, SILENT, S, Watched
@@ -117,36 +117,36 @@ def test_rows_are_filtered_and_sorted_and_what_is_not_known_comes_last(watched: 
     assert found.stale_count == 2 and np.isinf(found.ages_s).sum() == 1
 
 
-# -------- holes
+# -------- gaps
 
 
-def test_a_hole_is_shown_once_as_it_was_told_last(watched: Watched) -> None:
-    holes = Holes(watched.config.run_dir)
+def test_a_gap_is_shown_once_as_it_was_told_last(watched: Watched) -> None:
+    gaps = FoldedGaps(watched.config.run_dir)
     now_ns = time.time_ns()
     begun = Gap(cause=Cause.DISCONNECT, from_ns=now_ns - 9 * S)
     watched.gap(begun)
-    holes.refresh()
-    assert [(hole.state, hole.feed, hole.seconds) for hole in holes.newest()] == [("open", "feed-1", None)]
+    gaps.refresh()
+    assert [(folded.state, folded.feed, folded.seconds) for folded in gaps.newest()] == [("open", "feed-1", None)]
     watched.gap(Gap(cause=Cause.DISCONNECT, from_ns=begun.from_ns, to_ns=now_ns))
     watched.gap(Gap(cause=Cause.MAINTENANCE, from_ns=now_ns - 5 * S, to_ns=now_ns, expected=True))
     watched.gap(Gap(cause=Cause.STALE, from_ns=now_ns - 20 * S, kind=Kind.QUOTE, instrument=CALL))
-    holes.refresh()
-    assert [hole.state for hole in holes.newest()] == ["open", "announced", "missing"], "open first, then the newest"
-    assert holes.newest()[2].seconds == 9
+    gaps.refresh()
+    assert [folded.state for folded in gaps.newest()] == ["open", "announced", "missing"], "open first, then the newest"
+    assert gaps.newest()[2].seconds == 9
     watched.gap(Gap(cause=Cause.DISCONNECT, from_ns=begun.from_ns, to_ns=now_ns, healed=True, count=3))
     watched.gap(begun)  # told again, by another who read it before
-    holes.refresh()
-    assert [hole.state for hole in holes.newest()] == ["open", "announced", "healed"]
+    gaps.refresh()
+    assert [folded.state for folded in gaps.newest()] == ["open", "announced", "healed"]
 
 
-def test_of_many_holes_the_newest_are_kept(watched: Watched) -> None:
-    holes = Holes(watched.config.run_dir)
+def test_of_many_gaps_the_newest_are_kept(watched: Watched) -> None:
+    gaps = FoldedGaps(watched.config.run_dir)
     ring = watched.rings[Kind.GAP]
-    for number in range(HOLES_MAX + 3):
+    for number in range(GAPS_MAX + 3):
         if not ring.free:
-            holes.refresh()
+            gaps.refresh()
             ring.set_durable(ring.head - 1)
         watched.gap(Gap(cause=Cause.STALE, from_ns=number + 1, to_ns=number + 2))
-    holes.refresh()
-    assert len(holes.newest()) == HOLES_MAX
-    assert holes.newest()[0].gap.from_ns == HOLES_MAX + 3
+    gaps.refresh()
+    assert len(gaps.newest()) == GAPS_MAX
+    assert gaps.newest()[0].gap.from_ns == GAPS_MAX + 3

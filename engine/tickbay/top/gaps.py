@@ -10,18 +10,18 @@ from tickbay.status.snapshot import Status
 from tickbay.status.status import NOTHING, duration
 from tickbay.top.panel import Panel, count, stamp
 from tickbay.top.table import Cell, Column
-from tickbay.watch.holes import Hole, Holes
+from tickbay.watch.folded_gaps import FoldedGap, FoldedGaps
 
-HOLES = {"open": "bad", "missing": "warn", "healed": "good", "announced": "dim"}
+STYLES = {"open": "bad", "missing": "warn", "healed": "good", "announced": "dim"}
 # By order: by what to sort. In the order of "state" they come: the open ones, then the newest.
-VALUES: dict[str, Callable[[Hole], Any]] = {
-    "from": lambda hole: hole.gap.from_ns or None,
-    "lasted": lambda hole: hole.seconds,
-    "cause": lambda hole: hole.gap.cause.name,
-    "feed": lambda hole: hole.feed,
-    "instrument": lambda hole: hole.gap.instrument,
-    "missing": lambda hole: hole.gap.count or None,
-    "kind": lambda hole: hole.gap.kind or 0,
+VALUES: dict[str, Callable[[FoldedGap], Any]] = {
+    "from": lambda folded: folded.gap.from_ns or None,
+    "lasted": lambda folded: folded.seconds,
+    "cause": lambda folded: folded.gap.cause.name,
+    "feed": lambda folded: folded.feed,
+    "instrument": lambda folded: folded.gap.instrument,
+    "missing": lambda folded: folded.gap.count or None,
+    "kind": lambda folded: folded.gap.kind or 0,
 }
 
 
@@ -37,18 +37,18 @@ class Gaps(Panel):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self._holes = Holes(config.run_dir)
-        self._all: list[Hole] = []
-        self._rows: list[Hole] = []
+        self._gaps = FoldedGaps(config.run_dir)
+        self._all: list[FoldedGap] = []
+        self._rows: list[FoldedGap] = []
 
     def look(self, status: Status) -> None:  # noqa: ARG002 - it reads the rings
-        self._holes.refresh()
-        self._all = self._holes.newest()
+        self._gaps.refresh()
+        self._all = self._gaps.newest()
         found = [
-            hole
-            for hole in self._all
-            if self.has_text(hole.gap.instrument, hole.feed, hole.gap.cause.name, hole.state, hole.gap.detail)
-            and not (self.only and hole.state not in ("open", "missing"))
+            folded
+            for folded in self._all
+            if self.has_text(folded.gap.instrument, folded.feed, folded.gap.cause.name, folded.state, folded.gap.detail)
+            and not (self.only and folded.state not in ("open", "missing"))
         ]
         self._rows = self.in_order(found, VALUES.get(self.order))
 
@@ -56,14 +56,14 @@ class Gaps(Panel):
         return len(self._rows)
 
     def cells(self, row: int) -> Sequence[Cell]:
-        hole = self._rows[row]
-        gap = hole.gap
+        folded = self._rows[row]
+        gap = folded.gap
         return (
-            Cell(hole.state, HOLES[hole.state]),
+            Cell(folded.state, STYLES[folded.state]),
             Cell(stamp(gap.from_ns) if gap.from_ns else "unknown"),
-            Cell("lasts" if hole.seconds is None else duration(hole.seconds, fine=True)),
+            Cell("lasts" if folded.seconds is None else duration(folded.seconds, fine=True)),
             Cell(gap.cause.name.lower()),
-            Cell(hole.feed),
+            Cell(folded.feed),
             Cell(gap.instrument or "all"),
             Cell(count(gap.count or None)),
             Cell(gap.kind.name.lower() if gap.kind else "all"),
@@ -71,12 +71,12 @@ class Gaps(Panel):
         )
 
     def detail(self, row: int) -> dict[str, str]:
-        hole = self._rows[row]
-        gap = hole.gap
+        folded = self._rows[row]
+        gap = folded.gap
         return {
-            "state": hole.state,
+            "state": folded.state,
             "cause": gap.cause.name.lower(),
-            "feed": hole.feed,
+            "feed": folded.feed,
             "kind": gap.kind.name.lower() if gap.kind else "all",
             "instrument": gap.instrument or "all of the feed's",
             "from": stamp(gap.from_ns, whole=True) if gap.from_ns else "unknown",
@@ -89,4 +89,4 @@ class Gaps(Panel):
         }
 
     def summary(self) -> str:
-        return ", ".join(f"{sum(hole.state == state for hole in self._all):,} {state}" for state in HOLES)
+        return ", ".join(f"{sum(folded.state == state for folded in self._all):,} {state}" for state in STYLES)

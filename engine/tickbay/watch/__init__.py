@@ -1,3 +1,3 @@
-"""What who watches sees beside the status: last quotes, known holes, events; read without disturbing anyone. `tickbay
-top` and the web page share it.
+"""What anyone who watches sees beside the status: last quotes, known gaps, events; read without disturbing anyone.
+`tickbay top` and the web page share it.
 """

@@ -1,7 +1,7 @@
 """What is on web.port: a page for a person, and what it shows as JSON (docs/api.md). It reads, and changes nothing.
 
 In: a request that passed metrics/answer.py (GET and HEAD, known hosts). Out: values as `tickbay status` knows them, the
-newest quotes and the known holes. Whoever reaches the port may read all of it: there is no secret in it, and nobody is
+newest quotes and the known gaps. Whoever reaches the port may read all of it: there is no secret in it, and nobody is
 told the addresses of databases.
 """
 
@@ -20,7 +20,7 @@ from tickbay.health import read_reports
 from tickbay.metrics.answer import Answer, BadQuery, Page, Request
 from tickbay.metrics.usage import usage
 from tickbay.status.snapshot import Status, collect
-from tickbay.watch.holes import Hole, Holes
+from tickbay.watch.folded_gaps import FoldedGap, FoldedGaps
 from tickbay.watch.quoted import ORDERS, Quoted
 from tickbay.watch.quotes import LastQuotes
 from tickbay.web.page import page_answers
@@ -39,7 +39,7 @@ HEADERS = {
 
 def web_pages(config: Config) -> dict[str, Page]:
     """By path. They are called one at a time (server.py), and the quotes rely on it."""
-    quotes, holes = LastQuotes(config), Holes(config.run_dir)
+    quotes, folded = LastQuotes(config), FoldedGaps(config.run_dir)
 
     def health(request: Request) -> Answer:
         _only(request)
@@ -56,8 +56,8 @@ def web_pages(config: Config) -> dict[str, Page]:
 
     def gaps(request: Request) -> Answer:
         _only(request, "state", "cause", "instrument", "limit", "offset")
-        holes.refresh()
-        return _json(gaps_value(holes.newest(), request))
+        folded.refresh()
+        return _json(gaps_value(folded.newest(), request))
 
     found: dict[str, Page] = {
         "/api/health": health,
@@ -113,7 +113,7 @@ def instruments_value(quoted: Quoted, request: Request) -> dict[str, Any]:
     }
 
 
-def gaps_value(holes: list[Hole], request: Request) -> dict[str, Any]:
+def gaps_value(gaps: list[FoldedGap], request: Request) -> dict[str, Any]:
     limit, offset = _number(request, "limit", LIMIT, LIMIT_MAX), _number(request, "offset", 0, OFFSET_MAX)
     state, cause, name = (_text(request, key) for key in ("state", "cause", "instrument"))
     causes = [known.name.lower() for known in Cause]
@@ -122,28 +122,28 @@ def gaps_value(holes: list[Hole], request: Request) -> dict[str, Any]:
     if cause and cause not in causes:
         raise BadQuery(f"cause: one of {', '.join(causes)}")
     wanted = [
-        hole
-        for hole in holes
-        if state in ("", hole.state)
-        and cause in ("", hole.gap.cause.name.lower())
-        and (not name or hole.gap.instrument in ("", name))
+        folded
+        for folded in gaps
+        if state in ("", folded.state)
+        and cause in ("", folded.gap.cause.name.lower())
+        and (not name or folded.gap.instrument in ("", name))
     ]
-    counts = {known: sum(hole.state == known for hole in holes) for known in STATES}
-    shown = [gap_value(hole) for hole in wanted[offset : offset + limit]]
-    return {"total": len(holes), "states": counts, "matching": len(wanted), "gaps": shown}
+    counts = {known: sum(folded.state == known for folded in gaps) for known in STATES}
+    shown = [gap_value(folded) for folded in wanted[offset : offset + limit]]
+    return {"total": len(gaps), "states": counts, "matching": len(wanted), "gaps": shown}
 
 
-def gap_value(hole: Hole) -> dict[str, Any]:
-    gap = hole.gap
+def gap_value(folded: FoldedGap) -> dict[str, Any]:
+    gap = folded.gap
     return {
-        "state": hole.state,
+        "state": folded.state,
         "cause": gap.cause.name.lower(),
-        "feed": hole.feed,
+        "feed": folded.feed,
         "kind": gap.kind.name.lower() if gap.kind else None,
         "instrument": gap.instrument or None,
         "from": _time(gap.from_ns) if gap.from_ns else None,
         "to": _time(gap.to_ns) if gap.to_ns else None,
-        "seconds": hole.seconds,
+        "seconds": folded.seconds,
         "first_missing": gap.first_missing or None,
         "last_missing": gap.last_missing or None,
         "count": gap.count or None,

@@ -29,6 +29,8 @@ QUOTE, TRADE, BOOK = "feed-1.quote", "feed-1.trade", "feed-1.book"
 # A producer that has ended: no process with this pid began so early.
 DEAD = (os.getpid(), 1)
 
+RECV_NS = 7  # from one record to the next
+
 
 class HeardEvents(Events):
     """Events that are remembered instead of written."""
@@ -168,18 +170,23 @@ def numbered(stream: str, first: int, count: int) -> Records:
     records = blank(kind, count)
     numbers = np.arange(first, first + count)
     records["exch_ns"] = numbers
-    records["recv_ns"] = numbers * 7
+    records["recv_ns"] = numbers * RECV_NS
     records["instrument"] = [f"I-{number}" for number in numbers]
     if kind is Kind.QUOTE:
         records["volume_notional"] = numbers
     return records
 
 
+def received_ns(number: int) -> int:
+    """When the record of a number was received."""
+    return number * RECV_NS
+
+
 def whole(records: Records) -> bool:
     """Whether each record is as numbered() made it."""
     numbers = records["exch_ns"]
     named = np.array([f"I-{number}".encode() for number in numbers])
-    return bool((records["recv_ns"] == numbers * 7).all() and (records["instrument"] == named).all())
+    return bool((records["recv_ns"] == numbers * RECV_NS).all() and (records["instrument"] == named).all())
 
 
 def segment_files(directory: Path) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 from rows import made
 from tickbay.cursor import START, Position
 from tickbay.errors import JournalFault
+from tickbay.gap import Cause
 from tickbay.record import Kind
 from tickbay.sinks.sink import Chunk, Hole
 from tickbay.writer.intake import BatchSize, Intake
@@ -33,7 +34,7 @@ class Shelf:
         if first > self.counts[stream]:
             return None
         if first < self.oldest[stream]:
-            return Hole(stream, Kind.BOOK, 5, first, self.oldest[stream] - 1, at_ns=1000)
+            return Hole(stream, Kind.BOOK, 5, first, self.oldest[stream] - 1, Cause.JOURNAL_QUOTA, 900, 1000)
         records = made(Kind.BOOK, min(rows_max, 10, self.counts[stream] - after.seq), first_seq=first, at_ns=0)
         records["recv_ns"] = 10**9 * records["seq"]
         return Chunk(stream, Kind.BOOK, 5, records)

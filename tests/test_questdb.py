@@ -21,6 +21,7 @@ from tickbay.cursor import START, CursorFile, Position
 from tickbay.embedded import free_port
 from tickbay.errors import SinkDown, SinkParked
 from tickbay.files import Files
+from tickbay.gap import Cause
 from tickbay.record import Kind, Records, stream_name
 from tickbay.sinks.orders import Orders
 from tickbay.sinks.questdb import BEGINNING, QuestdbSink
@@ -315,13 +316,19 @@ def test_a_hole_that_was_applied_before_the_cursor_went_back_is_none(keeper: Kee
     Orders(keeper.folder, "questdb").go_back(30)
     sink = keeper.sink()
     assert sink.open([BOOKS]) == {BOOKS: BEGINNING}
-    hole = Hole(stream=BOOKS, kind=Kind.BOOK, epoch=7, first_seq=1, last_seq=90, at_ns=NOW_NS)
-    further = Hole(stream=BOOKS, kind=Kind.BOOK, epoch=7, first_seq=96, last_seq=120, at_ns=NOW_NS)
+    from_ns, to_ns = NOW_NS - 60 * 10**9, NOW_NS - 1
+    hole = Hole(BOOKS, Kind.BOOK, 7, 1, 90, Cause.JOURNAL_QUOTA, from_ns, to_ns)
+    further = Hole(BOOKS, Kind.BOOK, 7, 96, 120, Cause.JOURNAL_QUOTA, from_ns, to_ns)
+    sink.commit([books(5, first_seq=91), books(5, first_seq=121)], [hole, further])
+    sink.close()  # killed before it knew that this was applied: the successor meets the same hole once more
+    sink = keeper.sink()
+    sink.open([BOOKS])
     sink.commit([books(5, first_seq=91), books(5, first_seq=121)], [hole, further])
     assert keeper.settle(sink) == {BOOKS: Position(7, 125)}
     (row,) = stored(keeper.server, "data_gaps")
     assert (row["first_missing"], row["last_missing"], row["count"]) == (101, 120, 20)
     assert (row["cause"], row["kind"], row["stream"], row["expected"]) == ("journal_quota", "book", BOOKS, False)
+    assert (row["from_ns"], row["to_ns"], row["feed"]) == (from_ns, to_ns, "feed-1")
 
 
 # ---------------------------------------------------------------- what the server refuses

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from journal_case import QUOTE, JournalCase, segment_files
+from journal_case import QUOTE, JournalCase, received_ns, segment_files
+from tickbay.config import Questdb
 from tickbay.cursor import Position
 from tickbay.errors import ConfigError
+from tickbay.events import Event
 from tickbay.files import Files
-from tickbay.gap import Cause
+from tickbay.gap import SINCE_EVER_NS, Cause
 from tickbay.journal.journal import Journal
 from tickbay.journal.recovery import verify
 from tickbay.ring import RingFull
@@ -61,11 +65,11 @@ def test_an_unreadable_cursor_holds_everything(shm_dir: Path) -> None:
     assert len(journal.segments.sealed) == 2
 
 
-def test_the_quota_lets_the_oldest_go_as_a_counted_gap(shm_dir: Path) -> None:
-    """JRNL-3: what a sink had not taken and the quota removed is known to the record."""
+def test_what_the_quota_takes_is_told_at_once_and_to_each_sink_what_it_lacks(shm_dir: Path) -> None:
+    """JRNL-3: counted and an event of the journal's, and a hole of that sink's alone: a healthy one lacks nothing."""
     case = JournalCase(shm_dir, shm_dir / "data", quota_gb=0.0045)
     journal = case.open()
-    case.save_cursor({QUOTE: Position(journal.epoch, 100)})
+    case.save_cursor({QUOTE: Position(journal.epoch, 600)})
     case.fill_segments(journal, 1)
     while journal.segments.sealed[0].segment < 4:
         case.produce(journal, QUOTE, 500)
@@ -73,17 +77,73 @@ def test_the_quota_lets_the_oldest_go_as_a_counted_gap(shm_dir: Path) -> None:
         assert journal.segments.used_bytes <= 4_500_000
     journal.commit()
     oldest = case.stored(QUOTE)[0][1]
-    gaps = case.gaps()
-    assert {gap["cause"] for gap in gaps} == {Cause.JOURNAL_QUOTA}
-    assert [gap["detail"] for gap in gaps] == [b"feed-1.quote: not taken by timescale"] * 3
-    assert gaps[0]["first_missing"] == 101
-    assert gaps[-1]["last_missing"] == oldest - 1
-    assert sum(int(str(gap["count"])) for gap in gaps) == oldest - 101
+    assert case.gaps() == [], "it would stand in every database"
+    told = case.events.of(Event.JOURNAL_DROPPED)
+    assert {(event["sink"], event["stream"]) for event in told} == {("timescale", QUOTE)}
+    assert (told[0]["first"], len(told)) == (601, 3)
+    assert sum(int(str(event["records"])) for event in told) == oldest - 601
     journal.report()
-    assert case.health.counters["dropped_records"] == oldest - 101
-    # A writer that comes back is told the same hole.
-    (hole,) = case.holes(QUOTE, Position(journal.epoch, 100))
-    assert (hole.first_seq, hole.last_seq) == (101, oldest - 1)
+    assert case.health.counters["dropped_records"] == oldest - 601
+    (hole,) = case.holes(QUOTE, Position(journal.epoch, 600))
+    assert (hole.first_seq, hole.last_seq, hole.cause) == (601, oldest - 1, Cause.JOURNAL_QUOTA)
+    assert hole.from_ns == received_ns(501), "GAP-1: when the batch came that has its first record"
+    assert hole.to_ns == received_ns(oldest), "and the first record that is there again"
+
+
+def test_what_two_sinks_lack_begins_where_each_was_and_outlives_the_journal(shm_dir: Path) -> None:
+    """GAP-1: the segment is gone, and with it the times of its records."""
+    case = JournalCase(shm_dir, shm_dir / "data", quota_gb=0.0045)
+    case.config = replace(case.config, questdb=Questdb(enabled=True))
+    journal = case.open()
+    case.save_cursor({QUOTE: Position(journal.epoch, 600)})
+    case.save_cursor({QUOTE: Position(journal.epoch, 1500)}, "questdb")
+    while not journal.segments.sealed or journal.segments.sealed[0].segment < 3:
+        case.produce(journal, QUOTE, 500)
+        assert journal.commit()
+    oldest, epoch = case.stored(QUOTE)[0][1], journal.epoch
+    assert oldest > 2000
+    case.lose_power()
+    journal = case.open()
+    (hole,) = case.holes(QUOTE, Position(epoch, 700))
+    assert (hole.first_seq, hole.from_ns) == (701, received_ns(501))
+    (hole,) = case.holes(QUOTE, Position(epoch, 1500))
+    assert (hole.first_seq, hole.from_ns) == (1501, received_ns(1501))
+    # A database that is older than both: nobody knows when what it lacks was received, but up to where.
+    before, behind = case.holes(QUOTE, Position(epoch, 10))
+    assert [(hole.first_seq, hole.last_seq) for hole in (before, behind)] == [(11, 600), (601, oldest - 1)]
+    assert (before.from_ns, before.to_ns) == (SINCE_EVER_NS, received_ns(501))
+    (shm_dir / "data" / "journal" / "lost").write_bytes(b"[[1")
+    case.open()
+    (hole,) = case.holes(QUOTE, Position(epoch, 1500))
+    assert hole.from_ns == SINCE_EVER_NS, "never understated"
+
+
+def test_what_went_before_the_disk_failed_is_told(shm_dir: Path) -> None:
+    """JRNL-3: the error of the next segment threw away what the first had lost."""
+
+    class FailsOnce(Files):
+        def unlink(self, path: Path) -> None:
+            if path.suffix == ".idx":
+                removed.append(path.name)
+                if len(removed) == 2:
+                    raise OSError(errno.EIO, "sick")
+            super().unlink(path)
+
+    removed: list[str] = []
+    case = JournalCase(shm_dir, shm_dir / "data")
+    journal = case.open()
+    case.fill_segments(journal, 5)
+    journal.close()
+    case.config = replace(case.config, journal=replace(case.config.journal, quota_gb=0.0035))
+    journal = case.open(FailsOnce())
+    journal.upkeep()
+    assert "JOURNAL_UPKEEP_FAILED" in case.events.names()
+    told = case.events.of(Event.JOURNAL_DROPPED)
+    assert sum(int(str(event["records"])) for event in told) == case.stored(QUOTE)[0][1] - 1 > 0
+    journal.upkeep()
+    told = case.events.of(Event.JOURNAL_DROPPED)
+    assert sum(int(str(event["records"])) for event in told) == case.stored(QUOTE)[0][1] - 1
+    assert len(told) > 1
 
 
 def test_what_every_sink_has_goes_for_space_without_a_gap(shm_dir: Path) -> None:

@@ -80,6 +80,29 @@ def test_marks_are_kept_for_as_long_as_one_may_go_back_and_one_more(path: Path) 
     assert marks.before(at(23)) == {}
 
 
+def test_of_a_day_old_marks_lie_further_apart(tmp_path: Path) -> None:
+    """Going back for hours is asked of `tickbay sink rewind`; an eighth more of it costs little."""
+    file = tmp_path / "questdb.marks"
+    marks = Marks(file, Files(), keep_s=24 * 3600.0)
+    for minute in range(3000):
+        marks.add(at(minute), where(minute))
+    assert 2999 - kept(file)[0] >= 24 * 60
+    assert len(kept(file)) < 200
+    for back in (1, 16, 60, 300, 1400):
+        position = opened(file).before(at(2999 - back))[STREAM]
+        assert 100 * (2999 - back * 9 / 8 - 1) <= position.seq <= 100 * (2999 - back), back
+
+
+def test_how_far_the_cursor_was_before_it_went_back_outlives_the_writer(path: Path) -> None:
+    """JRNL-3: else its successor takes all before the oldest record for a hole."""
+    opened(path).going_back(where(39))
+    opened(path).went_back("tuesday", at(30))
+    opened(path).going_back({STREAM: Position(7, 5)})
+    assert opened(path).gone_back == where(39)
+    opened(path).add(at(50), where(12))
+    assert opened(path).gone_back == where(39)
+
+
 def test_a_mark_is_made_once_a_minute(path: Path) -> None:
     marks = opened(path, files := FaultyFiles())
     marks.add(at(39) + MARK_S - 0.001, where(50))
@@ -120,9 +143,12 @@ def test_a_clock_that_was_set_back_takes_no_mark_of_the_future_for_an_old_one(pa
 def damages(data: bytes) -> list[bytes]:
     """The file cut off anywhere, and whole JSON that is no mark."""
     told = [b"[]", b"{}", b"null", b"7", b'{"server":"s"}', b'{"marks":[]}', b'{"server":"s","marks":7}', b"\xff\0"]
+    told.append(b'{"server":"s","marks":[],"gone_back":[]}')
     positions = [b"7", b'{"a":7}', b'{"a":[1]}', b'{"a":[1,2,3]}', b'{"a":["x","y"]}', b'{"a":[1,null]}', b'{"a":"xy"}']
-    told += [b'{"server":"s","marks":[[1.0,' + each + b"]]}" for each in positions]
-    told += [b'{"server":"s","marks":[["x",{}]]}', b'{"server":"s","marks":[[1.0]]}', b'{"server":"s","marks":[null]}']
+    start = b'{"server":"s","gone_back":{},"marks":['
+    told += [start + b"[1.0," + each + b"]]}" for each in positions]
+    told += [start + b'["x",{}]]}', start + b"[1.0]]}", start + b"null]}"]
+    told += [b'{"server":"s","marks":[],"gone_back":' + each + b"}" for each in positions]
     return [*(data[:end] for end in range(0, len(data), 7)), *told]
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from faulty_files import FaultyFiles
-from journal_case import QUOTE, SLOTS, TRADE, JournalCase, numbered, segment_files, whole
+from journal_case import QUOTE, SLOTS, TRADE, JournalCase, numbered, received_ns, segment_files, whole
 from journal_process import JournalProcess
 from tickbay.cursor import START, Position
 from tickbay.errors import JournalFault
 from tickbay.files import Files
+from tickbay.gap import Cause
 from tickbay.journal import journal_reader
 from tickbay.journal.journal import Journal
 from tickbay.journal.stream_reader import StreamReader
@@ -145,6 +146,8 @@ def test_what_the_quota_took_is_a_hole_and_everything_else_comes(shm_dir: Path, 
     for hole in taker.holes:
         missing = set(range(hole.first_seq, hole.last_seq + 1))
         assert not missing & covered
+        assert hole.cause is Cause.JOURNAL_QUOTA
+        assert 1 < hole.from_ns <= received_ns(hole.first_seq) < received_ns(hole.last_seq) <= hole.to_ns, "GAP-1"
         covered |= missing
     first = min(covered)
     assert covered == set(range(first, case.produced[QUOTE] + 1)), f"seed {seed}"
@@ -250,7 +253,10 @@ def test_what_is_gone_before_a_new_epoch_is_told_at_once_and_not_with_its_first_
     taker = Taker(case, TRADE)
     taker.after = behind
     taker.take()
-    assert [(hole.first_seq, hole.last_seq) for hole in taker.holes] == [(11, SLOTS.trade)]
+    (hole,) = taker.holes
+    assert (hole.first_seq, hole.last_seq, hole.cause) == (11, SLOTS.trade, Cause.JOURNAL_QUOTA)
+    assert hole.from_ns <= received_ns(11), "GAP-1"
+    assert hole.to_ns >= received_ns(SLOTS.trade), "GAP-1"
     case.produce(journal, TRADE, 5)
     journal.commit()
     taker.take()
@@ -271,6 +277,11 @@ def test_a_damaged_batch_is_a_hole_and_the_ones_around_it_come(case: JournalCase
     taker.take()
     (hole,) = taker.holes
     assert hole.last_seq - hole.first_seq + 1 == 500
+    assert (hole.cause, hole.from_ns) == (Cause.JOURNAL_TORN, received_ns(hole.first_seq))
+    assert received_ns(hole.last_seq) <= hole.to_ns <= case.now_ns, "GAP-1"
+    again = Taker(case)
+    again.take()
+    assert again.holes == [hole], "SINK-2: the same hole whenever it is met"
     assert batches > 1
     expected = [
         number for number in range(1, case.produced[QUOTE] + 1) if not hole.first_seq <= number <= hole.last_seq

@@ -23,6 +23,7 @@ from tickbay.config import Timescale
 from tickbay.cursor import START, Position
 from tickbay.embedded import EmbeddedServer, free_port
 from tickbay.errors import SinkDown, SinkParked
+from tickbay.gap import Cause
 from tickbay.record import Kind, Records, stream_name
 from tickbay.sinks.connection import conninfo_of
 from tickbay.sinks.partitions import Edition
@@ -365,13 +366,25 @@ def test_a_hole_in_the_journal_is_a_gap_in_the_transaction_that_steps_over_it(
     sink = open_sink()
     sink.open([BOOKS])
     sink.commit([books(5)])
-    hole = Hole(stream=BOOKS, kind=Kind.BOOK, epoch=7, first_seq=6, last_seq=105, at_ns=NOW_NS)
-    sink.commit([books(5, first_seq=106)], [hole])
-    (row,) = query(
-        settings, "SELECT stream, epoch, first_missing, last_missing, count, cause, kind, instrument FROM data_gaps"
+    from_ns, to_ns = NOW_NS - 3_600_000_000_123, NOW_NS - 1
+    deleted = Hole(BOOKS, Kind.BOOK, 7, 6, 105, Cause.JOURNAL_QUOTA, from_ns, to_ns)
+    damaged = Hole(BOOKS, Kind.BOOK, 7, 111, 111, Cause.JOURNAL_TORN, to_ns, NOW_NS)
+    sink.commit([books(5, first_seq=106)], [deleted])
+    sink.commit([books(5, first_seq=112)], [damaged])
+    told = query(
+        settings,
+        "SELECT stream, epoch, seq, first_missing, last_missing, count, feed, kind, instrument, cause, detail,"
+        " from_ns, to_ns FROM data_gaps ORDER BY seq",
     )
-    assert tuple(row.values()) == (BOOKS, 7, 6, 105, 100, "journal_quota", "book", None)
-    assert sink.open([BOOKS]) == {BOOKS: Position(7, 110)}
+    assert [tuple(row.values()) for row in told] == [
+        (BOOKS, 7, 6, 6, 105, 100, "feed-1", "book", None, "journal_quota",
+         "the journal deleted these before they were written here", from_ns, to_ns),
+        (BOOKS, 7, 111, 111, 111, 1, "feed-1", "book", None, "journal_torn", "damaged in the journal", to_ns, NOW_NS),
+    ]  # fmt: skip
+    times = "extract(epoch FROM ts) * 1000000 AS ts, extract(epoch FROM to_ts) * 1000000 AS to_ts"
+    (row, _) = query(settings, f"SELECT {times} FROM data_gaps ORDER BY seq")
+    assert tuple(map(int, row.values())) == (from_ns // 1000, to_ns // 1000 + 1), "GAP-1: rounded apart"
+    assert sink.open([BOOKS]) == {BOOKS: Position(7, 116)}
 
 
 def test_a_row_of_any_day_finds_its_partition(settings: Timescale, open_sink: Callable[..., TimescaleSink]) -> None:

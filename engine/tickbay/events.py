@@ -158,8 +158,10 @@ class Event(Enum):
         Level.ERROR, "writing to the journal failed: continuing in a new segment", "directory segment error"
     )
     JOURNAL_RESUMED = Meaning(Level.INFO, "the journal writes again", "directory segment")
-    JOURNAL_UPKEEP_FAILED = Meaning(Level.WARNING, "the journal's disk failed beside a commit", "directory error")
-    JOURNAL_DROPPED = Meaning(Level.ERROR, "no space: records went that a sink had not taken", "stream records first")
+    JOURNAL_UPKEEP_FAILED = Meaning(Level.WARNING, "journal housekeeping failed (no data affected)", "directory error")
+    JOURNAL_DROPPED = Meaning(
+        Level.ERROR, "journal full: deleted records that a database had not stored yet", "sink stream records first"
+    )
     JOURNAL_RING_REMOVED = Meaning(Level.INFO, "removed the ring of a feed that is not configured any more", "stream")
     JOURNAL_LEFT_OPEN = Meaning(Level.INFO, "the journal stops: what still comes stays in memory", "reason")
 
@@ -202,8 +204,12 @@ class Event(Enum):
     SINK_REWOUND = Meaning(Level.WARNING, "rows are sent again in case the database lost them", "why minutes")
     SINK_MAINTAINED = Meaning(Level.INFO, "maintained partitions and retention", "done")
     CURSOR_MOVED = Meaning(Level.WARNING, "another writer uses our cursor: reading it again", "error")
-    ROWS_QUARANTINED = Meaning(Level.ERROR, "the database refused rows: see its table quarantine", "rows reasons")
-    WRITER_HOLE = Meaning(Level.ERROR, "the journal let go of records before they were written", "stream first last")
+    ROWS_QUARANTINED = Meaning(
+        Level.ERROR, "the database refused rows: they are in its table quarantine", "rows reasons"
+    )
+    WRITER_HOLE = Meaning(
+        Level.ERROR, "the journal does not have records that were to be stored", "stream first last cause"
+    )
     WRITER_UNREADABLE = Meaning(Level.ERROR, "a stream of the journal cannot be read by this version", "stream error")
     WRITER_DISK = Meaning(Level.ERROR, "the disk of the journal or of the cursors fails: trying again", "error retry_s")
 

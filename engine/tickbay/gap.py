@@ -19,6 +19,7 @@ import numpy as np
 from tickbay.record import Kind, Records, blank, set_text
 
 DETAIL_BYTES_MAX = 64
+SINCE_EVER_NS = 1  # it began nobody knows when; 0 would be a row without a time, which databases refuse
 
 
 class Cause(IntEnum):

@@ -36,6 +36,9 @@ class Stored:
     quarantined: dict[str, set[int]] = field(default_factory=dict)
     holes: dict[str, list[tuple[int, int]]] = field(default_factory=dict)  # known ones
 
+    # Those that its own writer met, each row by its key.
+    met: dict[str, dict[tuple[int, ...], tuple[int, int]]] = field(default_factory=dict)
+
     def has(self, stream: str) -> set[int]:
         return self.rows.get(stream, {}).keys() | self.quarantined.get(stream, set())
 
@@ -155,6 +158,7 @@ class Ledger:
             rows, quarantined = stored.rows.get(name, {}), stored.quarantined.get(name, set())
             if twice := rows.keys() & quarantined:
                 raise Broken(f"SINK-4: {sink} has {name} {min(twice)} as a row and in quarantine")
+            self._check_told(sink, name, stored)
             # As for the audit: a database need not have what the journal let go of before it had begun.
             first = max(min(rows, default=stream.durable + 1), begun.get(name, 0)) if name in self.dropped else 1
             for seq in range(first, stream.durable + 1):
@@ -162,6 +166,18 @@ class Ledger:
                     raise Broken(f"JRNL-3: {sink} lacks {name} {seq} of {stream.durable}, and no gap says so")
             if beyond := [seq for seq in rows if seq > stream.durable]:
                 raise Broken(f"JRNL-2: {sink} has {name} {max(beyond)}, durable is {stream.durable}")
+
+    def _check_told(self, sink: str, name: str, stored: Stored) -> None:
+        """GAP-1 the other way round: what a writer has told as missing is, and is told once."""
+        # QuestDB may have what it was sent in the second before a kill, with the cursor before that; its imitation
+        # looks at what the cursor had seen.
+        has, end = stored.has(name) if sink == "timescale" else set(), 0
+        for first, last in sorted(stored.met.get(name, {}).values()):
+            if first <= end:
+                raise Broken(f"SINK-2: {sink} tells twice that it lacks {name} {first}")
+            if there := [seq for seq in range(first, last + 1) if seq in has]:
+                raise Broken(f"GAP-1: {sink} tells that it lacks {name} {there[0]}, which it has")
+            end = last
 
     def cursor_of(self, sink: str) -> dict[str, Position]:
         """What the cursor file says, also when its writer does not live."""

@@ -42,6 +42,7 @@ class Changes:
     rows: list[tuple[str, int, int, int]] = field(default_factory=list)  # stream, epoch, seq, number
     quarantined: list[tuple[str, int]] = field(default_factory=list)
     holes: list[tuple[str, int, int]] = field(default_factory=list)
+    met: list[tuple[str, int, int]] = field(default_factory=list)  # holes that a writer met
 
 
 class Postgres:
@@ -94,8 +95,11 @@ class Postgres:
             if stream not in NUMBERED or not self.refuses(self.ledger.streams[stream].numbers[seq - 1]):
                 raise Broken(f"SINK-4: {stream} {seq} is in quarantine, and was no bad row")
             self.stored.quarantined.setdefault(stream, set()).add(seq)
-        for stream, first, last in changes.holes:
+        for stream, first, last in changes.holes + changes.met:
             self.stored.holes.setdefault(stream, []).append((first, last))
+        for stream, first, last in changes.met:
+            rows_met = self.stored.met.setdefault(stream, {})
+            rows_met[(len(rows_met),)] = (first, last)  # no key makes two rows one
 
 
 class Session:
@@ -213,7 +217,7 @@ class Session:
                 self._changes.quarantined.append((values[1], values[3]))
             else:
                 assert "INTO data_gaps" in query
-                self._changes.holes.append((values["stream"], values["first"], values["last"]))
+                self._changes.met.append((values["stream"], values["first"], values["last"]))
         self._answered()
 
     def copied(self, table: str, data: Sequence[bytes]) -> int:

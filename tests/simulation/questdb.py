@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulation.ledger import NUMBERED, Ledger, Stored
+from simulation.ledger import NUMBERED, Broken, Ledger, Stored
 from simulation.world import BEGAN_NS, Process, World
 from tickbay.config import Questdb as Settings
 from tickbay.cursor import Position
@@ -28,10 +28,12 @@ PAGE_CACHE_S = 60.0  # what is older has been written to the disk by the system
 _ROW = re.compile(rb"stream=([^, ]+)[^\n]* recv_ns=\d+i,epoch=(\d+)i,seq=(\d+)i[^\n]* (\d+)n\n")
 _HOLE = re.compile(rb"first_missing=(\d+)i,last_missing=(\d+)i")
 _DETAIL = re.compile(rb'detail="([^":]*)')
-MET = b"the journal deleted"  # the detail of a hole that a writer met
+MET = re.compile(rb"the journal deleted|damaged in the journal")  # the detail of a hole that a writer met
+_KEY = re.compile(rb"epoch=(\d+)i,seq=(\d+)i[^\n]* (\d+)n\n")
 _QUARANTINED = re.compile(rb"stream=([^, ]+)[^\n]* epoch=\d+i,seq=(\d+)i")
 
 Line = tuple[str, int, int, int]  # stream, epoch, seq, number
+Met = tuple[str, tuple[int, ...], int, int]  # a hole that a writer met: stream, DEDUP keys, first, last
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Write:
     rows: list[Line]
     quarantined: list[tuple[str, int]]
     holes: list[tuple[str, int, int]]
+    met: list[Met] = field(default_factory=list)
 
 
 @dataclass
@@ -69,6 +72,7 @@ class Questdb:
         self.requests = 0
         self.trap: tuple[int, str] | None = None  # at which request, how it breaks: before, after
         self.answers = _schema_answers()
+        self._kept: dict[str, int] = {}  # how far the cursor file has ever been
 
     # -------- what becomes of it
 
@@ -115,9 +119,15 @@ class Questdb:
         if name == "data_gaps":
             for line in body.splitlines(keepends=True):
                 if (found := _HOLE.search(line)) is not None:
-                    write.holes.append((_hole_stream(line), int(found[1]), int(found[2])))
+                    hole = _hole_stream(line), int(found[1]), int(found[2])
+                    write.holes.append(hole)
+                    if MET.search(line) and (key := _KEY.search(line)) is not None:
+                        write.met.append((hole[0], tuple(map(int, key.groups())), hole[1], hole[2]))
+            self._check_told(write.met)
             # A hole that a writer met is a line in the name of the stream that has it, and no record.
-            write.rows = [row for line in body.splitlines(keepends=True) if MET not in line for row in _lines(line)]
+            write.rows = [
+                row for line in body.splitlines(keepends=True) if not MET.search(line) for row in _lines(line)
+            ]
         for at, (stream, _, _, number) in enumerate(write.rows, 1):
             if stream in NUMBERED and self.refuses(number):
                 raise SinkRefused("a line is refused", line=at if self.world.chance.random() < 0.5 else None)
@@ -131,6 +141,13 @@ class Questdb:
         write.number = table.sequencer
         table.waiting.append(write)
         self._apply_later(name)
+
+    def _check_told(self, met: list[Met]) -> None:
+        for stream, position in self.ledger.cursor_of(SINK).items():
+            self._kept[stream] = max(position.seq, self._kept.get(stream, 0))
+        for stream, _, first, _ in met:
+            if first <= self._kept.get(stream, 0):
+                raise Broken(f"GAP-1: {SINK} tells that it lacks {stream} {first}, behind which its cursor was")
 
     def _apply_later(self, name: str) -> None:
         if self.tables[name].waiting:
@@ -156,6 +173,8 @@ class Questdb:
             self.stored.quarantined.setdefault(stream, set()).add(seq)
         for stream, first, last in write.holes:
             self.stored.holes.setdefault(stream, []).append((first, last))
+        for stream, key, first, last in write.met:  # SINK-2: told again, it is the same row
+            self.stored.met.setdefault(stream, {})[key] = (first, last)
 
     def answer(self, query: str) -> list[list[Any]]:
         if "pg_postmaster_start_time" in query:
@@ -177,7 +196,7 @@ def _hole_stream(line: bytes) -> str:
     """The journal names the stream in `detail`; a hole that the writer met is of the row's own stream."""
     detail, stream = _DETAIL.search(line), re.search(rb"stream=([^, ]+)", line)
     assert detail is not None and stream is not None
-    return (stream[1] if MET in line else detail[1]).decode()
+    return (stream[1] if MET.search(line) else detail[1]).decode()
 
 
 def _schema_answers() -> dict[str, list[list[Any]]]:

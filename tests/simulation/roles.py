@@ -35,7 +35,7 @@ from tickbay.schema import Applied
 from tickbay.sinks.orders import Orders
 from tickbay.sinks.partitions import Edition
 from tickbay.sinks.questdb import QuestdbSink
-from tickbay.sinks.rewind import Marks
+from tickbay.sinks.rewind import marks_of
 from tickbay.sinks.sink import Sink
 from tickbay.sinks.timescale import TimescaleSink
 from tickbay.supervisor.supervisor import Supervisor
@@ -207,12 +207,10 @@ class Roles:
         return TimescaleSink(self.config.timescale, clock=self.clock, connector=connect)
 
     def _questdb(self, process: Process, context: ProcessContext, cursor: CursorFile) -> Sink:
-        folder = self.config.data_dir / "cursors"
-        keep_s = self.config.questdb.rewind_minutes * 60
         return QuestdbSink(
             self.config.questdb,
             cursor,
-            Marks(folder / "questdb.marks", context.files, keep_s=keep_s),
+            marks_of(self.config, "questdb", context.files),
             Orders(self.config.data_dir, "questdb"),
             clock=self.clock,
             server=Client(self.questdb, process),

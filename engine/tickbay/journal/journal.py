@@ -23,6 +23,7 @@ from tickbay.health import Health
 from tickbay.identity import Identity
 from tickbay.journal.commit import GroupCommit
 from tickbay.journal.delays import Delays, DurableTimes
+from tickbay.journal.lost import Loss
 from tickbay.journal.opening import Parts, open_parts
 from tickbay.journal.recovery import write_marker
 from tickbay.journal.retention import Retention
@@ -75,7 +76,7 @@ class Journal:
         self._delays = Delays()
         self._durable_times = DurableTimes(config.run_dir, write=True)
         self._looked_ns = 0  # when the commit under way looked at the rings
-        self._retention = Retention(config, files, self.segments, clock_ns=clock.unix_ns)
+        self._retention = Retention(config, files, self.segments, clock_ns=clock.unix_ns, on_lost=self._dropped)
         self._commits = GroupCommit(
             parts.rings,
             self.segments,
@@ -83,7 +84,7 @@ class Journal:
             clock_s=clock.now_s,
             clock_ns=clock.unix_ns,
             on_synced=self._synced,
-            make_room=lambda: self._dropped(self._retention.make_room()),
+            make_room=self._retention.make_room,
         )
         own = Identity.own()
         self.rings.sources[OWN_GAPS].ring.produce(own.pid, own.start_time)
@@ -160,12 +161,13 @@ class Journal:
         self._gaps.append(gap)
         self._write_gaps()
 
-    def _dropped(self, gaps: list[Gap]) -> None:
-        for gap in gaps:
-            self._lost["dropped_records"] += gap.count
-            self._gap_count.add(gap)
-            self._events.emit(Event.JOURNAL_DROPPED, stream=gap.detail, records=gap.count, first=gap.first_missing)
-            self._gaps.append(gap)
+    def _dropped(self, lost: list[Loss]) -> None:
+        """JRNL-3: told here and now, since the sink that lacks it may never come back to record its gap."""
+        for stream in sorted({loss.stream for loss in lost}):
+            most = max((loss for loss in lost if loss.stream == stream), key=lambda loss: loss.records)
+            self._lost["dropped_records"] += most.records
+            first = most.last.seq - most.records + 1
+            self._events.emit(Event.JOURNAL_DROPPED, sink=most.sink, stream=stream, records=most.records, first=first)
 
     def _write_gaps(self) -> None:
         with suppress(RingFull):  # the rest waits for the journal, that is for us
@@ -181,7 +183,7 @@ class Journal:
         """Let go of what nobody needs, prepare spare files, remove rings that ended."""
         before = len(self.segments.sealed)
         try:
-            self._dropped(self._retention.enforce())
+            self._retention.enforce()
             if not self._busy and not self._retry_at:
                 self.segments.prepare()
         except OSError as error:
@@ -241,7 +243,7 @@ class Journal:
     def end(self) -> str:
         """Make durable what the rings hold and say that this was a clean end; or why it was not. Nothing is lost
         either way while the machine is up: the rings stay, and the next start takes what they hold."""
-        # The first may find that it must drop segments; what that lost has to be on disk too.
+        # A gap that waited for room in its ring comes with the second.
         if not self.commit() or (self._gaps and not self.commit()):
             return "the disk takes nothing"
         if any(source.producer_lives() for stream, source in self.rings.sources.items() if stream != OWN_GAPS):

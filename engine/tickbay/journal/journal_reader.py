@@ -20,14 +20,16 @@ from tickbay.clock import MACHINE, Clock
 from tickbay.cursor import Position
 from tickbay.errors import JournalFault
 from tickbay.files import Files
+from tickbay.gap import SINCE_EVER_NS, Cause
+from tickbay.journal.lost import Losses
 from tickbay.journal.segment import (
     BATCH_HEADER_SIZE,
     HEADER_SIZE,
     PAYLOAD_MAX,
-    Batch,
     Chain,
     Result,
     batch_crc_holds,
+    batch_of,
     parse_batch,
     segment_name,
     segment_number,
@@ -90,18 +92,27 @@ class _Segment:
             span = self.index.spans.get(stream)
             if span is None or span.last <= position:
                 return None
-            if not self._loaded:
-                places = load_places(self._files, self.path.with_suffix(".idx"), self.number)
-                self._loaded = True
-                if places is None:
-                    self.index = None
-                else:
-                    self._places = places
-        if self.index is None:
-            self.walk()
-        own = self._places.get(stream, [])
+        own = self.places(stream)
         place = bisect_right(own, position, key=lambda place: place.last)
         return (own, place) if place < len(own) else None
+
+    def begins_behind(self, stream: str, position: Position) -> bool:
+        """Whether its index, if there is one, says that nothing of the stream lies at `position` or before."""
+        span = self.index.spans.get(stream) if self.index is not None else None
+        return self.index is not None and (span is None or span.first > position)
+
+    def places(self, stream: str) -> Places:
+        """All of a stream's. FileNotFoundError: deleted."""
+        if self.index is not None and not self._loaded:
+            places = load_places(self._files, self.path.with_suffix(".idx"), self.number)
+            self._loaded = True
+            if places is None:
+                self.index = None
+            else:
+                self._places = places
+        if self.index is None:
+            self.walk()
+        return self._places.get(stream, [])
 
     def walk(self) -> None:
         """Find the batches that came since the last time. The CRC tells one that is just being written."""
@@ -126,17 +137,7 @@ class _Segment:
             result, header = _native.batch_check(data, self.number, taken)
             if result != Result.OK or header is None:
                 break
-            batch = Batch(
-                self._end + taken,
-                header.stream,
-                header.kind,
-                header.record_size,
-                header.layout,
-                header.epoch,
-                header.first_seq,
-                header.records,
-                header.written_ns,
-            )
+            batch = batch_of(header, data, taken, self._end + taken)
             if not self._chain.follows(batch):
                 break
             self._chain.accept(batch)
@@ -225,7 +226,9 @@ class JournalReader:
                 return None
             kind = Kind(segment.kinds[stream])
             if after.epoch and place.first_seq > after.seq + 1:
-                return self._hole(stream, kind, place.epoch, after.seq + 1, place.first_seq - 1)
+                return self.missing(
+                    stream, kind, Position(place.epoch, place.first_seq - 1), after=after, to_ns=place.from_ns
+                )
             chunk = self._read_places(
                 segment, stream, kind, places, index, after, until, rows_max=rows_max, bytes_max=bytes_max
             )
@@ -233,12 +236,48 @@ class JournalReader:
                 return chunk
             segment.forget()
             self.refresh()
-        first = after.seq + 1 if place.epoch == after.epoch else place.first_seq
-        return self._hole(stream, kind, place.epoch, max(first, place.first_seq), place.last.seq)
-
-    def _hole(self, stream: str, kind: Kind, epoch: int, first: int, last: int) -> Hole:
         self.holes += 1
-        return Hole(stream, kind, epoch, first, last, self._clock.unix_ns())
+        first = max(place.first_seq, after.seq + 1 if place.epoch == after.epoch else 0)
+        cause, last = Cause.JOURNAL_TORN, place.last.seq
+        return Hole(stream, kind, place.epoch, first, last, cause, place.from_ns, place.to_ns)
+
+    def missing(self, stream: str, kind: Kind, last: Position, *, after: Position, to_ns: int | None) -> Hole:
+        """The hole behind `after` up to `last`, where the journal has nothing of `stream`. What lies behind it was
+        received at `to_ns`; None: there is nothing yet.
+
+        Where the journal has something before it, it is damage. Else all up to there was deleted, for want of space
+        before some sink had it: `lost` says when that was received. Of what else was deleted nobody knows when it was,
+        and nobody asks but a database that is older than the journal: a hole of that ends where the other begins.
+        """
+        self.holes += 1
+        epoch, first_seq = last.epoch, after.seq + 1
+        before = self._before(stream, after)
+        if before is not None:
+            to_ns = to_ns or self._clock.unix_ns()
+            return Hole(stream, kind, epoch, first_seq, last.seq, Cause.JOURNAL_TORN, before.from_ns, to_ns)
+        losses = Losses(self._files, self._directory)
+        if (loss := losses.at(stream, after)) is not None:
+            from_ns, to_ns = loss.from_ns, to_ns or loss.to_ns
+        else:
+            from_ns, to_ns = SINCE_EVER_NS, to_ns or self._clock.unix_ns()
+            following = losses.next(stream, after)
+            if following is not None and after.seq < following.after.seq < last.seq:
+                last, to_ns = Position(epoch, following.after.seq), following.from_ns
+        return Hole(stream, kind, epoch, first_seq, last.seq, Cause.JOURNAL_QUOTA, from_ns, max(from_ns, to_ns))
+
+    def _before(self, stream: str, position: Position) -> Place | None:
+        """The last place of the stream that begins at `position` or before."""
+        for segment in reversed(list(self._segments.values())):
+            if segment.begins_behind(stream, position):
+                continue
+            with suppress(FileNotFoundError):
+                places = segment.places(stream)
+                at = bisect_right(places, position, key=lambda place: Position(place.epoch, place.first_seq))
+                if segment.number not in self._used:
+                    segment.close()
+                if at:
+                    return places[at - 1]
+        return None
 
     def _find(self, stream: str, after: Position) -> tuple[_Segment, Places, int] | None:
         """The first segment with records behind `after`."""
@@ -295,7 +334,7 @@ class JournalReader:
             payload = target[filled : filled + place.records * dtype.itemsize]
             got = self._files.preadv(segment.fd, [header, payload], place.offset)
             batch = parse_batch(header, segment.number, place.offset) if got >= BATCH_HEADER_SIZE else None
-            if batch is None or batch.stream != stream or place_of(batch) != place:
+            if batch is None or batch.stream != stream or place_of(batch)[:4] != place[:4]:
                 break
             if batch.layout != LAYOUTS[kind]:
                 raise JournalFault(

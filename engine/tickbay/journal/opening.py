@@ -15,7 +15,7 @@ from tickbay.cursor import START, Position
 from tickbay.errors import ConfigError
 from tickbay.events import Event, Events
 from tickbay.files import Files
-from tickbay.gap import Cause, Gap
+from tickbay.gap import SINCE_EVER_NS, Cause, Gap
 from tickbay.identity import boot_id
 from tickbay.journal.journal_reader import JournalReader
 from tickbay.journal.recovery import Missing, Recovered, recover
@@ -26,7 +26,6 @@ from tickbay.sinks.sink import Chunk
 
 QUOTA_SEGMENTS_MIN = 3  # one to write, one to read from, one to let go
 GAPS_AT_A_TIME = 1000
-SINCE_EVER_NS = 1  # a gap that begins nobody knows when; 0 would be a row without a time, which databases refuse
 
 
 @dataclass(frozen=True, slots=True)

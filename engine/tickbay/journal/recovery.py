@@ -49,8 +49,8 @@ class Missing:
     first_seq: int
     last_seq: int
     segment: int
-    from_ns: int  # when the last batch before them was written
-    to_ns: int  # and the first one behind them; 0: there is none
+    from_ns: int  # our clock: when the batch before them was received, from its first record on
+    to_ns: int  # and the first record behind them; 0: there is none
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -73,6 +73,7 @@ class Recovered:
     clean: bool = False  # the last end was a clean stop, or the journal is new
     epoch: int = 0  # the last one; 0: a new journal
     last: dict[str, Position] = field(default_factory=dict)  # of every stream
+    last_ns: dict[str, int] = field(default_factory=dict)  # when the last batch of each was received
     written_ns: int = 0  # when the last batch was written
     sealed: list[SegmentIndex] = field(default_factory=list)  # oldest first
     writer: SegmentWriter | None = None  # the newest segment, where it can go on
@@ -135,10 +136,17 @@ def _add_sealed(found: Recovered, index: SegmentIndex) -> None:
         if last is not None and span.first.epoch == last.epoch and span.first.seq > last.seq + 1:
             found.missing.append(
                 Missing(
-                    stream, span.kind, last.seq + 1, span.first.seq - 1, index.segment, found.written_ns, span.from_ns
+                    stream,
+                    span.kind,
+                    last.seq + 1,
+                    span.first.seq - 1,
+                    index.segment,
+                    found.last_ns[stream],
+                    span.from_ns,
                 )
             )
         found.last[stream] = max(span.last, last or span.last)
+        found.last_ns[stream] = span.last_ns
     found.epoch = max(found.epoch, index.epoch)
     found.written_ns = max(found.written_ns, index.written_ns)
     if not index.complete:

@@ -1,7 +1,8 @@
 """What the journal keeps and for how long.
 
 JRNL-3: a segment goes only when every enabled sink has committed past it and it is older than retain_hours (or its
-space is needed); or, if the quota forces it, as a recorded gap of what a sink had not taken.
+space is needed); or, if the quota forces it, told at once with what a sink had not taken. That sink alone records it as
+a gap, when it comes to the hole: another one, which had it all, must not seem to lack it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from tickbay.config import Config
-from tickbay.cursor import Position, read_cursor
+from tickbay.cursor import START, Position, read_cursor
 from tickbay.files import Files
-from tickbay.gap import Cause, Gap
-from tickbay.journal.segment_index import SegmentIndex
+from tickbay.journal.lost import Loss, Losses
+from tickbay.journal.segment_index import Places, SegmentIndex
 from tickbay.journal.segments import Segments, untaken
 from tickbay.legs import mergers
-from tickbay.record import Kind, parse_stream
 
 RATE_WINDOW_S = 600.0  # what "the current rate" is measured over
 RATE_STEP_S = 10.0
@@ -39,27 +39,18 @@ def read_cursors(config: Config, files: Files) -> dict[str, dict[str, Position]]
     return cursors
 
 
-def gaps_of(index: SegmentIndex, cursors: Cursors) -> list[Gap]:
-    """What is lost when a segment goes now: for each stream, what the sink that is furthest behind has not taken."""
-    lost: dict[str, tuple[int, int, str]] = {}
+def lost_with(index: SegmentIndex, cursors: Cursors, places: Mapping[str, Places]) -> list[Loss]:
+    """What each sink loses when a segment goes now. GAP-1: from when the first batch was received that it lacks, by its
+    place; without that, from the segment's first."""
+    lost = []
     for sink, cursor in cursors.items():
         for stream, (first, last) in untaken(index, sink, cursor).items():
-            if stream not in lost or first < lost[stream][0]:
-                lost[stream] = (first, last, sink)
-    return [
-        Gap(
-            cause=Cause.JOURNAL_QUOTA,
-            from_ns=index.spans[stream].from_ns,
-            to_ns=index.spans[stream].to_ns,
-            kind=Kind(index.spans[stream].kind),
-            first_missing=first,
-            last_missing=last,
-            count=last - first + 1,
-            feed=parse_stream(stream)[0],
-            detail=f"{stream}: not taken by {sink}",
-        )
-        for stream, (first, last, sink) in sorted(lost.items())
-    ]
+            span = index.spans[stream]
+            after = cursor.get(stream, START)
+            lacking = (place.from_ns for place in places.get(stream, []) if place.last > after)
+            from_ns = next(lacking, span.from_ns)
+            lost.append(Loss(sink, stream, after, span.last, last - first + 1, from_ns, span.to_ns))
+    return lost
 
 
 def sync_cursors(config: Config, files: Files) -> None:
@@ -75,65 +66,70 @@ def sync_cursors(config: Config, files: Files) -> None:
 
 
 class Retention:
-    """Lets go of segments. Every method returns the gaps that this made, for the caller to record."""
+    """Lets go of segments."""
 
-    def __init__(self, config: Config, files: Files, segments: Segments, *, clock_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        files: Files,
+        segments: Segments,
+        *,
+        clock_ns: Callable[[], int],
+        on_lost: Callable[[list[Loss]], None],
+    ) -> None:
+        """`on_lost` is told what each segment took with it that a sink had not taken, right when it has gone."""
         self._config = config
         self._files = files
         self._segments = segments
         self._clock_ns = clock_ns
+        self._on_lost = on_lost
+        self._losses = Losses(files, config.data_dir / "journal")
         self._retain_ns = int(config.journal.retain_hours * 3600e9)
         self._written: deque[tuple[float, int]] = deque(maxlen=int(RATE_WINDOW_S / RATE_STEP_S))
 
-    def enforce(self) -> list[Gap]:
+    def enforce(self) -> None:
         """What age and quota say now. OSError: some of it is left for the next call."""
-        gaps: list[Gap] = []
         sealed = self._segments.sealed
         if not sealed or (not self._expired(sealed[0]) and not self._segments.over_quota()):
-            return gaps
+            return
         sync_cursors(self._config, self._files)
         cursors = read_cursors(self._config, self._files)
-        while sealed and self._expired(sealed[0]) and not gaps_of(sealed[0], cursors):
+        while sealed and self._expired(sealed[0]) and not lost_with(sealed[0], cursors, {}):
             self._segments.drop_oldest()
-        while sealed and self._segments.over_quota() and self._drop(cursors, gaps):
-            pass
-        return gaps
+        while sealed and self._segments.over_quota():
+            self._drop(cursors)
 
-    def make_room(self) -> list[Gap]:
+    def make_room(self) -> None:
         """Before a segment is begun: space for it within the quota and above the free floor.
 
         The quota takes the oldest, whatever it costs. A disk that others fill takes only what every sink has, and no
         more than comes: the journal stops growing, it does not vanish. OSError: then the rings must keep what comes.
         """
-        gaps: list[Gap] = []
         freed = 0
         while not self._segments.can_begin() and freed < self._segments.segment_bytes:
             sync_cursors(self._config, self._files)
             cursors = read_cursors(self._config, self._files)
             sealed = self._segments.sealed
             forced = self._segments.quota_is_full()
-            if not sealed or (not forced and gaps_of(sealed[0], cursors)):
+            if not sealed or (not forced and lost_with(sealed[0], cursors, {})):
                 raise OSError(errno.ENOSPC, "the disk is full up to journal.free_floor_gb, and no sink has taken more")
             freed += 0 if forced else self._segments.oldest_bytes()
-            if not self._drop(cursors, gaps):
-                break
-        return gaps
+            self._drop(cursors)
 
     def _expired(self, index: SegmentIndex) -> bool:
         return index.written_ns + self._retain_ns < self._clock_ns()
 
-    def _drop(self, cursors: Cursors, gaps: list[Gap]) -> bool:
-        """Let the oldest go and add what that lost to `gaps`. After an error those that are in it already must be told:
-        then False, and the next call meets the error again."""
-        lost = gaps_of(self._segments.sealed[0], cursors)
-        try:
-            self._segments.drop_oldest()
-        except OSError:
-            if not gaps:
-                raise
-            return False
-        gaps += lost
-        return True
+    def _drop(self, cursors: Cursors) -> None:
+        """Let the oldest go, and tell what that lost."""
+        oldest = self._segments.sealed[0]
+        if lost := lost_with(oldest, cursors, {}):
+            lost = lost_with(oldest, cursors, self._segments.places_of_oldest())
+            # Not at any price: what is not noted now is with the next segment, and else begins nobody knows when.
+            with suppress(OSError):
+                self._losses.add(lost)
+        self._segments.drop_oldest()
+        if lost:
+            self._on_lost(lost)
 
     def hold_hours(self, written_bytes: int, now_s: float) -> float:
         """How long the journal could go on if every sink stopped now, at the current rate; infinite while that is 0."""

@@ -135,7 +135,8 @@ class RingSet:
             if last is not None and _fits(source.ring, last, recovered.epoch):
                 durable = last.seq
             elif last is not None and last.seq < durable:
-                missing.append(Missing(stream, source.kind, last.seq + 1, durable, 0, recovered.written_ns, 0))
+                from_ns = recovered.last_ns.get(stream, recovered.written_ns)
+                missing.append(Missing(stream, source.kind, last.seq + 1, durable, 0, from_ns, 0))
             source.ring.set_epoch(epoch, durable + 1)
             source.ring.set_durable(durable)
         return missing

@@ -27,6 +27,8 @@ PAYLOAD_MAX = 1 << 20
 # magic, crc, length, count, segment, first_seq, layout, written_ns, epoch, kind, record_size, stream
 _BATCH = struct.Struct("<IIIIQQQqIHH32s8x")
 BATCH_MAGIC = 0x31424254
+_RECEIVED = struct.Struct("<q")
+_RECEIVED_AT = 16  # recv_ns in struct record_head, which every record begins with
 _CRC_FROM = 8  # of a batch header: what the CRC covers starts here
 _NAME_DIGITS = 12
 
@@ -61,6 +63,7 @@ class Batch(NamedTuple):
     epoch: int
     first_seq: int
     records: int
+    received_ns: int  # recv_ns of its first record
     written_ns: int
 
     @property
@@ -75,7 +78,7 @@ class Batch(NamedTuple):
 
 def parse_batch(header: bytes | bytearray | memoryview, number: int, offset: int) -> Batch | None:
     """The batch whose header is given, None where that is no header of segment `number`. The payload is not looked
-    at.
+    at, so when it was received is not known: no later than it was written.
     """
     magic, _, length, count, segment, first_seq, layout, written_ns, epoch, kind, record_size, stream = (
         _BATCH.unpack_from(header)
@@ -83,7 +86,31 @@ def parse_batch(header: bytes | bytearray | memoryview, number: int, offset: int
     if magic != BATCH_MAGIC or segment != number or length != count * record_size:
         return None
     name = stream.rstrip(b"\0").decode(errors="replace")
-    return Batch(offset, name, kind, record_size, layout, epoch, first_seq, count, written_ns)
+    return Batch(offset, name, kind, record_size, layout, epoch, first_seq, count, written_ns, written_ns)
+
+
+def batch_of(header: _native.BatchHeader, data: memoryview, at: int, offset: int) -> Batch:
+    """The batch that _native.batch_check() found whole at data[at:], which lies at `offset` of its segment."""
+    return Batch(
+        offset,
+        header.stream,
+        header.kind,
+        header.record_size,
+        header.layout,
+        header.epoch,
+        header.first_seq,
+        header.records,
+        _received_ns(data, at + BATCH_HEADER_SIZE, header.written_ns),
+        header.written_ns,
+    )
+
+
+def _received_ns(data: bytes | bytearray | memoryview, at: int, written_ns: int) -> int:
+    """When the record at data[at:] was received: never later than it was written, whatever the clock did."""
+    if len(data) - at < _RECEIVED_AT + _RECEIVED.size:
+        return written_ns
+    (received_ns,) = _RECEIVED.unpack_from(data, at + _RECEIVED_AT)
+    return min(int(received_ns), written_ns)
 
 
 def batch_crc_holds(header: bytearray | memoryview, payload: memoryview) -> bool:
@@ -136,17 +163,7 @@ def walk(data: bytes | bytearray | memoryview, number: int) -> Walked:
         if header is None:
             walked.end += BATCH_HEADER_SIZE if walked.result is Result.END else 0
             return walked
-        batch = Batch(
-            walked.end,
-            header.stream,
-            header.kind,
-            header.record_size,
-            header.layout,
-            header.epoch,
-            header.first_seq,
-            header.records,
-            header.written_ns,
-        )
+        batch = batch_of(header, view, walked.end, walked.end)
         if not chain.follows(batch):
             walked.result = Result.STOP
             return walked
@@ -269,7 +286,9 @@ def seal_batch(
     """A batch of the records in `payload` for `writer`'s segment, to lie at `offset`."""
     header = _native.batch_seal(writer.number, stream, kind, epoch, first_seq, written_ns, payload)
     records = len(payload) // record_size
-    return Batch(offset, stream, kind, record_size, layout, epoch, first_seq, records, written_ns), header, payload
+    received_ns = _received_ns(payload, 0, written_ns)
+    batch = Batch(offset, stream, kind, record_size, layout, epoch, first_seq, records, received_ns, written_ns)
+    return batch, header, payload
 
 
 def read_segment(files: Files, path: Path) -> bytearray:

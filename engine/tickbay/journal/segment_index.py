@@ -20,7 +20,7 @@ from tickbay.cursor import Position
 from tickbay.files import Files, read_all, write_all
 from tickbay.journal.segment import Batch
 
-_MAGIC = 0x3130584449424B54  # "TKBIDX01"
+_MAGIC = 0x3230584449424B54  # "TKBIDX02"
 # magic, CRC-32C of the rest of the header and of the spans, streams, segment, end, written_ns, epoch, complete
 _HEADER = struct.Struct("<QIIQQqII")
 _CRC_FROM = 12
@@ -39,11 +39,22 @@ SPAN = np.dtype(
         ("record_size", "<u2"),
         ("places", "<u4"),
         ("from_ns", "<i8"),
+        ("last_ns", "<i8"),
         ("to_ns", "<i8"),
     ]
 )
 # Offsets fit 32 bits: segments are at most 4 GiB.
-PLACE = np.dtype([("epoch", "<u4"), ("records", "<u4"), ("first_seq", "<u8"), ("offset", "<u4"), ("zero", "<u4")])
+PLACE = np.dtype(
+    [
+        ("epoch", "<u4"),
+        ("records", "<u4"),
+        ("first_seq", "<u8"),
+        ("offset", "<u4"),
+        ("zero", "<u4"),
+        ("from_ns", "<i8"),
+        ("to_ns", "<i8"),
+    ]
+)
 
 
 class Place(NamedTuple):
@@ -53,7 +64,9 @@ class Place(NamedTuple):
     records: int
     first_seq: int
     offset: int
-    zero: int = 0
+    zero: int
+    from_ns: int  # our clock: when its first record was received
+    to_ns: int  # and when it was written
 
     @property
     def last(self) -> Position:
@@ -73,8 +86,9 @@ class Span:
     first: Position
     last: Position
     records: int
-    from_ns: int  # when its first and its last batch were written
-    to_ns: int
+    from_ns: int  # our clock: when its first record was received
+    last_ns: int  # the first record of its last batch
+    to_ns: int  # when that was written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +120,8 @@ def make_index(
             first=Position(own[0].epoch, own[0].first_seq),
             last=own[-1].last,
             records=sum(batch.records for batch in own),
-            from_ns=own[0].written_ns,
+            from_ns=own[0].received_ns,
+            last_ns=own[-1].received_ns,
             to_ns=own[-1].written_ns,
         )
         places[stream] = [place_of(batch) for batch in own]
@@ -115,7 +130,7 @@ def make_index(
 
 
 def place_of(batch: Batch) -> Place:
-    return Place(batch.epoch, batch.records, batch.first_seq, batch.offset)
+    return Place(batch.epoch, batch.records, batch.first_seq, batch.offset, 0, batch.received_ns, batch.written_ns)
 
 
 def save_index(files: Files, path: Path, index: SegmentIndex, places: dict[str, Places]) -> None:
@@ -126,7 +141,7 @@ def save_index(files: Files, path: Path, index: SegmentIndex, places: dict[str, 
         row["first_epoch"], row["first_seq"] = span.first
         row["last_epoch"], row["last_seq"] = span.last
         row["kind"], row["record_size"], row["places"] = span.kind, span.record_size, len(places[stream])
-        row["from_ns"], row["to_ns"] = span.from_ns, span.to_ns
+        row["from_ns"], row["last_ns"], row["to_ns"] = span.from_ns, span.last_ns, span.to_ns
     tail = struct.pack("<IQQqII", len(table), index.segment, index.end, index.written_ns, index.epoch, index.complete)
     body = tail + table.tobytes()
     listed = b"".join(np.array(places[stream], dtype=PLACE).tobytes() for stream in sorted(index.spans))
@@ -209,5 +224,6 @@ def _span(row: np.void) -> Span:
         last=Position(int(row["last_epoch"]), int(row["last_seq"])),
         records=int(row["records"]),
         from_ns=int(row["from_ns"]),
+        last_ns=int(row["last_ns"]),
         to_ns=int(row["to_ns"]),
     )

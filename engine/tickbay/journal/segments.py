@@ -16,7 +16,7 @@ from tickbay.cursor import START, Position
 from tickbay.files import Files, write_all
 from tickbay.journal.recovery import Recovered
 from tickbay.journal.segment import HEADER_SIZE, SegmentWriter, segment_name
-from tickbay.journal.segment_index import SegmentIndex, make_index, save_index
+from tickbay.journal.segment_index import Places, SegmentIndex, load_places, make_index, save_index
 from tickbay.journal.spares import Spares
 from tickbay.legs import merger_of
 
@@ -177,6 +177,14 @@ class Segments:
 
     def oldest_bytes(self) -> int:
         return self._sizes[self.sealed[0].segment]
+
+    def places_of_oldest(self) -> dict[str, Places]:
+        """Where its batches lie and when they came, per stream; nothing where its index is lost."""
+        number = self.sealed[0].segment
+        with suppress(OSError):
+            path = (self._directory / segment_name(number)).with_suffix(".idx")
+            return load_places(self._files, path, number) or {}
+        return {}
 
     def drop_oldest(self) -> None:
         """Remove the oldest complete segment, or make it a spare. OSError: it may still be there, call again."""

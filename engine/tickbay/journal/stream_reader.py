@@ -42,7 +42,6 @@ class StreamReader:
         self._rings_dir = run_dir / "rings"
         self._files = files or Files()
         self._journal_dir = data_dir / "journal"
-        self._clock = clock
         self._boot_id = boot_id()
         self._rings: dict[str, _Attached] = {}
         self._journal = JournalReader(self._files, self._journal_dir, clock=clock)
@@ -156,7 +155,7 @@ class StreamReader:
         not with the next record, which may never come."""
         if after.epoch == 0 or after.seq >= durable:
             return None
-        return Hole(stream, ring.kind, after.epoch, after.seq + 1, durable, self._clock.unix_ns())
+        return self._journal.missing(stream, ring.kind, Position(after.epoch, durable), after=after, to_ns=None)
 
     def _only_in_ring(
         self, stream: str, ring: Ring, after: Position, until: Position, first_seq: int, rows_max: int
@@ -167,8 +166,16 @@ class StreamReader:
         oldest = max(ring.oldest, last + 1)
         expected = after.seq + 1 if after.epoch else oldest
         if oldest > expected:
-            return Hole(stream, ring.kind, until.epoch, expected, min(oldest - 1, until.seq), self._clock.unix_ns())
+            before = Position(until.epoch, min(oldest - 1, until.seq))
+            return self._journal.missing(stream, ring.kind, before, after=after, to_ns=self._received(ring, before))
         return self._from_ring(stream, ring, Position(until.epoch, oldest - 1), until.seq, rows_max)
+
+    def _received(self, ring: Ring, before: Position) -> int | None:
+        """When the record behind `before` was received; None where the ring has it no more, or not yet."""
+        with suppress(Lapped):
+            for record in ring.read(before.seq + 1, most=1):
+                return int(record["recv_ns"])
+        return None
 
     def oldest_in_ring(self, stream: str) -> Position | None:
         """Right before the oldest record of now that memory still has, for who needs no older ones; None: no ring."""

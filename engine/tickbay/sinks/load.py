@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tickbay.record import Kind, Records
+from tickbay.record import LAYOUTS, Kind, Records
 from tickbay.sinks.columns import TABLES, Table
 from tickbay.sinks.sink import Chunk
 
@@ -35,6 +35,12 @@ class Poison:
     table: str
     sqlstate: str  # empty: we refused it ourselves
     reason: str
+
+    @property
+    def layout(self) -> int:
+        """Of the record, as the databases keep it: they have no unsigned integer of 64 bits."""
+        layout = LAYOUTS[self.chunk.kind]
+        return layout - (1 << 64) if layout >> 63 else layout
 
 
 @dataclass(slots=True)

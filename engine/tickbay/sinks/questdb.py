@@ -13,6 +13,7 @@ journal.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +23,6 @@ from tickbay.clock import MACHINE, Clock
 from tickbay.config import Questdb
 from tickbay.cursor import START, CursorFile, Position
 from tickbay.errors import SinkDown, SinkParked, SinkRefused, SinkSuspended
-from tickbay.gap import Cause
-from tickbay.record import LAYOUTS, parse_stream
 from tickbay.sinks import questdb_schema
 from tickbay.sinks.columns import KIND_WORDS, Table
 from tickbay.sinks.connection import one_line
@@ -35,7 +34,7 @@ from tickbay.sinks.questdb_columns import SHAPES, line
 from tickbay.sinks.questdb_schema import Applied
 from tickbay.sinks.questdb_server import QuestdbServer
 from tickbay.sinks.rewind import Marks
-from tickbay.sinks.sink import Chunk, Committed, Hole
+from tickbay.sinks.sink import Chunk, Committed, Hole, ends_of
 
 LOOK_S = 0.2  # between looks at what is applied, while something is not
 IDLE_LOOK_S = 1.0  # and while nothing is outstanding: a table may be suspended all the same
@@ -74,7 +73,8 @@ class QuestdbSink:
         on_schema: Callable[[Applied], None] | None = None,
         on_rewind: Callable[[str, float], None] | None = None,
     ) -> None:
-        """`on_schema` is told what open() found and did to the tables, `on_rewind` why the cursor went back."""
+        """`on_schema` is told what open() found and did to the tables, `on_rewind` why the cursor went back
+        and by how many minutes; infinite: to the beginning of the journal."""
         self.name = name
         self._settings = settings
         self._cursor = cursor
@@ -86,7 +86,6 @@ class QuestdbSink:
         self._server = server or QuestdbServer(settings)
         self._ready = False
         self._settled: dict[str, Position] = dict(cursor.positions)
-        self._gone_back: dict[str, Position] = {}  # how far the cursors were before they went back
         self._acked: dict[str, Position] = {}  # and not yet asked about
         self._acked_rows = 0
         self._outstanding: deque[Outstanding] = deque()
@@ -101,7 +100,7 @@ class QuestdbSink:
             self._server.close()
             self._forget()
             if self._cursor.renewed():  # by a restore: what was there before does not count
-                self._settled, self._gone_back = dict(self._cursor.positions), {}
+                self._settled, self._marks.gone_back = dict(self._cursor.positions), {}
             applied = questdb_schema.apply(self._server, self._settings)
             self._go_back_after_a_restart()
             self._go_back_as_asked()
@@ -141,13 +140,13 @@ class QuestdbSink:
         back once more."""
         before_s = self._clock.unix_ns() / 1e9 - minutes * 60
         then = self._marks.before(before_s)
-        self._gone_back = {stream: max(at, self._gone_back.get(stream, START)) for stream, at in self._settled.items()}
+        self._marks.going_back(self._settled)
         self._settled = {stream: min(at, then.get(stream, BEGINNING)) for stream, at in self._settled.items()}
         self._forget()
         if self._settled:
             self._cursor.save(self._settled)
             if self._on_rewind is not None:
-                self._on_rewind(why, minutes)
+                self._on_rewind(why, minutes if then else math.inf)
         self._marks.went_back(server, before_s)
 
     def close(self) -> None:
@@ -160,8 +159,7 @@ class QuestdbSink:
     def commit(self, chunks: Sequence[Chunk], holes: Sequence[Hole] = ()) -> Committed:
         """See Sink.commit(): here it means acknowledged; settled() tells what is applied."""
         load = sort(chunks, now_ns=self._clock.unix_ns())
-        parts: list[Chunk | Hole] = [*chunks, *holes]
-        ends = {part.stream: part.end for part in sorted(parts, key=lambda part: part.end)}
+        ends = ends_of(chunks, holes)
         try:
             committed = self._send_all(load, self._real(holes))
             self._acked.update(ends)
@@ -228,7 +226,6 @@ class QuestdbSink:
 
     def _quarantine_line(self, poison: Poison) -> bytes:
         chunk, record = poison.chunk, poison.record
-        layout = LAYOUTS[chunk.kind]
         values = {
             "sink": self.name,
             "stream": chunk.stream,
@@ -237,7 +234,7 @@ class QuestdbSink:
             "epoch": chunk.epoch,
             "seq": int(record["seq"][0]),
             "reason": poison.reason,
-            "layout": layout - (1 << 64) if layout >> 63 else layout,
+            "layout": poison.layout,
             "record": record.tobytes().hex(),
         }
         return line("quarantine", values, max(0, int(record["recv_ns"][0])))
@@ -246,7 +243,7 @@ class QuestdbSink:
         """Holes without what is none: records that were applied before the cursor went back."""
         real = []
         for hole in holes:
-            known = self._gone_back.get(hole.stream, START)
+            known = self._marks.gone_back.get(hole.stream, START)
             if hole.end > known:
                 # Numbers go on from epoch to epoch, but for a stream of which the journal knew nothing any more.
                 first = known.seq + 1 if known.seq < hole.last_seq else 0
@@ -335,23 +332,24 @@ def _suspended(name: str, row: list[Any]) -> str:
 
 
 def _hole_line(hole: Hole) -> bytes:
+    gap = hole.gap
     values = {
         "stream": hole.stream,
-        "cause": Cause.JOURNAL_QUOTA.name.lower(),
+        "cause": gap.cause.name.lower(),
         "kind": KIND_WORDS[hole.kind],
-        "recv_ns": hole.at_ns,
+        "recv_ns": gap.to_ns,
         "epoch": hole.epoch,
-        "seq": hole.first_seq,
+        "seq": gap.first_missing,
         "conn": 0,
-        "from_ns": hole.at_ns,
-        "to_ns": hole.at_ns,
-        "to_ts": hole.at_ns,
-        "first_missing": hole.first_seq,
-        "last_missing": hole.last_seq,
-        "count": hole.last_seq - hole.first_seq + 1,
+        "from_ns": gap.from_ns,
+        "to_ns": gap.to_ns,
+        "to_ts": gap.to_ns,
+        "first_missing": gap.first_missing,
+        "last_missing": gap.last_missing,
+        "count": gap.count,
         "expected": False,
         "healed": False,
-        "feed": parse_stream(hole.stream)[0],
-        "detail": "the journal deleted these before they were written here",
+        "feed": gap.feed,
+        "detail": gap.detail,
     }
-    return line("data_gaps", values, hole.at_ns)
+    return line("data_gaps", values, gap.from_ns)  # SINK-2: what is told again is the same row

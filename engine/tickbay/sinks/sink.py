@@ -14,7 +14,8 @@ from typing import Protocol
 
 from tickbay.cursor import Position
 from tickbay.errors import TickbayError
-from tickbay.record import Kind, Records
+from tickbay.gap import Cause, Gap
+from tickbay.record import Kind, Records, parse_stream
 
 
 class CursorMoved(TickbayError):
@@ -37,18 +38,43 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Records that the journal no longer has: the sink will never get them, and says so in its table of gaps."""
+    """Records that the journal does not have: the sink will never get them, and says so in its table of gaps. All of it
+    comes from the journal, so a hole that is met again is the same one (SINK-2)."""
 
     stream: str
     kind: Kind
     epoch: int
     first_seq: int
     last_seq: int
-    at_ns: int  # our clock, when it was found
+    cause: Cause  # JOURNAL_QUOTA: deleted; JOURNAL_TORN: damaged, or not there
+    from_ns: int  # GAP-1, our clock: the first of them was received then, or later
+    to_ns: int  # and the last then, or earlier
 
     @property
     def end(self) -> Position:
         return Position(self.epoch, self.last_seq)
+
+    @property
+    def gap(self) -> Gap:
+        """As the sink's database is told."""
+        deleted = self.cause is Cause.JOURNAL_QUOTA
+        return Gap(
+            cause=self.cause,
+            from_ns=self.from_ns,
+            to_ns=self.to_ns,
+            kind=self.kind,
+            first_missing=self.first_seq,
+            last_missing=self.last_seq,
+            count=self.last_seq - self.first_seq + 1,
+            feed=parse_stream(self.stream)[0],
+            detail="the journal deleted these before they were written here" if deleted else "damaged in the journal",
+        )
+
+
+def ends_of(chunks: Sequence[Chunk], holes: Sequence[Hole]) -> dict[str, Position]:
+    """How far each stream is taken when these are committed."""
+    parts: list[Chunk | Hole] = [*chunks, *holes]
+    return {part.stream: part.end for part in sorted(parts, key=lambda part: part.end)}
 
 
 @dataclass(frozen=True, slots=True)

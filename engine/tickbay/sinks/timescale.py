@@ -9,7 +9,7 @@ TIME-1: rows of an insane time are quarantined too (load.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TypeAlias
 
 import psycopg
@@ -21,20 +21,19 @@ from tickbay.clock import MACHINE, Clock
 from tickbay.config import Timescale
 from tickbay.cursor import START, Position
 from tickbay.errors import SinkDown, SinkParked, SinkRefused
-from tickbay.gap import Cause
-from tickbay.record import LAYOUTS, parse_stream
 from tickbay.sinks import partitions
 from tickbay.sinks.columns import CUT_TABLES, KIND_WORDS, TABLES, Table, plan
 from tickbay.sinks.connection import connect, conninfo_of, judge, translated
 from tickbay.sinks.load import Load, Pieces, Poison, chosen, cut_out, sort
 from tickbay.sinks.poison import Breaker, copy_around
-from tickbay.sinks.sink import Chunk, Committed, CursorMoved, Hole
+from tickbay.sinks.sink import Chunk, Committed, CursorMoved, Hole, ends_of
 
 # Rows that are encoded and sent at a time, at most 256 KiB: few enough to stay in the cache from one to the other,
 # and the server works on them while the next are encoded. 10 % faster than a batch at once.
 ENCODE_ROWS = 256
 MAINTAIN_S = 3600.0
 REASONS_TOLD = 3
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _COPY = {
     table.name: sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
@@ -55,7 +54,7 @@ _QUARANTINE = """
 _HOLE = """
     INSERT INTO data_gaps (ts, exch_ns, recv_ns, stream, epoch, seq, conn, from_ns, to_ns, to_ts,
                            first_missing, last_missing, count, cause, kind, expected, healed, feed, detail)
-    VALUES (%(at)s, %(at_ns)s, %(at_ns)s, %(stream)s, %(epoch)s, %(first)s, 0, %(at_ns)s, %(at_ns)s, %(at)s,
+    VALUES (%(from)s, %(from_ns)s, %(to_ns)s, %(stream)s, %(epoch)s, %(first)s, 0, %(from_ns)s, %(to_ns)s, %(to)s,
             %(first)s, %(last)s, %(count)s, %(cause)s, %(kind)s, false, false, %(feed)s, %(detail)s)
 """
 
@@ -140,8 +139,7 @@ class TimescaleSink:
     def commit(self, chunks: Sequence[Chunk], holes: Sequence[Hole] = ()) -> Committed:
         """See Sink.commit()."""
         load = sort(chunks, now_ns=self._clock.unix_ns())
-        parts: list[Chunk | Hole] = [*chunks, *holes]
-        ends = {part.stream: part.end for part in sorted(parts, key=lambda part: part.end)}
+        ends = ends_of(chunks, holes)
         try:
             with translated():
                 try:
@@ -308,7 +306,6 @@ def copy_rows(connection: psycopg.Connection, table: Table, pieces: Pieces) -> t
 
 def _quarantine_row(sink: str, poison: Poison) -> tuple[object, ...]:
     chunk = poison.chunk
-    layout = LAYOUTS[chunk.kind]
     return (
         sink,
         chunk.stream,
@@ -318,22 +315,25 @@ def _quarantine_row(sink: str, poison: Poison) -> tuple[object, ...]:
         poison.table,
         poison.sqlstate or None,
         poison.reason,
-        layout - (1 << 64) if layout >> 63 else layout,
+        poison.layout,
         poison.record.tobytes(),
     )
 
 
 def _hole_row(hole: Hole) -> dict[str, object]:
+    gap = hole.gap
     return {
-        "at": datetime.fromtimestamp(hole.at_ns / 1e9, UTC),
-        "at_ns": hole.at_ns,
+        "from": EPOCH + timedelta(microseconds=gap.from_ns // 1000),
+        "to": EPOCH + timedelta(microseconds=-(-gap.to_ns // 1000)),  # GAP-1: rounded apart
+        "from_ns": gap.from_ns,
+        "to_ns": gap.to_ns,
         "stream": hole.stream,
         "epoch": hole.epoch,
-        "first": hole.first_seq,
-        "last": hole.last_seq,
-        "count": hole.last_seq - hole.first_seq + 1,
-        "cause": Cause.JOURNAL_QUOTA.name.lower(),
+        "first": gap.first_missing,
+        "last": gap.last_missing,
+        "count": gap.count,
+        "cause": gap.cause.name.lower(),
         "kind": KIND_WORDS[hole.kind],
-        "feed": parse_stream(hole.stream)[0],
-        "detail": "the journal deleted these before they were written here",
+        "feed": gap.feed,
+        "detail": gap.detail,
     }

@@ -14,7 +14,7 @@ from tickbay.cursor import START, Position
 from tickbay.errors import JournalFault
 from tickbay.legs import merger_of
 from tickbay.record import Kind
-from tickbay.sinks.sink import Chunk, Hole
+from tickbay.sinks.sink import Chunk, Hole, ends_of
 
 GROWTH_MAX = 4  # times batch_rows: what a writer that is behind takes at once
 UNREADABLE_RETRY_S = 60.0
@@ -40,8 +40,7 @@ class Batch:
     @property
     def ends(self) -> dict[str, Position]:
         """How far each stream is taken when this is committed."""
-        parts: list[Chunk | Hole] = [*self.chunks, *self.holes]
-        return {part.stream: part.end for part in sorted(parts, key=lambda part: part.end)}
+        return ends_of(self.chunks, self.holes)
 
 
 @dataclass(slots=True)
@@ -149,7 +148,7 @@ class Intake:
                 part = self._reader.read(stream, position, rows_max=1)
                 if part is None:
                     continue
-                recv_ns = part.at_ns if isinstance(part, Hole) else int(part.records["recv_ns"][0])
+                recv_ns = part.to_ns if isinstance(part, Hole) else int(part.records["recv_ns"][0])
                 self._oldest[stream] = (position, recv_ns)
             oldest_ns = min(oldest_ns, recv_ns)
         return (now_ns - oldest_ns) / 1e9

@@ -13,6 +13,7 @@ the supervisor ends it.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -20,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from tickbay.cursor import START, CursorFile
 from tickbay.errors import ConfigError, SinkDown, SinkParked, SinkSuspended
 from tickbay.events import Event, Events
-from tickbay.files import Files
+from tickbay.gap_count import GapCount
 from tickbay.health import Health
 from tickbay.journal.stream_reader import StreamReader
 from tickbay.process import ProcessContext
@@ -29,7 +30,7 @@ from tickbay.sinks import questdb_schema
 from tickbay.sinks.connection import DDL_TIMEOUT_S, STATEMENT_TIMEOUT_S
 from tickbay.sinks.orders import Orders
 from tickbay.sinks.questdb import QuestdbSink
-from tickbay.sinks.rewind import Marks
+from tickbay.sinks.rewind import marks_of
 from tickbay.sinks.sink import Committed, CursorMoved, Sink
 from tickbay.sinks.timescale import TimescaleSink
 from tickbay.writer.batch_sizes import BatchSizes
@@ -73,15 +74,16 @@ def make_sink(context: ProcessContext, cursor: CursorFile) -> Sink:
     if name == "timescale":
         return TimescaleSink(config.timescale, name=name, on_schema=lambda applied: _tell_schema(applied, events))
     if name == "questdb":
-        folder, minutes = config.data_dir / "cursors", config.questdb.rewind_minutes
         return QuestdbSink(
             config.questdb,
             cursor,
-            Marks(folder / f"{name}.marks", context.files, keep_s=minutes * 60),
+            marks_of(config, name, context.files),
             Orders(config.data_dir, name),
             name=name,
             on_schema=lambda applied: _tell_tables(applied, events),
-            on_rewind=lambda why, minutes: events.emit(Event.SINK_REWOUND, why=why, minutes=minutes),
+            on_rewind=lambda why, minutes: events.emit(
+                Event.SINK_REWOUND, why=why, minutes=minutes if minutes < math.inf else "all"
+            ),
         )
     raise ConfigError(f"there is no sink {name!r}: known are timescale, questdb")
 
@@ -144,10 +146,11 @@ class Writer:
         self._down_since = 0.0  # monotonic; 0: it is not
         self._backoff_s = BACKOFF_MIN_S
         self._batch_sizes = BatchSizes()
+        self._gap_count = GapCount()
         self._refreshed = self._measured = self._saved = float("-inf")
         for counter in ("rows", "batches", "retries", "quarantined", "holes", "bytes", "rivals"):
             self._health.counters[counter] = 0
-        self._health.counters |= self._batch_sizes.counters()
+        self._health.counters |= self._batch_sizes.counters() | self._gap_count.counters()
 
     @property
     def patient(self) -> bool:
@@ -254,7 +257,12 @@ class Writer:
             self._events.emit(Event.ROWS_QUARANTINED, rows=committed.quarantined, reasons=reasons)
         for hole in batch.holes:
             counters["holes"] += 1
-            self._events.emit(Event.WRITER_HOLE, stream=hole.stream, first=hole.first_seq, last=hole.last_seq)
+            self._gap_count.add(hole.gap)
+            cause = hole.cause.name.lower()
+            self._events.emit(
+                Event.WRITER_HOLE, stream=hole.stream, first=hole.first_seq, last=hole.last_seq, cause=cause
+            )
+        counters |= self._gap_count.counters()
 
     # ------------------------------------------------------------ trouble
 

@@ -17,7 +17,7 @@ from tickbay.config import load
 from tickbay.errors import ConfigError
 from tickbay.feed.backoff import apart
 from tickbay.gap import Cause, Gap
-from tickbay.legs import feeds, merger_of, place_of
+from tickbay.legs import feeds, merger_of, place_of, recorders_of
 from tickbay.merger.cover import Cover
 from tickbay.merger.late import Late, percentile_ns
 from tickbay.record import DTYPES, Flag, Kind, Records, blank
@@ -275,6 +275,11 @@ def test_a_leg_s_stream_is_taken_by_its_merger(stream: str, merger: str) -> None
 
 def test_a_place_is_what_both_legs_and_their_pair_record() -> None:
     assert {place_of(feed) for feed in ("feed-7", "feed-7a", "feed-7b", "pair-7")} == {"feed-7"}
+
+
+def test_what_a_pair_has_its_legs_captured() -> None:
+    assert recorders_of("pair-7") == ["feed-7a", "feed-7b"]
+    assert [recorders_of(feed) for feed in ("feed-7", "feed-7a", "healer")] == [["feed-7"], ["feed-7a"], ["healer"]]
 
 
 def test_two_legs_do_not_come_back_at_the_same_moment() -> None:

@@ -47,6 +47,11 @@ def place_of(feed: str) -> str:
     return f"feed-{leg[1]}" if leg else re.sub(r"^pair-", "feed-", feed)
 
 
+def recorders_of(feed: str) -> list[str]:
+    """The processes that capture what is in its streams: `feed-1a` and `feed-1b` of pair-1; else itself."""
+    return [f"{place_of(feed)}{leg}" for leg in LEGS] if feed.startswith("pair-") else [feed]
+
+
 def first_leg(feed: str) -> str:
     """`feed-1a` of feed-1a and feed-1b; empty where it is no leg."""
     return f"{place_of(feed)}{LEGS[0]}" if _LEG.fullmatch(feed) else ""

@@ -14,7 +14,6 @@ The first two are what the engine says, the last two what the rows themselves pr
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,13 +21,13 @@ from itertools import pairwise
 
 from tickbay.certificate.evidence import FOREVER_NS, TICK_KINDS, Evidence, Heartbeat, KnownGap, Listing
 from tickbay.certificate.spans import Span, Spans, clipped, intersection, length, union, without
+from tickbay.legs import first_leg, recorders_of
 
 HEARTBEAT_NS_MAX = 15 * 10**9  # three times the usual pause: then nothing proves that the feed was capturing
 LISTING_NS = (
     60 * 10**9
 )  # from its listing an instrument's first message may take so long: the universe looks that often
 TALKATIVE = ("option", "future", "perpetual")  # whose tickers come every second, also when nothing happens
-LEG = re.compile(r"feed-[0-9]+[ab]")  # of a pair, with feeds.redundancy = 2: legs.py
 OF_CONNECTION = ("disconnect", "stale", "maintenance", "restart")  # why a whole feed captures nothing
 WATCHERS = ("universe", "healer")  # tell of instruments that no feed had room for; of trades that no gap told of
 
@@ -148,7 +147,7 @@ class _Judge:
         for feed, own in sorted(beats.items()):
             self._found.alive[feed] = clipped(alive_of(own, self._gaps_of[feed]), *self._period.span)
         for feed in self._found.alive:
-            if LEG.fullmatch(feed):
+            if first_leg(feed):
                 continue  # its other leg may do, so the pair is asked
             for begin, end in without([self._period.span], self.alive(feed)):
                 if not self._is_named(feed, begin, end):
@@ -161,10 +160,7 @@ class _Judge:
 
     def alive(self, feed: str) -> Spans:
         """Of a pair: where one of its legs was capturing."""
-        if feed.startswith("pair-"):
-            number = feed.removeprefix("pair-")
-            return union(span for leg in "ab" for span in self._found.alive.get(f"feed-{number}{leg}", []))
-        return self._found.alive.get(feed, [])
+        return union(span for recorder in recorders_of(feed) for span in self._found.alive.get(recorder, []))
 
     # ---------------------------------------------------------------- sequences
 

@@ -46,6 +46,7 @@ from tickbay.gap import Cause, Gap
 from tickbay.health import heartbeat_ns
 from tickbay.process import ProcessContext
 from tickbay.record import COUNTERS, TICKS, FeedState, Kind, feed_kinds
+from tickbay.timer import Timer
 from tickbay.universe.assignment import assignment_path, read_assignment
 from tickbay.venues import deribit
 from tickbay.venues.venue import Venue
@@ -126,9 +127,7 @@ class Feed:
         self._overflows: dict[Kind, Gap] = {}  # that last
         self._undecodable: Gap | None = None  # frames counted and not yet reported
         self._undecodable_ns = 0  # mono: when some were reported last
-        self._due_s: dict[float, float] = dict.fromkeys(
-            (BEAT_S, SETTLE_S, STATUS_S, SWEEP_S), 0.0
-        )  # period → when again
+        self._beat, self._settle, self._status, self._sweep = map(Timer, (BEAT_S, SETTLE_S, STATUS_S, SWEEP_S))
         self._connecting: asyncio.Task[None] | None = None
         self._live_ns: int | None = None  # mono: when it was last seen so
         self._failure: BaseException | None = None
@@ -184,25 +183,18 @@ class Feed:
         if step_ns := self._steps.step_ns(time.time_ns(), heartbeat_ns()):
             self._do(self._session.clock_stepped(step_ns, now()))
         self._do(self._session.tick(now()))
-        if self._is_due(SETTLE_S):
+        if self._settle.due():
             self._listener.settle()
             self._report_undecodable()
             self._producer.check()
             self._producer.flush()
             self._read_assignment()
-        if self._is_due(STATUS_S) or self._session.state is not self._told_state:
+        if self._status.due() or self._session.state is not self._told_state:
             self._write_status()
-        if self._is_due(BEAT_S):
+        if self._beat.due():
             self._publish_health()
-        if self._is_due(SWEEP_S):
+        if self._sweep.due():
             self._heard.forget_silent(time.time_ns() - SILENT_NS, self._session.channels.heard_as())
-
-    def _is_due(self, period_s: float) -> bool:
-        time_s = time.monotonic()
-        if time_s < self._due_s[period_s]:
-            return False
-        self._due_s[period_s] = time_s + period_s
-        return True
 
     # ---------------------------------------------------------------- actions
 

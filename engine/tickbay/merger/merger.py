@@ -25,6 +25,7 @@ from tickbay.merger.past import Past
 from tickbay.process import ProcessContext
 from tickbay.record import COUNTERS, FeedState, Kind, feed_kinds
 from tickbay.ring import Ring, RingFull, RingMissing
+from tickbay.timer import Timer
 
 POLL_S = 0.002  # what the merge adds to a record's way; the journal's commit comes later anyway
 BEAT_S = 0.5
@@ -48,7 +49,8 @@ class Merger:
         self._files = context.files
         self._cursor = CursorFile(context.config.data_dir / "cursors" / f"{context.name}.cursor", self._files)
         self._pending: Moment | None = None  # a checkpoint that is not on disk yet
-        self._due_s = {BEAT_S: 0.0, STATUS_S: 0.0, FORGET_S: 0.0, CHECKPOINT_S: time.monotonic() + CHECKPOINT_S}
+        self._beat, self._status, self._sweep = Timer(BEAT_S), Timer(STATUS_S), Timer(FORGET_S)
+        self._checkpoint = Timer(CHECKPOINT_S, first_s=CHECKPOINT_S)
         self._gave_up_s = 0.0
 
     def run(self) -> None:
@@ -61,29 +63,22 @@ class Merger:
         self._end()
 
     def _now_and_then(self) -> None:
-        if self._is_due(BEAT_S):
+        if self._beat.due():
             self.pair.check()
             self._past.reader.refresh()
             self._past.merge.judge(time.time_ns())
             self._report()
             self._settle()
-        if self._is_due(STATUS_S):
+        if self._status.due():
             self._write_status()
-        if self._is_due(CHECKPOINT_S) and self._pending is None:
+        if self._checkpoint.due() and self._pending is None:
             self._pending = self.pair.moment()
-        if self._is_due(FORGET_S):
+        if self._sweep.due():
             self.pair.forget_silent()
-
-    def _is_due(self, period_s: float) -> bool:
-        now_s = time.monotonic()
-        if now_s < self._due_s[period_s]:
-            return False
-        self._due_s[period_s] = now_s + period_s
-        return True
 
     def _wait_for_journal(self, seconds: float) -> bool:
         """The pair's ring is full: the journal stands still. Whether to give up."""
-        if self._is_due(BEAT_S):
+        if self._beat.due():
             self._health.detail = "the journal is behind"
             self._health.beat()
         if self._context.stopping.wait(seconds):
@@ -118,7 +113,7 @@ class Merger:
             while self._pending is not None and time.monotonic() < ends_s:
                 self._settle()
                 time.sleep(POLL_S)
-                if self._is_due(BEAT_S):
+                if self._beat.due():
                     self._health.beat()
         self._report()
         self._cursor.close()

@@ -230,6 +230,13 @@ class Client:
                 found.append(frame)
         return found
 
+    def until_ping(self) -> bytes:
+        """The payload of the next ping; all before it is dropped."""
+        while True:
+            opcode, payload = self._frame()
+            if opcode == PING:
+                return payload
+
     def until_silent(self, seconds: float = 0.5) -> list[bytes]:
         """Everything that comes until nothing came for so long."""
         found: list[bytes] = []

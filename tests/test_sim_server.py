@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simulator import Client, Closed, Refused, Simulator, refused_status, simulating
+from simulator import PONG, Client, Closed, Refused, Simulator, refused_status, simulating
 from tickbay.sim import capture, rows
 from tickbay.sim.ledger import LedgerReader
 
@@ -288,6 +288,22 @@ def test_data_end_when_told_and_connections_stay(tmp_path: Path) -> None:
         simulator.stop_data()
         client.until_silent()
         assert client.until_reply(client.request("public/test"))[0] == []
+
+
+def test_once_data_end_its_status_says_how_many_frames_each_client_has_read(tmp_path: Path) -> None:
+    with simulating(tmp_path, "--instruments", "ETH=10", "--flat-out") as simulator, Client(simulator.ws_url) as client:
+        client.subscribe(book())
+        client.frames(100)
+        assert simulator.status()["connections"][0]["read"] == 0, "nobody was asked"
+        simulator.stop_data()
+        sent = client.until_ping()
+        (connection,) = simulator.status()["connections"]
+        assert connection["frames"] == int.from_bytes(sent, "big") > 100 and connection["read"] == 0
+        client.send(b"not of ours", PONG)
+        client.send(sent, PONG)
+        simulator.wait_until(lambda status: status["connections"][0]["read"] == connection["frames"])
+        client.subscribe(ticker())
+        assert client.until_reply(client.request("public/test"))[0] == [], "no channel begins any more"
 
 
 def read_values(frames: list[bytes]) -> dict[int, rows.Rows]:

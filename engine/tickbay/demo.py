@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -84,13 +85,18 @@ class Simulator:
     rest_url: str
     ledger: Path
 
-    def ask(self, path: str) -> dict[str, object]:
-        """POST to /sim/<path>."""
-        origin = self.rest_url.split("/api/")[0]
-        request = urllib.request.Request(  # noqa: S310 - our own simulator
-            f"{origin}/sim/{path}", method="POST", data=b""
-        )
-        with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_S) as answer:  # noqa: S310 - as above
+    def stop(self) -> None:
+        """No more data. Connections stay."""
+        self._ask("stop", b"")
+
+    def all_is_read(self) -> bool:
+        """Whether, after stop(), every client has taken what it was sent."""
+        return all(each["read"] == each["frames"] for each in self._ask("status")["connections"])
+
+    def _ask(self, path: str, data: bytes | None = None) -> dict[str, Any]:
+        """GET /sim/<path>; POST where there are data."""
+        url = f"{self.rest_url.split('/api/')[0]}/sim/{path}"
+        with urllib.request.urlopen(url, data, timeout=HTTP_TIMEOUT_S) as answer:  # noqa: S310 - our own simulator
             return dict(json.load(answer))
 
 
@@ -139,8 +145,8 @@ def main(arguments: Namespace) -> int:
             seconds = time.monotonic() - began
             print("\nstopping: what was received is journalled and stored …", flush=True)
             if simulator is not None:
-                simulator.ask("stop")
-                wait_until_stored(config, interrupted)
+                simulator.stop()
+                wait_until_stored(simulator, config, interrupted)
         venue.close()  # on a busy machine the simulator is slow to notice that all is over; then its ledger is whole
         print(f"\ncaptured in {seconds:.0f} s, in {folder}:\n{captured(server)}\n")
         if questdb is not None:
@@ -270,10 +276,13 @@ def show(up: subprocess.Popen[bytes], config: Path, interrupted: Interrupted, se
             print(f"{CLEAR if live else ''}{page}\n{'(Ctrl-C ends it)' if live else ''}", flush=True)
 
 
-def wait_until_stored(config: Path, interrupted: Interrupted) -> None:
-    """Until the writer has stored all that was published, a second Ctrl-C, or DRAIN_TIMEOUT_S."""
+def wait_until_stored(simulator: Simulator, config: Path, interrupted: Interrupted) -> None:
+    """Until the feeds have read all that was sent, so that the audit knows what is lost, and the writers have stored
+    it; a second Ctrl-C, or DRAIN_TIMEOUT_S."""
     settings = configuration.load(config, os.environ)
     deadline = time.monotonic() + DRAIN_TIMEOUT_S
+    while not simulator.all_is_read() and time.monotonic() < deadline and not interrupted.again:
+        time.sleep(0.05)
     while time.monotonic() < deadline and not interrupted.again:
         writers = [process for process in snapshot.collect(settings).processes if process.role == "writer"]
         if all(writer.lag_rows is not None and writer.lag_rows < IDLE_LAG_ROWS for writer in writers):

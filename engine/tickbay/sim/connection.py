@@ -19,7 +19,7 @@ from tickbay.sim.link import Link
 from tickbay.sim.player import Player
 from tickbay.sim.refusal import RpcError, invalid
 from tickbay.sim.rpc import Methods, Params, envelope
-from tickbay.sim.strip import websocket_frame
+from tickbay.sim.strip import ping, websocket_frame
 from tickbay.sim.venue import Venue
 
 REQUEST_BYTES_MAX = 32 * 1024
@@ -30,6 +30,7 @@ CREDITS = {
     "subscribe": (30_000, 3_000, 10_000),
     "other": (50_000, 500, 10_000),
 }  # pool, cost of a call, refill a second
+NUMBER_BYTES = 8  # of a ping's payload: how many data frames were sent before it
 CLOSE_CODE_HEARTBEAT = 4000
 CLOSE_CODE_REQUESTS = 1008
 
@@ -65,6 +66,8 @@ class Connection(WSListener):
         self._opened_s = self._heartbeat_at_s = now_s
         self._heartbeat_s = 0.0  # 0: none asked for
         self._unanswered = False  # a test_request
+        self._asked_frames = 0
+        self.frames_read = 0  # data frames that the client has read for sure: see ask_read()
         self._authorised_until_s = 0.0  # 0: never logged in
 
     # --- called by picows ---------------------------------------------------------------------------------------------
@@ -81,6 +84,8 @@ class Connection(WSListener):
             self.player.stop()
             transport.send_close(WSCloseCode.OK)
             transport.disconnect()
+        elif frame.msg_type == WSMsgType.PONG:
+            self._note_read(frame.get_payload_as_bytes())
         elif frame.msg_type == WSMsgType.TEXT:
             self._request(frame.get_payload_as_bytes())
 
@@ -101,6 +106,18 @@ class Connection(WSListener):
     def resume_writing(self) -> None:
         self.link.resume()
         self.player.pump()
+
+    # --- what the client has read ---------------------------------------------------------------------------------
+
+    def ask_read(self) -> None:
+        """A ping behind all that was sent, once: by its answer the client says that it has read it."""
+        if self._asked_frames < self.player.frames_sent:
+            self._asked_frames = self.player.frames_sent
+            self.link.write(ping(self._asked_frames.to_bytes(NUMBER_BYTES, "big")))
+
+    def _note_read(self, answer: bytes) -> None:
+        if len(answer) == NUMBER_BYTES:  # others answer nothing that we asked
+            self.frames_read = max(self.frames_read, min(int.from_bytes(answer, "big"), self._asked_frames))
 
     # --- requests -----------------------------------------------------------------------------------------------------
 

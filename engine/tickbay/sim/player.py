@@ -153,7 +153,7 @@ class Player:
             if self._venue.capture:
                 for place in self._venue.capture.by_channel.get(name, ()):
                     heapq.heappush(self._recorded, place)
-            elif sent:
+            elif sent and not self._venue.stopped:
                 self._send_message(sent)
             else:
                 self._first(name)
@@ -161,7 +161,9 @@ class Player:
         self._make_tape()
 
     def _first(self, name: str) -> Message | None:
-        """Send the message with which a channel begins."""
+        """Send the message with which a channel begins, unless data have ended."""
+        if self._venue.stopped:
+            return None
         channel = self._venue.channel(name)
         assert channel is not None, "only channels that the venue has are accepted"
         cycle = self._cycle + self._venue.ahead(name, self._cycle, self._key)

@@ -5,7 +5,7 @@ GET  /api/v2/public/METHOD?…     a JSON-RPC reply; an error is HTTP 400 with a
 GET  /history/api/v2/public/…    the same of the host that keeps old trades
 GET  /sim/status                 what was sent so far; the ledger is flushed
 POST /sim/start                  let the data flow (after --hold)
-POST /sim/stop                   no more data; connections stay
+POST /sim/stop                   no more data; connections stay. From then on the status has what each client has read
 POST /sim/fault                  a fault: {"action": "drop", "channel": "book.ETH-*"} or the line of text (faults.py)
 """
 

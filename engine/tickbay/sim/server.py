@@ -106,7 +106,8 @@ class Server:
         self._misbehave()
 
     def status(self) -> dict[str, object]:
-        """What has been sent; after it the ledger is readable up to here."""
+        """What has been sent, and once the data are stopped what was read of it; after it the ledger is readable up to
+        here."""
         self.venue.ledger.flush()
         connections = [
             {
@@ -114,6 +115,7 @@ class Server:
                 "channels": each.player.channels,
                 "announcements": each.player.announcements,
                 "frames": each.player.frames_sent,
+                "read": each.frames_read,
             }
             for each in self._connections.values()
         ]
@@ -159,6 +161,8 @@ class Server:
         for connection in list(self._connections.values()):
             connection.check(now_s)
             connection.player.pump()
+            if self.venue.stopped:
+                connection.ask_read()
         self._changes.tick(now_s)
         if self.venue.faults:
             self._misbehave()

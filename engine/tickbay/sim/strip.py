@@ -74,6 +74,11 @@ def websocket_frame(payload: bytes) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8, "big") + payload
 
 
+def ping(payload: bytes) -> bytes:
+    """A whole ping of at most 125 bytes."""
+    return bytes((0x89, len(payload))) + payload
+
+
 def payload_of(frame: bytes) -> bytes:
     """What websocket_frame() was given."""
     return frame[{126: 4, 127: 10}.get(frame[1], 2) :]

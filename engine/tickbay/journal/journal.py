@@ -235,8 +235,8 @@ class Journal:
         if not self._retry_at:
             return "live", ""
         if self.rings.fill >= FULL_FILL:
-            return "waiting", "the disk takes nothing, and the rings are full: what comes is lost"
-        return "degraded", "the disk takes nothing: the rings keep what comes"
+            return "waiting", "the disk refuses writes and memory is full: new records are lost"
+        return "degraded", "the disk refuses writes: new records wait in memory"
 
     # -------- the end
 
@@ -245,7 +245,7 @@ class Journal:
         either way while the machine is up: the rings stay, and the next start takes what they hold."""
         # A gap that waited for room in its ring comes with the second.
         if not self.commit() or (self._gaps and not self.commit()):
-            return "the disk takes nothing"
+            return "the disk refuses writes"
         if any(source.producer_lives() for stream, source in self.rings.sources.items() if stream != OWN_GAPS):
             return "feeds still write"  # what comes after us is in the rings only
         try:

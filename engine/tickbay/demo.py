@@ -85,16 +85,15 @@ class Simulator:
     rest_url: str
     ledger: Path
 
-    def stop(self) -> None:
-        """No more data. Connections stay."""
-        self._ask("stop", b"")
+    def ask(self, path: str) -> dict[str, Any]:
+        """POST to /sim/<path>."""
+        return self._call(path, b"")
 
     def all_is_read(self) -> bool:
-        """Whether, after stop(), every client has taken what it was sent."""
-        return all(each["read"] == each["frames"] for each in self._ask("status")["connections"])
+        """Whether, once told to stop, every client has taken what it was sent."""
+        return all(each["read"] == each["frames"] for each in self._call("status")["connections"])
 
-    def _ask(self, path: str, data: bytes | None = None) -> dict[str, Any]:
-        """GET /sim/<path>; POST where there are data."""
+    def _call(self, path: str, data: bytes | None = None) -> dict[str, Any]:
         url = f"{self.rest_url.split('/api/')[0]}/sim/{path}"
         with urllib.request.urlopen(url, data, timeout=HTTP_TIMEOUT_S) as answer:  # noqa: S310 - our own simulator
             return dict(json.load(answer))
@@ -145,7 +144,7 @@ def main(arguments: Namespace) -> int:
             seconds = time.monotonic() - began
             print("\nstopping: what was received is journalled and stored …", flush=True)
             if simulator is not None:
-                simulator.stop()
+                simulator.ask("stop")
                 wait_until_stored(simulator, config, interrupted)
         venue.close()  # on a busy machine the simulator is slow to notice that all is over; then its ledger is whole
         print(f"\ncaptured in {seconds:.0f} s, in {folder}:\n{captured(server)}\n")

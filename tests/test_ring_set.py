@@ -75,6 +75,15 @@ def test_the_ring_of_a_feed_that_is_gone_is_drained_and_then_removed(shm_dir: Pa
     journal.upkeep()
     assert not (shm_dir / "rings" / "feed-2.trade.ring").exists()
     assert one.numbers("feed-2.trade") == list(range(1, 41))
+    # A crash afterwards lost nothing of it: the ring was drained before it went.
+    before, journal = journal.epoch, one.open()
+    assert journal.epoch > before
+    journal.commit()
+    assert one.gaps() == []
+    one.lose_power()
+    journal = one.open()
+    journal.commit()
+    assert [gap["detail"] for gap in one.gaps()] == [b"unclean end: rings lost"]
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 4096, b"\0" * (1 << 20)])

@@ -5,7 +5,7 @@ Run by the journal process before its first commit ("Sequences and epochs" in AR
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def open_parts(config: Config, files: Files, events: Events, *, clock: Clock) ->
     _tell(recovered, missing, events)
     recorded = _recorded(files, directory, missing)
     gaps = [_gap_of(each, clock.unix_ns()) for each in missing if each.key not in recorded]
-    lost = _lost_with_rings(recovered, kept, clock.unix_ns())
+    lost = _lost_with_rings(recovered, rings.wanted, kept, clock.unix_ns())
     if recovered.epoch == 0 and taken:
         events.emit(Event.JOURNAL_WIPED)
         lost = Gap(
@@ -105,10 +105,10 @@ def _tell(recovered: Recovered, missing: list[Missing], events: Events) -> None:
         )
 
 
-def _lost_with_rings(recovered: Recovered, kept: set[str], now_ns: int) -> Gap | None:
+def _lost_with_rings(recovered: Recovered, wanted: Collection[str], kept: set[str], now_ns: int) -> Gap | None:
     """The rings went with the power, and with them a commit's time of records. With the rings still there nothing is
-    lost: what was torn is written again from them."""
-    if recovered.clean or all(stream in kept for stream in recovered.last):
+    lost: what was torn is written again from them. One that nobody wants any more was removed when it was drained."""
+    if recovered.clean or all(stream in kept for stream in recovered.last if stream in wanted or not kept):
         return None
     return Gap(cause=Cause.JOURNAL_TORN, from_ns=recovered.written_ns, to_ns=now_ns, detail="unclean end: rings lost")
 

@@ -80,7 +80,7 @@ class RingSet:
 
     def __init__(self, directory: Path, config: Config, boot_id: str) -> None:
         self._directory = directory
-        self._wanted = wanted_streams(config)
+        self.wanted = wanted_streams(config)
         self._config = config
         self._boot_id = boot_id
         self.sources: dict[str, Source] = {}
@@ -169,7 +169,7 @@ class RingSet:
         return list(missing)
 
     def _missing(self) -> dict[str, Kind]:
-        return {stream: kind for stream, kind in self._wanted.items() if stream not in self.sources}
+        return {stream: kind for stream, kind in self.wanted.items() if stream not in self.sources}
 
     def check_space(self) -> None:
         """All of make() at once, before its first: half of the rings are of no use to anybody. ConfigError says what
@@ -194,7 +194,7 @@ class RingSet:
         gone = [
             stream
             for stream, source in self.sources.items()
-            if stream not in self._wanted and source.pending == 0 and not source.producer_lives()
+            if stream not in self.wanted and source.pending == 0 and not source.producer_lives()
         ]
         for stream in gone:
             self.path(stream).unlink(missing_ok=True)

@@ -234,6 +234,22 @@ def test_restart_replaces_a_process_without_counting_a_failure(engine: Engine) -
 
 
 @pytest.mark.slow
+def test_who_had_to_be_killed_for_a_restart_makes_no_later_stop_fail(engine: Engine) -> None:
+    engine.file.write_text(engine.file.read_text().replace("stop_timeout_s = 10", "stop_timeout_s = 2"))
+    engine.order("feed-1", "deaf")
+    supervisor = engine.up()
+    engine.ready()
+    (engine.data_dir / "behave" / "feed-1").unlink()
+    before = engine.pids()["feed-1"]
+    asked = control.ask(engine.run_dir / "sockets" / "supervisor.sock", {"op": "restart", "process": "feed-1"}, 5.0)
+    assert asked["ok"], asked
+    wait_for(lambda: engine.pids().get("feed-1", before) != before, "its replacement")
+    engine.ready()
+    assert '"stop_overdue"' in engine.log.read_text()
+    assert stop(supervisor) == 0
+
+
+@pytest.mark.slow
 def test_systemd_is_told_ready_alive_and_stopping(engine: Engine, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))

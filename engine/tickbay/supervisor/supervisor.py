@@ -325,6 +325,7 @@ class Supervisor:
     async def _stop(self) -> None:
         """The order that loses nothing: see the top."""
         self._notifier.send("STOPPING=1")
+        self._killed = 0  # whoever had to be killed for a restart, months ago, has been back since
         began_s, timeout_s = self._now_s(), self._config.supervisor.stop_timeout_s
         children = self._children.values()
         producers = [child for child in children if child.role in ("feed", "universe", "healer", "checker")]

@@ -93,7 +93,7 @@ sbom: build/audit/.ready ## what is shipped beside our own code, as CycloneDX: b
 
 audit-deps: build/audit/.ready ## known weaknesses of the locked dependencies; fails too where it cannot be asked
 	@build/audit/bin/pip-audit --strict --progress-spinner off --require-hashes --disable-pip -r requirements/run.lock \
-		|| { echo "audit-deps: either a weakness is known (listed above), or the advisories cannot be had from here"; exit 1; }
+		|| { echo "audit-deps: either a weakness is known (listed above), or the advisories are not available from here"; exit 1; }
 
 secret-scan: build/audit/.ready ## nothing in the repository is a key, a token or a password
 	@git ls-files -z | xargs -0 build/audit/bin/detect-secrets-hook $(NO_SECRETS)

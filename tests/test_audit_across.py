@@ -341,6 +341,17 @@ def test_what_the_audit_is_asked_must_make_sense(audit: Audit, tmp_path: Path) -
     assert status == 2 and "cannot be combined with --ledger" in told
 
 
+def test_of_an_empty_database_and_no_journal_nothing_is_said_to_be_there(case: Case, audit: Audit) -> None:
+    """A wrong data_dir beside a new database: it said that all is stored."""
+    (case.journal.config.data_dir / "journal").rename(case.file.with_name("moved"))
+    status, told = audit("--json")
+    assert status == 2
+    assert json.loads(told.splitlines()[0])["good"] is False
+    for store in ("timescale", "questdb"):
+        assert f"{store} cannot be compared: it is empty, and " in told
+    assert audit()[0] == 2
+
+
 def test_without_a_journal_the_sequences_tell(case: Case, audit: Audit) -> None:
     case.write()
     (case.journal.config.data_dir / "journal").rename(case.file.with_name("moved"))

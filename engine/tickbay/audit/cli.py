@@ -170,15 +170,17 @@ def _compared(config: Config, stores: list[Store], *, heal: bool, replace: bool)
     directory = config.data_dir / "journal"
     try:
         reader = JournalReader(Files(), directory)
-        try:
-            progress: Callable[[int], None] = partial(show, 0)
-            return compare(Journalled(reader), stores, heal=heal, replace=replace, progress=progress)
-        finally:
-            reader.close()
     except FileNotFoundError:
         return Across(Extent(), [])  # lost, or on another machine: the sequences tell what they can
     except OSError as error:
         raise JournalFault(f"{error.filename or directory}: {error.strerror}") from error
+    try:
+        progress: Callable[[int], None] = partial(show, 0)
+        return compare(Journalled(reader), stores, heal=heal, replace=replace, progress=progress)
+    except OSError as error:
+        raise JournalFault(f"{error.filename or directory}: {error.strerror}") from error
+    finally:
+        reader.close()
 
 
 def _sequences(config: Config, across: Across) -> dict[str, Verdict]:
@@ -192,6 +194,10 @@ def _sequences(config: Config, across: Across) -> dict[str, Verdict]:
                 verdicts[sink] = audit_sequences(database)
         except TickbayError as error:
             across.absent[sink] = str(error)
+        else:
+            if not across.extent.records and not verdicts[sink].stored:
+                journal = config.data_dir / "journal"
+                across.absent[sink] = f"it is empty, and {journal} has no records: are these the right ones?"
     return verdicts
 
 

@@ -14,9 +14,10 @@ import pytest
 from engine import wait_for
 from simulator import ENGINE
 from tickbay.config import load
+from tickbay.demo import own_folder
+from tickbay.errors import ConfigError
 from tickbay.health import read_report
 
-pytestmark = pytest.mark.slow
 STOP_S = 60.0
 FEEDS = 4
 UNREAD_S = 2.0  # more than the audit takes for granted
@@ -28,6 +29,29 @@ def pid_of(process: str, file: Path) -> int:
     return report.identity.pid
 
 
+def test_a_second_demo_leaves_the_folder_of_the_first_alone_and_no_demo_empties_what_none_has_made(
+    tmp_path: Path,
+) -> None:
+    with own_folder(tmp_path, "sim") as folder:
+        (folder / "ledger").mkdir()
+        with pytest.raises(ConfigError, match=f"another demo runs in {folder}"), own_folder(tmp_path, "sim"):
+            pass
+        assert (folder / "ledger").exists()
+    with own_folder(tmp_path, "sim") as folder:
+        assert not (folder / "ledger").exists(), "the ledger tells of one run"
+    with own_folder(tmp_path, "deribit") as folder:
+        (folder / "engine").mkdir()
+    with own_folder(tmp_path, "deribit") as folder:
+        assert (folder / "engine").exists(), "a live record is never removed"
+    photos = tmp_path / "volume" / "sim"
+    photos.mkdir(parents=True)
+    (photos / "photo").touch()
+    with pytest.raises(ConfigError, match="was made by no demo: move it away"), own_folder(photos.parent, "sim"):
+        pass
+    assert (photos / "photo").exists()
+
+
+@pytest.mark.slow
 def test_when_its_terminal_is_closed_all_that_it_started_stops_in_order(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tickbay", "demo", "--dir", str(tmp_path)]
     said, log = tmp_path / "said", tmp_path / "sim" / "engine.log"

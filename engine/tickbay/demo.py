@@ -10,6 +10,7 @@ The engine is an ordinary `tickbay up` over an ordinary tickbay.toml: nothing is
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -39,6 +40,7 @@ from tickbay.sinks.questdb_server import QuestdbServer
 from tickbay.status import snapshot, status
 
 DATABASE = "tickbay"
+MARKER = "made-by-tickbay-demo"  # in a folder that may be emptied
 OPTIONS = 830  # ETH options that the simulated venue lists, as many as the real one
 REFRESH_S = 1.0
 PLAIN_REFRESH_S = 5.0  # where the output is no terminal
@@ -112,7 +114,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--sinks", type=sinks, default=("timescale",), help="timescale (the default), or timescale,questdb"
     )
     parser.add_argument(
-        "--dir", type=Path, default=Path("data"), help="everything goes into DIR/<venue> (default: ./data)"
+        "--dir",
+        type=Path,
+        default=Path("data"),
+        help="everything goes into DIR/<venue>, DIR/sim is emptied at each start (default: ./data)",
     )
 
 
@@ -127,11 +132,8 @@ def sinks(text: str) -> tuple[str, ...]:
 def main(arguments: Namespace) -> int:
     """Run until Ctrl-C or for --seconds; exit status 0 where the audit found all that was sent."""
     interrupted = Interrupted()
-    folder = arguments.dir.absolute() / arguments.venue
-    if arguments.venue == "sim":
-        shutil.rmtree(folder, ignore_errors=True)  # the ledger tells of one run; a live record is never removed
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
+        folder = stack.enter_context(own_folder(arguments.dir.absolute(), arguments.venue))
         server = stack.enter_context(database(folder / "postgres"))
         venue = stack.enter_context(ExitStack())
         simulator = venue.enter_context(simulated(folder, arguments)) if arguments.venue == "sim" else None
@@ -151,6 +153,33 @@ def main(arguments: Namespace) -> int:
         if questdb is not None:
             print(f"in QuestDB:\n{captured_in_questdb(questdb)}\n")
         return audit.run(configuration.load(config, os.environ), ledger=simulator.ledger if simulator else None)
+
+
+@contextmanager
+def own_folder(top: Path, venue: str) -> Iterator[Path]:
+    """`top`/<venue>, nobody else's meanwhile. ConfigError where another demo runs there, or what is there is of none."""
+    folder = top / venue
+    with ExitStack() as stack:
+        try:
+            top.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = stack.enter_context((top / f"{venue}.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            make_folder(folder, empty=venue == "sim")
+        except BlockingIOError:
+            raise ConfigError(f"another demo runs in {folder}: end it, or choose another --dir") from None
+        except OSError as error:
+            raise ConfigError(f"{error.filename or folder}: {error.strerror}: choose another --dir") from error
+        yield folder
+
+
+def make_folder(folder: Path, *, empty: bool) -> None:
+    """The simulator's is emptied, for its ledger tells of one run; a live record stays."""
+    if empty and folder.exists():
+        if any(folder.iterdir()) and not (folder / MARKER).exists():
+            raise ConfigError(f"{folder} was made by no demo: move it away, or choose another --dir")
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / MARKER).write_text("Made by `tickbay demo`. It empties the folder sim at each start.\n")
 
 
 @contextmanager

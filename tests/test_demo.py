@@ -15,6 +15,7 @@ from engine import wait_for
 from simulator import ENGINE
 from tickbay.config import load
 from tickbay.demo import own_folder
+from tickbay.embedded_questdb import EmbeddedQuestdb
 from tickbay.errors import ConfigError
 from tickbay.health import read_report
 
@@ -80,3 +81,24 @@ def test_when_its_terminal_is_closed_all_that_it_started_stops_in_order(tmp_path
     assert "in doubt" not in said.read_text(), "the feeds had read all that was sent"
     assert '"supervisor","event":"process_stopped"' in log.read_text()
     assert not (tmp_path / "sim" / "postgres" / "db" / "postmaster.pid").exists()
+
+
+@pytest.mark.slow
+def test_with_both_databases_it_captures_into_both_and_audits_both(tmp_path: Path) -> None:
+    try:
+        EmbeddedQuestdb(tmp_path / "tried")
+    except ConfigError as error:
+        pytest.skip(str(error))
+    done = subprocess.run(
+        [sys.executable, "-m", "tickbay", "demo", "--dir", tmp_path, "--sinks", "timescale,questdb", "--seconds", "5"],
+        env=os.environ | {"PYTHONPATH": str(ENGINE)},
+        capture_output=True,
+        text=True,
+        timeout=STOP_S * 2,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    of_postgres, of_questdb = done.stdout.partition("captured in ")[2].split("in QuestDB:")
+    assert "option_quotes" in of_postgres and "option_quotes" in of_questdb
+    verdicts = [line for line in done.stdout.splitlines() if "0 lost, 0 twice, 0 different" in line]
+    assert len(verdicts) == 2 and all(line.endswith(": OK") for line in verdicts), done.stdout

@@ -157,7 +157,7 @@ def main(arguments: Namespace) -> int:
 
 @contextmanager
 def own_folder(top: Path, venue: str) -> Iterator[Path]:
-    """`top`/<venue>, nobody else's meanwhile. ConfigError where another demo runs there, or what is there is of none."""
+    """`top`/<venue>, nobody else's meanwhile. ConfigError where another demo runs, or what is there is of none."""
     folder = top / venue
     with ExitStack() as stack:
         try:

@@ -18,7 +18,7 @@ from servers.booted import Booted, booted
 from servers.debian import Unavailable
 from servers.postgres import fresh_database, postgres_server
 from simulator import Simulator, simulating
-from tickbay.config import Timescale
+from tickbay.config import SECRETS, Timescale
 from tickbay.embedded import EmbeddedServer
 from tickbay.sinks.connection import conninfo_of
 
@@ -45,6 +45,16 @@ def test_a_service_is_exposed_no_more_than_it_must(unit: Path) -> None:
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
     assert found is not None, done.stdout + done.stderr
     assert float(found[1]) <= EXPOSURE_MAX, done.stdout
+
+
+def test_every_service_shows_the_line_of_each_secret_that_it_may_need() -> None:
+    assert len(SERVICES) == 4
+    for unit in SERVICES:
+        named = re.findall(r"^(?:# )?LoadCredential=(\w+):/etc/tickbay/(\w+)$", unit.read_text(), re.MULTILINE)
+        keys = ["deribit_api_key", "deribit_api_secret"] if unit.stem == "tickbay" else []
+        assert named == [(name, name) for name in ("db_password", "questdb_password", *keys)]
+        assert unit.name in (FOLDER / "README.md").read_text()
+        assert {name for name, _ in named} <= {credential for _, _, credential in SECRETS.values()}
 
 
 def test_systemd_understands_every_line_of_every_unit(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ class Command:
 COMMANDS = {
     "up": Command("tickbay.supervisor.supervisor", "run the engine in the foreground: record, journal, write"),
     "status": Command(
-        "tickbay.status.status", "show what every process does; exit status 0 healthy, 1 degraded, 2 down"
+        "tickbay.status.status",
+        "show what every process does; exit status 0 healthy, 1 degraded but recording, 2 down: nothing is recorded",
     ),
     "top": Command("tickbay.top.command", "watch processes, instruments, gaps and logs live; --web: in a browser"),
     "restart": Command(

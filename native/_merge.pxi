@@ -71,9 +71,23 @@ cdef class Merge:
 
     def published(self, int kind, records):
         cdef Held held = Held(records)
-        cdef uint64_t count = whole_records(held, c.record_size(<c.record_kind> kind))
-        with nogil:
-            c.merge_published(self.merge, <c.record_kind> kind, held.buffer.buf, count)
+        cdef uint32_t size = c.record_size(<c.record_kind> kind)
+        cdef c.merge_turn turn
+        cdef c.merge_break breaks[BREAKS_MAX]
+        memset(&turn, 0, sizeof(turn))
+        turn.kind = <c.record_kind> kind
+        turn.records[0] = held.buffer.buf
+        turn.counts[0] = whole_records(held, size)
+        turn.breaks = breaks
+        turn.breaks_max = BREAKS_MAX
+        told = []
+        while turn.counts[0] > 0:
+            with nogil:
+                c.merge_published(self.merge, &turn)
+            told += [merge_break_of(&breaks[place]) for place in range(turn.breaks_count)]
+            turn.records[0] = <const char *> turn.records[0] + turn.consumed[0] * size
+            turn.counts[0] -= turn.consumed[0]
+        return told
 
     def judge(self, int64_t now_ns):
         c.merge_judge(self.merge, now_ns)

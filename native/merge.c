@@ -453,39 +453,47 @@ void merge_run(struct merge *merge, struct merge_turn *turn)
     }
 }
 
-/* A chain goes on with what an earlier life has published. */
-static void resume(struct merge_chain *chain, const struct message *message)
+/* A chain goes on with what an earlier life has published, and tells what is missing before it as that one did. */
+static void resume(struct merge_turn *turn, struct merge_chain *chain, const struct message *message)
 {
     if (chain->state == MERGE_NONE) {
         begin(chain, message);
         return;
     }
-    bool follows = message->snapshot || message->previous <= chain->last;
-    if (message->snapshot && message->id > chain->last)
-        miss(chain, chain->last + 1, message->id);
-    else if (!follows)
-        miss(chain, chain->last + 1, message->previous);
+    bool anew = counts_anew(chain, message), follows = message->previous <= chain->last;
+    uint64_t first = message->kind == RECORD_TRADE ? chain->last + 1 : chain->last;
+    uint64_t last = message->snapshot ? message->id : message->previous;
+    if (message->snapshot && chain->state == MERGE_BROKEN)
+        tell(turn, chain, message, 0, 0, false, true);
+    else if (chain->state == MERGE_WHOLE && (message->snapshot || !follows))
+        tell(turn, chain, message, anew ? 0 : first, anew ? 0 : last, message->kind == RECORD_BOOK && !message->snapshot, false);
+    if (last > chain->last)
+        miss(chain, chain->last + 1, last);
     bool whole = message->snapshot || message->kind == RECORD_TRADE || (chain->state == MERGE_WHOLE && follows);
     chain->state = whole ? MERGE_WHOLE : MERGE_BROKEN;
     advance(chain, message);
 }
 
-void merge_published(struct merge *merge, enum record_kind kind, const void *records, uint64_t count)
+void merge_published(struct merge *merge, struct merge_turn *turn)
 {
-    const uint32_t size = record_size(kind);
-    for (uint64_t i = 0; i < count; i++) {
-        const struct record_head *head = (const struct record_head *)((const unsigned char *)records + i * size);
-        struct message message = message_of(kind, 0, head);
-        struct digest digest = digest_of(kind, head, message.id);
+    const uint32_t size = record_size(turn->kind);
+    bool chained = turn->kind == RECORD_BOOK || turn->kind == RECORD_TRADE;
+    turn->consumed[0] = turn->breaks_count = 0;
+    for (; turn->consumed[0] < turn->counts[0] && turn->breaks_count < turn->breaks_max; turn->consumed[0]++) {
+        const struct record_head *head = next_of(turn, 0, size);
+        if (turn->kind == RECORD_BOOK && !(head->flags & RECORD_LAST))
+            continue; /* one level of a message speaks for all */
+        struct message message = message_of(turn->kind, 0, head);
+        struct digest digest = digest_of(turn->kind, head, message.id);
         struct merge_seen *seen = find_seen(merge, digest);
         if (seen == NULL)
             seen = add_seen(merge, digest);
         seen->recv_ns = head->recv_ns;
         seen->judged = 1;
         note_published(seen);
-        struct merge_chain *chain =
-            kind == RECORD_BOOK || kind == RECORD_TRADE ? merge_chains_find(&merge->chains, kind, head->instrument) : NULL;
-        if (chain != NULL && (message.id + message.snapshot > chain->last || chain->state == MERGE_NONE || counts_anew(chain, &message)))
-            resume(chain, &message);
+        struct merge_chain *chain = chained ? merge_chains_find(&merge->chains, turn->kind, head->instrument) : NULL;
+        bool resent = message.snapshot && chain != NULL && chain->state == MERGE_BROKEN && message.id == chain->last;
+        if (chain != NULL && (message.id > chain->last || resent || chain->state == MERGE_NONE || counts_anew(chain, &message)))
+            resume(turn, chain, &message);
     }
 }

@@ -94,8 +94,9 @@ void merge_run(struct merge *merge, struct merge_turn *turn);
 void merge_connected(struct merge *merge, int leg, uint32_t conn);
 /* The leg's connection is gone: it will not bring what it has not brought. */
 void merge_lost(struct merge *merge, int leg);
-/* After a restart: these records of one kind were published by an earlier life. They count for no leg. */
-void merge_published(struct merge *merge, enum record_kind kind, const void *records, uint64_t count);
+/* After a restart: records[0] were published by an earlier life. They count for no leg. Of the results there are consumed[0]
+ * and the breaks: that life may have ended before it told them. */
+void merge_published(struct merge *merge, struct merge_turn *turn);
 /* Count as missed what one leg alone has brought before `now_ns` - MERGE_SETTLE_NS. */
 void merge_judge(struct merge *merge, int64_t now_ns);
 

@@ -382,6 +382,6 @@ cdef extern from "merge.h" nogil:
     void merge_run(merge *merge, merge_turn *turn)
     void merge_connected(merge *merge, int leg, uint32_t conn)
     void merge_lost(merge *merge, int leg)
-    void merge_published(merge *merge, record_kind kind, const void *records, uint64_t count)
+    void merge_published(merge *merge, merge_turn *turn)
     void merge_judge(merge *merge, int64_t now_ns)
     int64_t merge_late_ns(unsigned bucket)

@@ -106,6 +106,14 @@ static uint64_t bbo(int leg, double amount)
     return give(RECORD_BBO, leg, &record, 1, 0, 0);
 }
 
+/* By an earlier life; `breaks` and turn.breaks_count say what was missing between. */
+static void published(enum record_kind kind, const void *records, uint64_t count)
+{
+    turn = (struct merge_turn){.kind = kind, .records = {records}, .counts = {count}, .breaks = breaks, .breaks_max = ROOM};
+    merge_published(merge, &turn);
+    check(turn.consumed[0] == count, "all of it is taken");
+}
+
 static uint64_t hold_again(enum record_kind kind, int leg, int64_t release_ns)
 {
     static unsigned char before[sizeof held[0]];
@@ -224,15 +232,35 @@ static void test_an_earlier_life_is_not_repeated(void)
 {
     begin();
     struct book books[] = {book_of(0, 10, 0), book_of(0, 12, 10)};
-    merge_published(merge, RECORD_BOOK, books, 2);
+    published(RECORD_BOOK, books, 2);
     check(book(0, 10, 0) == 0 && book(0, 12, 10) == 0 && book(1, 12, 10) == 0, "what it published is dropped");
     check(book(1, 14, 12) == 1 && turn.breaks_count == 0, "and what follows is not");
     static struct merge_chain chains[MERGE_CHAINS];
     uint64_t count = merge_chains_export(&merge->chains, chains);
     memset(merge, 0, sizeof *merge);
     check(count == 1 && merge_chains_import(&merge->chains, chains, count) == 1, "the chains outlive us");
-    merge_published(merge, RECORD_BOOK, books, 2); /* older than the chains: told for the window's sake */
+    published(RECORD_BOOK, books, 2); /* older than the chains: told for the window's sake */
     check(book(0, 14, 12) == 0 && book(0, 16, 14) == 1, "and go on");
+}
+
+static void test_a_hole_that_an_earlier_life_published_past_is_told_again(void)
+{
+    begin();
+    struct book books[] = {book_of(0, 10, 0), book_of(0, 15, 12), book_of(0, 20, 0), book_of(0, 20, 0), book_of(0, 30, 0)};
+    books[2].head.flags = RECORD_SNAPSHOT; /* a message of two levels */
+    published(RECORD_BOOK, books, 5);
+    check(turn.breaks_count == 3, "a break, its end, and a snapshot ahead of the chain");
+    check(breaks[0].first_missing == 10 && breaks[0].last_missing == 12 && breaks[0].from_ns == books[0].head.recv_ns &&
+              breaks[0].to_ns == 0 && !breaks[0].ends,
+          "a change that did not follow");
+    check(breaks[1].ends && breaks[1].to_ns == books[3].head.recv_ns, "the snapshot behind it");
+    check(breaks[2].first_missing == 20 && breaks[2].last_missing == 30 && breaks[2].to_ns != 0 && !breaks[2].ends, "the next one");
+    struct trade trades[] = {{.trade_seq = 5}, {.trade_seq = 6}, {.trade_seq = 9}};
+    published(RECORD_TRADE, trades, 3);
+    check(turn.breaks_count == 1 && breaks[0].first_missing == 7 && breaks[0].last_missing == 8, "trades");
+    turn = (struct merge_turn){.kind = RECORD_TRADE, .records = {trades}, .counts = {3}, .breaks = breaks, .breaks_max = 0};
+    merge_published(merge, &turn);
+    check(turn.consumed[0] == 0, "no room for what is told: later");
 }
 
 static void test_what_one_leg_alone_brought_is_missed_by_the_other(void)
@@ -281,7 +309,7 @@ static void test_what_an_earlier_life_published_again_is_not_published_a_third_t
 {
     begin();
     struct bbo bbos[] = {bbo_of(0, 1), bbo_of(0, 2), bbo_of(0, 1)};
-    merge_published(merge, RECORD_BBO, bbos, 3);
+    published(RECORD_BBO, bbos, 3);
     check(give(RECORD_BBO, 0, bbos, 3, 0, 0) == 0 && bbo(1, 1) == 0 && bbo(1, 2) == 0 && bbo(1, 1) == 0, "all are known");
     check(bbo(1, 2) == 1, "and what follows is not");
 }
@@ -323,6 +351,7 @@ int main(void)
     test_after_both_legs_were_away_the_snapshot_counts();
     test_a_message_without_its_end_waits_for_it();
     test_an_earlier_life_is_not_repeated();
+    test_a_hole_that_an_earlier_life_published_past_is_told_again();
     test_what_one_leg_alone_brought_is_missed_by_the_other();
     test_best_prices_that_come_back_within_a_millisecond_are_published_again();
     test_what_a_leg_has_lost_or_begins_with_is_no_news();

@@ -75,8 +75,8 @@ class Cover:
         return None
 
     def has(self, kind: Kind, instrument: str, from_ns: int, to_ns: int) -> bool:
-        """Is it told that messages of this time may be missing: by a hole of the pair, or as a chain broken there?"""
-        return (Cause.SEQUENCE, kind, instrument, from_ns) in self.broken_before or any(
+        """Is there a told hole of the pair in which messages of this time may be missing?"""
+        return any(
             gap.kind in (None, kind)
             and gap.instrument in ("", instrument)
             and gap.from_ns <= to_ns

@@ -46,6 +46,8 @@ class Merger:
         self._losses = [0, 0]  # of connections, when these were begun
         wait = self._wait_for_journal
         self.pair = Pair(sources, producer, past.merge, past.cover, clock_ns=time.time_ns, wait=wait)
+        for told in past.breaks:
+            self.pair.tell(told)
         self._files = context.files
         self._cursor = CursorFile(context.config.data_dir / "cursors" / f"{context.name}.cursor", self._files)
         self._pending: Moment | None = None  # a checkpoint that is not on disk yet

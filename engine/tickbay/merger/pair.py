@@ -154,7 +154,7 @@ class Pair:
             turn = self.merge.run(kind, given, release_ns, again=again)
             self._publish(kind, np.frombuffer(turn.out, dtype))
             for told in turn.breaks:
-                self._take_break(told)
+                self.tell(told)
             held = [np.frombuffer(view, dtype) for view in turn.held]
             self._held[kind] = (
                 np.concatenate([self._held[kind][0], held[0]]),
@@ -198,9 +198,16 @@ class Pair:
                     self._record(shared)
         return moved
 
-    def _take_break(self, told: MergeBreak) -> None:
+    def tell(self, told: MergeBreak) -> None:
         """GAP-1: what neither leg brought of a chain, unless a recorded hole of the pair says so already."""
         key = (Kind(told.kind), told.instrument)
+        earlier = None if told.ends else self.cover.broken_before.get((Cause.SEQUENCE, *key, told.from_ns))
+        if earlier is not None:
+            if earlier.to_ns:
+                self._broken.pop(key, None)
+            else:
+                self._broken[key] = earlier
+            return
         if told.ends:
             gap = self._broken.pop(key, None)
             if gap is not None:

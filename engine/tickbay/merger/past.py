@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tickbay._native import Merge
+from tickbay._native import Merge, MergeBreak
 from tickbay.config import Config
 from tickbay.cursor import START, CursorFile, Position
 from tickbay.events import Event
@@ -42,13 +42,14 @@ class Past:
             context.events.emit(Event.MERGER_STATE_LOST, file=self.path.name)
         self.checkpoint = checkpoint or Checkpoint(read=self._cursor_of(config, context.name))
         self.merge.restore(self.checkpoint.chains)
+        self.breaks: list[MergeBreak] = []  # between what was published: told, unless that life ended just before
         gaps: list[Gap] = []
         for kind, ring in producer.rings.items():
             for records in self._tail(stream_name(pair, kind), ring, GAPS_BACK if kind is Kind.GAP else WINDOW_ROWS):
                 if kind is Kind.GAP:
                     gaps += map(Gap.of_record, records)
                 elif kind is not Kind.STATUS:
-                    self.merge.published(kind, records)
+                    self.breaks += self.merge.published(kind, records)
             context.health.beat()
         self.cover = Cover.of_state(dict(self.checkpoint.cover) or {"holes": [[], []]}, gaps)
 

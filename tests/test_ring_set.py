@@ -9,9 +9,12 @@ import pytest
 
 from journal_case import QUOTE, JournalCase
 from tickbay.config import Ring as RingSlots
+from tickbay.cursor import START, Position
 from tickbay.errors import ConfigError
 from tickbay.identity import Identity
 from tickbay.journal.ring_set import wanted_streams
+from tickbay.journal.stream_reader import StreamReader
+from tickbay.status.positions import sink_lag
 
 
 @pytest.fixture
@@ -75,6 +78,14 @@ def test_the_ring_of_a_feed_that_is_gone_is_drained_and_then_removed(shm_dir: Pa
     journal.upkeep()
     assert not (shm_dir / "rings" / "feed-2.trade.ring").exists()
     assert one.numbers("feed-2.trade") == list(range(1, 41))
+    # It is still to be stored, by whoever has not.
+    reader = StreamReader(shm_dir, shm_dir / "data")
+    assert [reader.lag("feed-2.trade", Position(journal.epoch, seq)) for seq in (0, 30, 40, 50)] == [40, 10, 0, 0]
+    assert reader.lag("feed-2.quote", START) == 0
+    reader.close()
+    journal.report()
+    journal._health.beat()
+    assert sink_lag(shm_dir, {"feed-2.trade": Position(journal.epoch, 30)}, 0).rows == 10
     # A crash afterwards lost nothing of it: the ring was drained before it went.
     before, journal = journal.epoch, one.open()
     assert journal.epoch > before

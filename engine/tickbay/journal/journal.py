@@ -222,7 +222,8 @@ class Journal:
         with suppress(OSError):  # a directory that cannot be looked at shows at the next commit
             health.gauges["free_bytes"] = self.segments.disk_free_bytes()
             health.gauges["hold_hours"] = self._retention.hold_hours(done.bytes, now)
-        health.streams = {
+        # Also of streams that nobody writes any more: a sink may still have to take them.
+        health.streams = {stream: {"durable": position.seq} for stream, position in self._commits.last.items()} | {
             stream: {"durable": source.ring.durable, "head": source.ring.head, "pending": source.pending}
             for stream, source in self.rings.sources.items()
         }

@@ -208,6 +208,18 @@ class JournalReader:
                 segment.kinds_told = len(segment.kinds)
         return self._streams
 
+    def last(self, stream: str) -> Position | None:
+        """Where a stream ends, of what is whole; None: there is nothing of it."""
+        for segment in reversed(list(self._segments.values())):
+            if segment.index is not None:
+                if stream in segment.index.spans:
+                    return segment.index.spans[stream].last
+                continue
+            with suppress(FileNotFoundError):
+                if places := segment.places(stream):
+                    return places[-1].last
+        return None
+
     def read(
         self, stream: str, after: Position, until: Position | None, *, rows_max: int, bytes_max: int
     ) -> Chunk | Hole | None:

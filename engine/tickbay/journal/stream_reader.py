@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tickbay.clock import MACHINE, Clock
-from tickbay.cursor import Position
+from tickbay.cursor import START, Position
 from tickbay.errors import RingFault
 from tickbay.files import Files
 from tickbay.identity import boot_id
@@ -47,6 +47,7 @@ class StreamReader:
         self._journal = JournalReader(self._files, self._journal_dir, clock=clock)
         self._journalled: dict[str, Kind] | None = None  # streams that the journal has; None: look again
         self._newest_segment = 0  # when they were looked for
+        self._ends: dict[str, Position] = {}  # of streams without a ring, which nobody writes any more
         self.from_ring = 0  # records read
         self.from_journal = 0
         self.refresh()
@@ -71,6 +72,7 @@ class StreamReader:
         after = {stream: attached.inode for stream, attached in self._rings.items()}
         if after != before or self._journal.newest_segment != self._newest_segment:
             self._journalled = None
+            self._ends.clear()
 
     def _attach(self, stream: str, inode: int) -> None:
         try:
@@ -200,7 +202,11 @@ class StreamReader:
     def lag(self, stream: str, after: Position) -> int:
         """About how many durable records lie behind `after`."""
         attached = self._rings.get(stream)
-        return max(0, attached.ring.durable - after.seq) if attached is not None else 0
+        if attached is not None:
+            return max(0, attached.ring.durable - after.seq)
+        if stream not in self._ends:
+            self._ends[stream] = self._journal.last(stream) or START
+        return max(0, self._ends[stream].seq - after.seq) if after < self._ends[stream] else 0
 
     def close(self) -> None:
         self._journal.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tickbay.cursor import START, Position
 from tickbay.errors import RingFault
+from tickbay.health import read_report
 from tickbay.legs import merger_of
 from tickbay.record import Kind, parse_stream
 from tickbay.ring import Lapped, Ring
@@ -61,10 +62,14 @@ def ring_positions(run_dir: Path) -> dict[str, RingPosition]:
 
 
 def sink_lag(run_dir: Path, cursor: Mapping[str, Position], now_ns: int) -> SinkLag:
-    """How far the sink with this cursor is behind the rings of `run_dir`."""
+    """How far the sink with this cursor is behind the rings of `run_dir`, and behind what the journal has said of
+    streams that have none any more: how old that is nobody tells here."""
+    report = read_report(run_dir, "journal")
+    ends = {stream: told["durable"] for stream, told in (report.streams if report is not None else {}).items()}
     rows, oldest_ns = 0, now_ns
     for stream, ring in open_rings(run_dir):
         with closing(ring):
+            ends.pop(stream, None)
             if merger_of(stream):
                 continue
             committed, last = cursor.get(stream, START).seq, ring.head - 1
@@ -72,6 +77,7 @@ def sink_lag(run_dir: Path, cursor: Mapping[str, Position], now_ns: int) -> Sink
                 continue
             rows += last - committed
             oldest_ns = min(oldest_ns, _received_ns(ring, committed + 1, now_ns))
+    rows += sum(max(0, last - cursor.get(stream, START).seq) for stream, last in ends.items() if not merger_of(stream))
     return SinkLag(rows, (now_ns - oldest_ns) / 1e9)
 
 

@@ -21,12 +21,13 @@ PATIENCE = Patience(settle_ns=1, recent_ns=1, tries_max=1, history=False, wait_n
 def test_a_plan_comes_back_as_it_was_with_the_positions_that_belong_to_it(tmp_path: Path) -> None:
     plan = Plan(PATIENCE)
     plan.captured("A", [(3, 4), (7, 7)], from_ns=1, to_ns=2, mono_ns=0)
-    plan.fetched("A", [(5, 5)])
+    plan.fetched("A", [(5, 5)], 3)
     gap = Gap(
         cause=Cause.SEQUENCE, kind=Kind.TRADE, instrument="A", from_ns=1, to_ns=2, first_missing=5, last_missing=6
     )
     plan.gap(gap, [], 0)
     plan.gap(Gap(cause=Cause.RESTART, from_ns=5, to_ns=9, feed="feed-1"), ["option.ETH"], 0)
+    plan.gap(Gap(cause=Cause.DISCONNECT, from_ns=8, feed="feed-1"), ["option.ETH"], 0)
     memory.save(Files(), tmp_path / "memory.json", POSITIONS, plan.said())
     known = memory.load(Files(), tmp_path / "memory.json")
     assert known is not None and known[0] == POSITIONS

@@ -10,7 +10,7 @@ from tickbay.gap import Cause, Gap
 from tickbay.healer.spans import Range, Spans
 from tickbay.record import Kind
 
-Key = tuple[object, ...]
+Key = tuple[str, Cause, str, int, int]  # feed, cause, instrument, from_ns, first_missing
 CLOCK_NS = 1_000_000_000
 
 

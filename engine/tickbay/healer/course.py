@@ -20,8 +20,10 @@ class Course:
     fetched: Spans = field(default_factory=Spans)  # of those, what was fetched
     absent: Spans = field(default_factory=Spans)  # the venue does not have it
     heard_ns: int = 0  # our clock: when the newest was captured
+    traded_ns: int = 0  # when the newest was traded or captured, whoever told of it
     doubt_ns: Range = (0, 0)  # our clock: between which captures its holes lie
-    tries: int = 0  # answers in a row that did not have what is missing
+    tries: int = 0  # answers in a row that did not have what is missing …
+    tried: int = 0  # … from this number on
     why: str = ""  # the venue did not answer at all
 
     def missing(self) -> list[Range]:
@@ -30,18 +32,25 @@ class Course:
             part for first, last in self.seen.missing(self.floor, self.top) for part in self.absent.missing(first, last)
         ]
 
-    def capture(self, first: int, last: int) -> None:
+    def capture(self, first: int, last: int, at_ns: int) -> None:
         self.seen.add(first, last)
         self.top = max(self.top, last)
+        self.traded_ns = max(self.traded_ns, at_ns)
 
-    def fetch(self, first: int, last: int) -> None:
-        self.capture(first, last)
+    def fetch(self, first: int, last: int, at_ns: int) -> None:
+        self.capture(first, last, at_ns)
         self.fetched.add(first, last)
         self.fetched.forget_oldest(FETCHED_RANGES_MAX)
 
-    def widen(self, first: int, last: int) -> None:
+    def widen(self, first: int, last: int, at_ns: int) -> None:
         """Others know that these exist."""
         self.floor, self.top = min(self.floor, first), max(self.top, last)
+        self.traded_ns = max(self.traded_ns, at_ns)
+
+    def doubt(self, from_ns: int, to_ns: int) -> None:
+        """GAP-1: something is missing that was traded between these."""
+        began_ns, ended_ns = self.doubt_ns
+        self.doubt_ns = min(began_ns or from_ns, from_ns), max(ended_ns, to_ns)
 
     def said(self) -> dict[str, Any]:
         """For the file."""
@@ -52,6 +61,7 @@ class Course:
             "fetched": list(self.fetched),
             "absent": list(self.absent),
             "heard_ns": self.heard_ns,
+            "traded_ns": self.traded_ns,
             "doubt_ns": self.doubt_ns,
         }
 
@@ -65,5 +75,6 @@ class Course:
             fetched=Spans(said["fetched"]),
             absent=Spans(said["absent"]),
             heard_ns=int(said["heard_ns"]),
+            traded_ns=int(said["traded_ns"]),
             doubt_ns=(int(first), int(last)),
         )

@@ -267,7 +267,8 @@ class Healer:
                 piece = wanted[begin : begin + RECORDS_PER_PUT]
                 if not self._trades.put(piece):
                     return False
-                self._plan.fetched(instrument, [(number, number) for number in piece["trade_seq"].tolist()])
+                numbers = [(number, number) for number in piece["trade_seq"].tolist()]
+                self._plan.fetched(instrument, numbers, int(piece["exch_ns"].max()))
                 self._health.counters["rows"] += len(piece)
         return True
 

@@ -78,7 +78,7 @@ class Intake:
     def _take_trades(self, records: Records, mono_ns: int, *, own: bool) -> None:
         for instrument, ranges, mine in by_instrument(records):
             if own:
-                self._plan.fetched(instrument, ranges)
+                self._plan.fetched(instrument, ranges, int(mine["exch_ns"].max()))
             else:
                 times = mine["recv_ns"]
                 self._plan.captured(
@@ -91,7 +91,7 @@ class Intake:
             if not own:
                 self._plan.gap(gap, self._markets_of(gap.feed), mono_ns)
             elif gap.to_ns == 0:
-                self._plan.reopened(gap, int(record["recv_ns"]))
+                self._plan.reopened(gap, int(record["recv_ns"]), mono_ns)
             else:
                 self._plan.closed(gap)
 

@@ -27,6 +27,7 @@ from tickbay.venues.venue import Printed
 
 NS_PER_S = 1_000_000_000
 SLACK_NS = 5 * NS_PER_S  # between our clock and the venue's, and between a trade and its message
+IDLE_NS = 48 * 3600 * NS_PER_S  # what was not traded for so long is forgotten: memory is a file that is written whole
 CLOSED_MAX = 10_000  # ends of cases remembered: a journal is read again from at most half a minute ago
 NOT_OURS = frozenset({Cause.EXPIRED, Cause.JOURNAL_QUOTA})  # nothing is missing; we had it, but a database has not
 
@@ -71,7 +72,9 @@ class Plan:
         self.checked_ns = 0  # up to when who traded was listed; 0: never
         self._began_ns = 0  # our clock: the oldest capture in the journal
         self._forgotten_ns = 0  # our clock: before that it is not known what was captured
+        self._idle_ns = 0  # who was not traded since then may have been forgotten
         self._patience = patience
+        self._lasting: set[Key] = set()  # gaps that have not ended
         self._closed: dict[Key, None] = {}
         self._due_ns: dict[str, int] = {}  # instrument with something missing → when to ask
         self._asked: set[str] = set()  # instruments in a question that has no answer yet
@@ -88,19 +91,21 @@ class Plan:
         if course is None:
             course = self.courses[instrument] = Course(floor=ranges[0][0], top=0)
         for first, last in ranges:
-            course.capture(first, last)
-        if course.missing() and instrument not in self._due_ns:
-            course.doubt_ns = (min(course.heard_ns or from_ns, from_ns), to_ns)
-        course.heard_ns = max(course.heard_ns, to_ns)
+            course.capture(first, last, to_ns)
+        if course.missing():
+            course.doubt(min(course.heard_ns or from_ns, from_ns), to_ns)
+        if ranges[-1][1] == course.top:  # one that comes late does not tell what came before it
+            course.heard_ns = max(course.heard_ns, to_ns)
         self._look(instrument, mono_ns)
 
-    def fetched(self, instrument: str, ranges: Iterable[Range]) -> None:
-        """Trades that we published, now or in an earlier life."""
+    def fetched(self, instrument: str, ranges: Iterable[Range], at_ns: int) -> None:
+        """Trades that we published, now or in an earlier life; the newest was traded at `at_ns`."""
         for first, last in ranges:
             course = self.courses.get(instrument)
             if course is None:
                 course = self.courses[instrument] = Course(floor=first, top=0)
-            course.fetch(first, last)
+            course.fetch(first, last, at_ns)
+            self._rest(instrument, course)
 
     def forget(self, at_ns: int) -> None:
         """Captured records were deleted before we read them: what they were is not known, so nothing before now may be
@@ -112,17 +117,18 @@ class Plan:
 
     def gap(self, gap: Gap, markets: Sequence[str], mono_ns: int) -> None:
         """A gap that somebody recorded. `markets`: whose trades its feed brought."""
-        if gap.to_ns == 0 or gap.healed or gap.kind not in (None, Kind.TRADE) or gap.cause in NOT_OURS:
-            return  # one that lasts is told again when it ends
+        if gap.healed or gap.kind not in (None, Kind.TRADE) or gap.cause in NOT_OURS:
+            return
         key = key_of(gap)
+        if gap.to_ns == 0:
+            self._lasting.add(key)  # it is told again when it ends
+            return
+        self._lasting.discard(key)
         if key in self.cases or key in self._closed:
             return
         case = Case(gap)
         if gap.instrument and gap.first_missing:
-            case.want(gap.instrument, [(gap.first_missing, gap.last_missing)])
-            course = self.courses.setdefault(gap.instrument, Course(gap.first_missing, gap.last_missing))
-            course.widen(gap.first_missing, gap.last_missing)
-            self._look(gap.instrument, mono_ns)
+            self._want(case, mono_ns)
         else:
             case.windows = _windows(gap, markets, mono_ns + self._patience.settle_ns)
         if case.windows or case.wanted:
@@ -140,21 +146,32 @@ class Plan:
             self.cases[key_of(gap)] = Case(gap, windows, is_check=True)
 
     def closed(self, gap: Gap) -> None:
-        """We ended this case in an earlier life."""
+        """We ended this case, now or in an earlier life: it is not asked for again."""
         key = key_of(gap)
         self._closed[key] = None
+        course = self.courses.get(gap.instrument)
+        if course is not None and gap.first_missing:
+            course.absent.add(gap.first_missing, gap.last_missing)
+            self._rest(gap.instrument, course)
         self.cases.pop(key, None)
         while len(self._closed) > CLOSED_MAX:
             del self._closed[next(iter(self._closed))]
 
-    def reopened(self, gap: Gap, told_ns: int) -> None:
-        """In an earlier life we told, at `told_ns`, of a hole that nobody else had."""
+    def reopened(self, gap: Gap, told_ns: int, mono_ns: int) -> None:
+        """In an earlier life we told, at `told_ns`, of a hole that nobody else had. It may not have saved why."""
         if key_of(gap) not in self._closed and key_of(gap) not in self.cases:
-            self._open(replace(gap, to_ns=told_ns))
+            self.cases[key_of(gap)] = case = Case(replace(gap, to_ns=told_ns))
+            self._want(case, mono_ns)
 
-    def _open(self, gap: Gap) -> None:
-        self.cases[key_of(gap)] = case = Case(gap)
+    def _want(self, case: Case, mono_ns: int) -> None:
+        """All that its gap tells of."""
+        gap = case.gap
         case.want(gap.instrument, [(gap.first_missing, gap.last_missing)])
+        course = self.courses.setdefault(gap.instrument, Course(gap.first_missing, gap.last_missing))
+        course.heard_ns = course.heard_ns or gap.from_ns
+        course.widen(gap.first_missing, gap.last_missing, gap.to_ns)
+        course.doubt(gap.from_ns, gap.to_ns)
+        self._look(gap.instrument, mono_ns)
 
     def lacking(self, instrument: str, number: int) -> bool:
         """HEAL-1: may this trade be published?"""
@@ -199,6 +216,8 @@ class Plan:
         missing = course.missing()
         self._explain(instrument, course, missing)
         self._asked.add(instrument)
+        if course.tried != missing[0][0]:  # what was tried before came by itself
+            course.tried, course.tries = missing[0][0], 0
         # Every second try elsewhere: what is not on one host may be on the other.
         host = Host.HISTORY if course.tries % 2 and self._patience.history else Host.RECENT
         # One run at a time: what an answer to it does not have, that host does not have.
@@ -210,8 +229,8 @@ class Plan:
             return  # it may be of that one
         for case in self.cases.values():
             missing = case.unwanted(instrument, missing)
+        (from_ns, to_ns), course.doubt_ns = course.doubt_ns, (0, 0)
         for first, last in missing:
-            from_ns, to_ns = course.doubt_ns
             gap = Gap(
                 cause=Cause.SEQUENCE,
                 kind=Kind.TRADE,
@@ -225,16 +244,21 @@ class Plan:
                 detail="no gap told of it",
             )
             self._reports.append(replace(gap, to_ns=0))  # it lasts until it is healed
-            self._open(gap)
+            self.cases[key_of(gap)] = case = Case(gap)
+            case.want(instrument, [(first, last)])
 
     def _look(self, instrument: str, mono_ns: int) -> None:
         """Whether something of it is missing now."""
-        course = self.courses[instrument]
-        if not course.missing():
-            self._due_ns.pop(instrument, None)
-            course.tries = 0
-        else:
+        if not self._rest(instrument, self.courses[instrument]):
             self._due_ns.setdefault(instrument, mono_ns + self._patience.settle_ns)
+
+    def _rest(self, instrument: str, course: Course) -> bool:
+        """Nothing is to be asked of it while nothing is missing."""
+        if course.missing():
+            return False
+        self._due_ns.pop(instrument, None)
+        course.tries, course.doubt_ns = 0, (0, 0)
+        return True
 
     # ---------------------------------------------------------------- answers
 
@@ -249,18 +273,20 @@ class Plan:
         # What came after it may be on its way to us: not to have seen it means nothing.
         for instrument, printed in _by_instrument(each for each in found if each.exch_ns <= case.until_ns).items():
             # What we fetched of it before a restart belongs to it too; what nobody captured before it does not.
-            own = [each.number for each in printed if case.covers(each.exch_ns) and each.exch_ns >= self._forgotten_ns]
+            known_ns = max(self._forgotten_ns, self._idle_ns)
+            own = [each.number for each in printed if case.covers(each.exch_ns) and each.exch_ns >= known_ns]
             course = self.courses.get(instrument)
             if course is None:
                 if not own:
                     continue
-                course = self.courses[instrument] = Course(min(own), max(own))
+                course = self.courses[instrument] = Course(min(own), max(own), heard_ns=case.gap.from_ns)
             course.floor = min([course.floor, *own])
             last = max(each.number for each in printed)
             course.top = max(course.top, last)
+            course.traded_ns = max(course.traded_ns, printed[-1].exch_ns)
             times = [each.exch_ns for each in printed if course.seen.missing(each.number, each.number)]
-            if times and instrument not in self._due_ns:  # GAP-1, by both clocks
-                course.doubt_ns = (
+            if times:  # by both clocks
+                course.doubt(
                     min(course.heard_ns or case.gap.from_ns, min(times) - CLOCK_NS),
                     max(case.gap.to_ns, max(times) + CLOCK_NS),
                 )
@@ -304,8 +330,7 @@ class Plan:
                 for first, last in left:
                     course.absent.add(max(first, ask.first), min(last, judged))
                 course.tries, wait_ns = 0, 0
-        self._due_ns.pop(ask.instrument, None)
-        if course.missing():
+        if not self._rest(ask.instrument, course):
             self._due_ns[ask.instrument] = mono_ns + wait_ns
 
     def down(self, ask: Ask, mono_ns: int) -> None:
@@ -349,6 +374,7 @@ class Plan:
                 if not case.why:  # else the next one begins where the last whole one ended
                     self.checked_ns = case.gap.to_ns
                 del self.cases[key]
+                self._forget_idle()
                 continue
             gap = self._end(case)
             if gap is not None:
@@ -358,6 +384,18 @@ class Plan:
                 self.unhealed += not gap.healed
         reports, self._reports = self._reports, []
         return reports
+
+    def _forget_idle(self) -> None:
+        """Who was not traded for long, and is in no question, now or to come. All that was traded up to checked_ns is
+        known, so nothing is lost with it: its next trade begins a new course, and one before that the next check finds.
+        """
+        open_ns = [case.gap.from_ns for case in self.cases.values()] + [from_ns for *_, from_ns, _ in self._lasting]
+        idle_ns = min([self.checked_ns, *open_ns]) - IDLE_NS
+        wanted = {instrument for case in self.cases.values() for instrument in case.wanted}
+        for instrument, course in list(self.courses.items()):
+            if course.traded_ns < idle_ns and instrument not in wanted and instrument not in self._due_ns:
+                del self.courses[instrument]
+        self._idle_ns = max(self._idle_ns, idle_ns + CLOCK_NS)  # the venue's clock may be a little ahead of ours
 
     def _end(self, case: Case) -> Gap | None:
         """None while something is still being asked for."""
@@ -391,6 +429,8 @@ class Plan:
             "cases": [case.said() for case in self.cases.values() if not case.is_check],
             "checked_ns": self.checked_ns or self._began_ns,
             "forgotten_ns": self._forgotten_ns,
+            "idle_ns": self._idle_ns,
+            "lasting": list(self._lasting),
         }
 
     def remember(self, said: dict[str, Any], mono_ns: int) -> None:
@@ -399,6 +439,8 @@ class Plan:
         cases = [Case.of(case) for case in said["cases"]]
         self.cases = {case.key: case for case in cases}
         self.checked_ns, self._forgotten_ns = int(said["checked_ns"]), int(said["forgotten_ns"])
+        self._idle_ns = int(said["idle_ns"])
+        self._lasting = {(feed, Cause(cause), *rest) for feed, cause, *rest in said["lasting"]}
         for instrument in self.courses:
             self._look(instrument, mono_ns)
 

@@ -261,11 +261,14 @@ def test_an_outage_covers_nothing_and_a_hole_without_a_beginning_is_shown(stack:
         ledger = quality(stack, "Gap ledger", end - timedelta(minutes=55), end)
         causes = quality(stack, "Gaps by cause", end - timedelta(minutes=55), end)
         dirty = quality(stack, "Not to be relied upon", end - timedelta(minutes=55), end)
+        alive = quality(stack, "Feeds", end - timedelta(minutes=55), end)
         owner.execute("DELETE FROM collector_status WHERE process = 'feed-9'")
         owner.execute("DELETE FROM data_gaps WHERE feed = 'feed-9'")
     shares = [share for begins, feed, share in covered if feed == "feed-9" and begins > end - timedelta(minutes=55)]
     assert len(shares) >= 5 and shares[:-2] == [0] * len(shares[:-2]) and max(shares[-2:]) > 0, shares
     assert all(begins < stack.start for begins, feed, _ in covered if feed == "feed-9"), covered[:3]
+    (minutes,) = [row[1] for row in alive if row[0] == "feed-9"]
+    assert minutes < 0.1, "it was alive in two minutes of 55"
     assert [row[-1] for row in ledger if row[4] == "feed-9"] == ["since nobody knows when"]
     assert "restart" in {row[0] for row in causes}
     (trades,) = [row for row in dirty if row[0] == "trade"]

@@ -7,49 +7,52 @@ from __future__ import annotations
 
 from grafana import TIMESCALE, Dashboard, Panel, Query
 
-# Of each ten minutes: channels that were live at the heartbeats, of those that were asked for at all that were due.
-# Every feed that was heard of, from a day before the time range on, has each bin since: where no heartbeat is, nothing
-# was covered. Nothing is said of bins in which a feed had no channels to record.
-COVERAGE = """
+# The time range, and each feed that was heard of in it or in the day before, with the time since which it counts: one
+# that died before the range covered nothing of it, one that is new owes nothing for the time before.
+FEEDS = """
 WITH span AS (
     SELECT $__timeFrom()::timestamptz AS begins, least($__timeTo()::timestamptz, now()) AS ends
 ), feeds AS (
-    SELECT process, min(ts) AS since
+    SELECT process AS feed, greatest(min(ts), $__timeFrom()::timestamptz) AS since
     FROM collector_status
     WHERE ts BETWEEN $__timeFrom()::timestamptz - interval '1 day' AND $__timeTo()::timestamptz
     GROUP BY process
     HAVING max(channels_asked) > 0
-), bins AS (
-    SELECT bin, process,
-           extract(epoch FROM least(bin + interval '10 minutes', span.ends)
-                              - greatest(bin, span.begins, feeds.since)) AS seconds
+)"""
+# Of each ten minutes: channels that were live at the heartbeats, of those that were asked for at all that were due.
+# Where no heartbeat is, nothing was covered; nothing is said of bins in which a feed had no channels to record.
+COVERAGE = f"""{FEEDS}, bins AS (
+    SELECT bin, feed,
+           extract(epoch FROM least(bin + interval '10 minutes', span.ends) - greatest(bin, feeds.since)) AS seconds
     FROM feeds CROSS JOIN span
     CROSS JOIN generate_series(
         date_bin('10 minutes', span.begins, '2000-01-01 00:00Z'), span.ends, interval '10 minutes') AS bin
 ), beats AS (
-    SELECT date_bin('10 minutes', ts, '2000-01-01 00:00Z') AS bin, process,
+    SELECT date_bin('10 minutes', ts, '2000-01-01 00:00Z') AS bin, process AS feed,
            sum(channels_live) AS live, max(channels_asked) AS asked
     FROM collector_status
     WHERE $__timeFilter(ts)
     GROUP BY 1, 2
 )
-SELECT bin AS time, process AS metric, least(coalesce(live / (asked * ceil(seconds / 5)), 0), 1) AS share
-FROM bins LEFT JOIN beats USING (bin, process)
+SELECT bin AS time, feed AS metric, least(coalesce(live / (asked * ceil(seconds / 5)), 0), 1) AS share
+FROM bins LEFT JOIN beats USING (bin, feed)
 WHERE seconds > 0 AND asked IS DISTINCT FROM 0
 ORDER BY 1
 """
 # Minutes, of the time range, in which each feed has proven itself.
-PROVEN = """
-SELECT process AS feed,
-       least(count(DISTINCT date_bin('1 minute', ts, '2000-01-01 00:00Z'))
-             / greatest(1, ceil(extract(epoch FROM least($__timeTo()::timestamptz, now()) - min(ts)) / 60)), 1)
+PROVEN = f"""{FEEDS}, beats AS (
+    SELECT process AS feed, count(DISTINCT date_bin('1 minute', ts, '2000-01-01 00:00Z')) AS minutes,
+           sum(channels_live)::double precision / nullif(sum(channels_asked), 0) AS channels_live,
+           max(frames) AS messages, max(undecodable) AS undecodable, max(gaps) AS gaps, max(reconnects) AS reconnects
+    FROM collector_status
+    WHERE $__timeFilter(ts)
+    GROUP BY process
+)
+SELECT feed, least(coalesce(minutes, 0) / greatest(1, ceil(extract(epoch FROM span.ends - feeds.since) / 60)), 1)
            AS minutes_alive,
-       sum(channels_live)::double precision / nullif(sum(channels_asked), 0) AS channels_live,
-       max(frames) AS messages, max(undecodable) AS undecodable, max(gaps) AS gaps, max(reconnects) AS reconnects
-FROM collector_status
-WHERE $__timeFilter(ts)
-GROUP BY process
-ORDER BY process
+       channels_live, messages, undecodable, gaps, reconnects
+FROM feeds CROSS JOIN span LEFT JOIN beats USING (feed)
+ORDER BY feed
 """
 LEDGER = """
 SELECT from_ts AS "from", to_ts AS "to", extract(epoch FROM duration) AS lasted, open, feed,
@@ -72,12 +75,7 @@ ORDER BY gaps DESC
 # As a certificate of the time range: of each feed and kind, the share of the time that no hole of the whole feed covers
 # (of holes that overlap, each moment counts once), and what holes single instruments have besides. What the healer
 # found missing by itself, and nobody knows whose it was, has a line of its own.
-CERTIFIED = """
-WITH span AS (
-    SELECT $__timeFrom()::timestamptz AS begins, least($__timeTo()::timestamptz, now()) AS ends
-), feeds AS (
-    SELECT process AS feed, min(ts) AS since FROM collector_status WHERE $__timeFilter(ts) GROUP BY process
-), holes AS (
+CERTIFIED = f"""{FEEDS}, holes AS (
     SELECT d.feed, d.kind, d.instrument,
            tstzrange(greatest(d.from_ts, span.begins), least(d.to_ts, span.ends)) AS hole
     FROM dirty AS d, span

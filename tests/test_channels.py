@@ -400,20 +400,6 @@ def test_an_expired_option_that_the_venue_refuses_is_no_gap_and_holds_nothing_up
     assert world.open_holes() == []
 
 
-def test_a_resync_on_request_is_a_short_known_hole() -> None:
-    world = World()
-    world.live(TICKER, BOOK)
-    world.do(world.session.resync(INSTRUMENT, world.at))
-    assert sorted(world.requests("unsubscribe")[0]) == [BOOK, TICKER]
-    world.answer()
-    world.sleep(0.1)
-    world.answer()
-    world.sleep(0.2)
-    assert world.session.channels.live() == 2
-    assert world.open_holes() == []
-    assert {gap.kind for gap in world.gaps} == {Kind.BOOK, Kind.QUOTE}
-
-
 # -------------------------------------------------------------------- live add and remove
 
 
@@ -461,16 +447,6 @@ def test_a_channel_that_comes_back_while_it_leaves_has_a_known_hole() -> None:
     assert world.session.channels.live() == 2
     assert [gap.cause for gap in world.gaps] == [Cause.REBALANCE, Cause.REBALANCE]
     assert world.open_holes() == []
-
-
-def test_a_new_connection_on_request_is_made_at_once() -> None:
-    world = World()
-    world.live(TRADES)
-    world.sleep(1)
-    world.do(world.session.reconnect(world.at))
-    assert len(world.closes) == 1
-    world.sleep(0.1)
-    assert world.connects == 2
 
 
 def test_a_book_that_disagrees_with_its_ticker_is_a_gap_from_when_they_agreed_and_is_sent_anew() -> None:

@@ -119,7 +119,7 @@ def test_channels_come_and_go_without_another_connection(case: FeedCase, simulat
 
 def test_the_control_socket_refuses_what_it_does_not_know(case: FeedCase, simulate: Simulate) -> None:
     begin(case, simulate("--hold", "--heartbeat-scale", "0.1"))
-    for request in ({"op": "explode"}, {"op": "resync"}, {"op": "resync", "instrument": 7}):
+    for request in ({"op": "explode"}, {"op": "disagreement"}, {"op": "disagreement", "instrument": 7}):
         reply = case.ask(**request)
         assert not reply["ok"]
         assert reply["error"].startswith("a feed knows")
@@ -232,17 +232,6 @@ def test_repeated_frames_are_recorded_and_are_no_gap(case: FeedCase, simulate: S
     simulator.fault("duplicate channel=book.* count=5")
     case.until(lambda: case.health().counters["repeats"] >= 5, "repeats")
     assert len(case.gaps()) == 0
-
-
-@pytest.mark.slow
-def test_a_resync_on_request_begins_book_and_ticker_anew(case: FeedCase, simulate: Simulate) -> None:
-    simulator = simulate("--rate", "200")
-    begin(case, simulator)
-    assert case.ask("resync", instrument=options_of(simulator)[0]) == {"ok": True}
-    case.until(lambda: len(case.gaps()) == 4, "two short holes")
-    assert ended(case, Cause.SEQUENCE)
-    assert set(text(case.gaps(), "instrument")) == {options_of(simulator)[0]}
-    assert set(case.gaps()["kind"].tolist()) == {Kind.QUOTE, Kind.BOOK}
 
 
 # -------------------------------------------------------------------- FEED-1: frames that are none

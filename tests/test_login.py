@@ -184,6 +184,6 @@ def test_without_an_answer_the_capture_goes_on_without_a_login() -> None:
 def test_no_secret_is_shown() -> None:
     """LOGIN-2."""
     world = connected(RAW)
-    actions = world.session.reconnect(world.at)
+    actions = world.session.lost("cut", world.at)
     shown = repr((world.limits, world.told, actions, world.session.outbox.take()))
     assert "the secret" not in shown and "the key" not in shown

@@ -20,8 +20,6 @@ steps = st.one_of(
     st.tuples(st.just("assign"), st.sets(st.sampled_from(CHANNELS))),
     st.tuples(st.just("break"), st.integers(0, 3)),
     st.tuples(st.just("test"), st.none()),
-    st.tuples(st.just("reconnect"), st.none()),
-    st.tuples(st.just("resync"), st.integers(0, 3)),
 )
 
 
@@ -69,10 +67,6 @@ def play(world: World, step: str, value: object) -> None:
             world.answer(error=code)
         case "assign", set() as names:
             world.assign(*sorted(names))
-        case "reconnect", _:
-            world.do(world.session.reconnect(world.at))
-        case "resync", int(number):
-            world.do(world.session.resync(f"ETH-1JAN27-{number}-C", world.at))
         case "test", _:
             world.do(world.session.test_requested(world.at))
         case "break", int(number):

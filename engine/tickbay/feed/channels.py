@@ -328,14 +328,6 @@ class Channels:
             self._open_hole(subscription, Cause.DISAGREEMENT, since_ns, detail)
             self._resubscribe(subscription, Turn.BROKEN, at)
 
-    def resync(self, instrument: str, at: Moment) -> None:
-        """Somebody wants this instrument's book and ticker from the start."""
-        for kind in (Kind.BOOK, Kind.QUOTE):
-            subscription = self._of(kind, instrument)
-            if subscription is not None and subscription.turn(Turn.BROKEN, at.mono_ns):
-                subscription.due_ns = at.mono_ns
-                subscription.lack(Cause.SEQUENCE, "a new snapshot was asked for", at.wall_ns)
-
     def _resubscribe(self, subscription: Subscription, turn: Turn, at: Moment) -> None:
         """Give it back and take it again: only that brings a new snapshot. At once, but not at once again and again."""
         if subscription.turn(turn, at.mono_ns):

@@ -354,9 +354,6 @@ class Feed:
                 if not self._read_assignment():
                     raise VenueFault(f"no assignment can be read from {self._assignment_path}")
                 return {"channels": len(self._session.channels.asked)}
-            case {"op": "resync", "instrument": str(instrument)}:
-                self._do(self._session.resync(instrument, now()))
-                return {}
             case {
                 "op": "disagreement",
                 "instrument": str(instrument),
@@ -366,10 +363,7 @@ class Feed:
             }:
                 self._do(self._session.disagreed(instrument, now(), since_ns=since_ns, seen_ns=seen_ns, detail=detail))
                 return {}
-            case {"op": "reconnect"}:
-                self._do(self._session.reconnect(now()))
-                return {}
-            case {"op": "status"}:
+            case {"op": "status"}:  # for who looks at one feed closely; `tickbay status` reads what it reports
                 return {
                     "state": self._session.state.name.lower(),
                     "conn": self._producer.conn,
@@ -379,9 +373,7 @@ class Feed:
                     "channels_held": len(self._session.channels.subscriptions),
                     "troubled": self._session.channels.troubled(),
                 }
-        raise ConfigError(
-            'a feed knows the operations assign, resync (with an "instrument"), disagreement, reconnect and status'
-        )
+        raise ConfigError("a feed knows the operations assign, disagreement and status")
 
     # ---------------------------------------------------------------- figures
 

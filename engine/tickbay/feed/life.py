@@ -15,7 +15,7 @@ class Event(Enum):
     LOST = auto()  # it could not be made, or ended
     FAULT = auto()  # it stands, but is of no use: silent, or the venue will not serve us
     SETTLED = auto()  # every channel is live or known to be refused
-    RECONNECT = auto()  # somebody wants a new one
+    RECONNECT = auto()  # we want a new one
     STOP = auto()
 
 

@@ -138,10 +138,6 @@ class Session:
         self._happen(Event.LOST, at, why)
         return self._done(at)
 
-    def reconnect(self, at: Moment) -> list[Action]:
-        self._happen(Event.RECONNECT, at, Why(Cause.DISCONNECT, "a new connection was asked for"))
-        return self._done(at)
-
     def stop(self, at: Moment) -> list[Action]:
         self._happen(Event.STOP, at, Why(Cause.DISCONNECT, "stopping"))
         return self._done(at)
@@ -202,10 +198,6 @@ class Session:
     def disagreed(self, instrument: str, at: Moment, *, since_ns: int, seen_ns: int, detail: str) -> list[Action]:
         """Its book is not what its ticker says (checker/)."""
         self.channels.disagreed(instrument, at, since_ns=since_ns, seen_ns=seen_ns, detail=detail)
-        return self._done(at)
-
-    def resync(self, instrument: str, at: Moment) -> list[Action]:
-        self.channels.resync(instrument, at)
         return self._done(at)
 
     def clock_stepped(self, step_ns: int, at: Moment) -> list[Action]:

@@ -24,9 +24,9 @@ from tickbay.certificate.spans import Span, Spans, clipped, intersection, length
 from tickbay.legs import first_leg, recorders_of
 
 HEARTBEAT_NS_MAX = 15 * 10**9  # three times the usual pause: then nothing proves that the feed was capturing
-LISTING_NS = (
-    60 * 10**9
-)  # from its listing an instrument's first message may take so long: the universe looks that often
+# From its listing an instrument's first message may take so long. Listings are announced, so more than that is a hole,
+# however seldom universe.refresh_s makes us look for one that was missed.
+LISTING_NS = 60 * 10**9
 TALKATIVE = ("option", "future", "perpetual")  # whose tickers come every second, also when nothing happens
 OF_CONNECTION = ("disconnect", "stale", "maintenance", "restart")  # why a whole feed captures nothing
 WATCHERS = ("universe", "healer")  # tell of instruments that no feed had room for; of trades that no gap told of

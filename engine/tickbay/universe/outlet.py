@@ -1,6 +1,7 @@
 """Where a Python process puts its own records: one ring, attached when the journal has made it.
 
-For streams of a few records a minute (universe.instrument, universe.gap), not for ticks.
+For records that are made in Python: a few a minute, and the trades that the healer fetches. What a feed captures never
+comes this way.
 """
 
 from __future__ import annotations

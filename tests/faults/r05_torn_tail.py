@@ -15,15 +15,17 @@ from faults.rig import folders
 from tickbay.cursor import SLOT_SIZE, CursorFile, Position, newest, pack_slot
 from tickbay.files import Files
 from tickbay.journal.recovery import recover, verify
-from tickbay.journal.segment import HEADER_SIZE, segment_name, walk
+from tickbay.journal.segment import HEADER_SIZE, Batch, segment_name, walk
 
 ASKED = (
     "truncate, zero, flip, garbage at every byte of the last 64 KiB of a segment and of the cursor file: "
-    "262,144 recoveries each, 0 crashes, the exact prefix"
+    "262,144 walks and reads, every 61st of the segments recovered on files: 0 crashes, the exact prefix, and it is "
+    "said that something was torn exactly where it was"
 )
 SIZE, SIZE_DEEP = 64 << 10, 1 << 20  # bytes of the segment's tail
 RECOVERED = 61  # a prime, so that every place in a header and in a record has its turn
 STREAMS = 21  # of four feeds
+NAMED = 24  # bytes of a batch's header that name it: magic, CRC, length, count, segment
 
 
 def run(size: int, seed: int) -> Outcome:
@@ -34,7 +36,7 @@ def run(size: int, seed: int) -> Outcome:
     wrong = wrong_walks + wrong_recoveries + wrong_cursors
     return Outcome(
         f"{walks:,} damaged segments and {cursors:,} damaged cursor files read, {recoveries:,} of the segments also "
-        f"recovered on files: 0 crashes, {wrong} not the exact prefix",
+        f"recovered on files: 0 crashes, {wrong} not the exact prefix, or not told as torn",
         good=wrong == 0 and walks == 4 * size,
     )
 
@@ -65,16 +67,27 @@ def _recover_files(folder: Path, size: int) -> tuple[int, int]:
             damaged = damage(data, at)
             path.write_bytes(damaged)
             expected = test_segment.whole_in(batches, data, damaged, at)
-            for _ in range(2):
+            for first in (True, False):
                 found = recover(files, directory)
                 assert found.writer is not None
                 found.writer.close()
                 wrong += found.writer.batches != expected
+                wrong += (found.torn is not None) not in (_torn(batches, data, damaged, expected) if first else {False})
                 recoveries += 1
             wrong += list(verify(files, directory)) != []
             for left in list(directory.iterdir()):
                 left.unlink()
     return recoveries, wrong
+
+
+def _torn(batches: list[Batch], data: bytes, damaged: bytes, expected: list[Batch]) -> set[bool]:
+    """What recovery may say of a tail. Where what names a batch as one of this segment is still there behind the whole
+    ones, it must say that it was torn; where nothing is there but zeros, it must not."""
+    end = expected[-1].end if expected else HEADER_SIZE
+    behind = [batch.offset for batch in batches if batch.offset >= end]
+    if any(damaged[at : at + NAMED] == data[at : at + NAMED] for at in behind):
+        return {True}
+    return {True, False} if damaged[end:].strip(b"\0") else {False}
 
 
 def _damage_cursor(folder: Path) -> tuple[int, int]:

@@ -12,7 +12,10 @@ import numpy as np
 from faults.figure import Outcome
 from faults.rig import HASTY, Rig, counted, rigged, wait_for
 
-ASKED = "2 min at 20,000 frames/s with faults: RSS slope <= 100 KiB/min of each process, descriptors +-4, no files left"
+ASKED = (
+    "2 min at 20,000 frames/s with faults: RSS slope of each process <= 100 KiB/min, as the flatter of those of both "
+    "halves, descriptors +-4, no files left"
+)
 SIZE, SIZE_DEEP = 120, 24 * 3600  # seconds after the warm-up
 RATE = 20_000.0  # frames/s
 FEEDS = 4

@@ -163,7 +163,7 @@ class Ends:
     def on_break(self, kind: int, instrument: bytes, expected: int, got: int, recv_ns: int, since_ns: int) -> None:
         pass
 
-    def on_book_whole(self, instrument: bytes, recv_ns: int) -> None:
+    def on_leap(self, instrument: bytes, expected: int, got: int, recv_ns: int, since_ns: int) -> None:
         pass
 
     def on_overflow_begin(self, kind: int, recv_ns: int) -> None:

@@ -16,8 +16,8 @@ from tickbay.feed.producer import Producer
 from tickbay.gap import Cause, Gap
 from tickbay.identity import boot_id
 from tickbay.journal.stream_reader import StreamReader
-from tickbay.merger.course import Course
 from tickbay.merger.cover import Cover
+from tickbay.merger.leg_stream import LegStream
 from tickbay.merger.pair import Leg, Moment, Pair
 from tickbay.record import Flag, Kind, blank, stream_name
 from tickbay.ring import Ring
@@ -64,7 +64,7 @@ class Lives:
             found = {}
             for kind in KINDS:
                 stream = stream_name(feed, kind)
-                found[kind] = Course(reader, stream, self._attach(feed, kind), START)
+                found[kind] = LegStream(reader, stream, self._attach(feed, kind), START)
                 for _ in range(read.get(stream, 0)):
                     found[kind].read(1)
             return found

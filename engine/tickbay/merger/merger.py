@@ -107,7 +107,7 @@ class Merger:
         with suppress(RingFull):  # the journal stands still: it comes again from the legs
             while self.pair.turn():
                 self._health.beat()
-            if not any(_producer_lives(course.ring) for leg in self.pair.legs for course in leg.values()):
+            if not any(_producer_lives(stream.ring) for leg in self.pair.legs for stream in leg.values()):
                 self.pair.turn(release=True)
             self._write_status()
             self._pending = self.pair.moment()
@@ -182,7 +182,7 @@ class Merger:
 
 
 def _feed(leg: Leg) -> str:
-    return leg[Kind.GAP].stream.partition(".")[0]
+    return leg[Kind.GAP].name.partition(".")[0]
 
 
 def _producer_lives(ring: Ring) -> bool:
@@ -212,7 +212,7 @@ def run(context: ProcessContext) -> None:
         return
     producer.next_conn(int(time.time()))
     for leg, source in enumerate(sources):
-        past.merge.connected(leg, max(course.ring.identity().conn for course in source.values()))
+        past.merge.connected(leg, max(stream.ring.identity().conn for stream in source.values()))
     Merger(context, producer, sources, past).run()
     producer.close()
 

@@ -21,12 +21,12 @@ from tickbay.feed.producer import Producer
 from tickbay.gap import Cause, Gap
 from tickbay.gap_count import GapCount
 from tickbay.merger.checkpoint import Checkpoint
-from tickbay.merger.course import Course
 from tickbay.merger.cover import Cover
+from tickbay.merger.leg_stream import LegStream
 from tickbay.record import DTYPES, Flag, Kind, Records, stream_name
 from tickbay.ring import Ring, RingFull
 
-Leg: TypeAlias = dict[Kind, Course]  # every stream of one leg but its heartbeats
+Leg: TypeAlias = dict[Kind, LegStream]  # every stream of one leg but its heartbeats
 
 ROWS_MAX = 8192  # of one stream at a time: 3 MB of quotes
 # Connections of one machine to one venue are milliseconds apart; one that is later than this is about to be given up by
@@ -91,7 +91,7 @@ class Pair:
     @property
     def caught_up(self) -> bool:
         """Has everything been read that the legs published?"""
-        return all(course.caught_up for leg in self.legs for course in leg.values())
+        return all(stream.caught_up for leg in self.legs for stream in leg.values())
 
     # -------- one turn
 
@@ -103,7 +103,7 @@ class Pair:
         for kind in self._kinds:
             moved = self._take(kind, release=release) or moved
         for leg in list(self._lost):
-            if all(course.caught_up for course in self.legs[leg].values()):
+            if all(stream.caught_up for stream in self.legs[leg].values()):
                 self.merge.lost(leg)
                 self.losses[leg] += 1
                 self._lost.discard(leg)
@@ -188,8 +188,8 @@ class Pair:
 
     def _take_gaps(self) -> bool:
         moved = False
-        for leg, courses in enumerate(self.legs):
-            for record in courses[Kind.GAP].read(ROWS_MAX):
+        for leg, streams in enumerate(self.legs):
+            for record in streams[Kind.GAP].read(ROWS_MAX):
                 moved = True
                 gap = Gap.of_record(record)
                 if not gap.instrument and gap.kind is None and not gap.to_ns:
@@ -247,30 +247,30 @@ class Pair:
     def moment(self) -> Moment:
         """Now, between two turns."""
         read = {}
-        for leg, courses in enumerate(self.legs):
-            for kind, course in courses.items():
+        for leg, streams in enumerate(self.legs):
+            for kind, stream in streams.items():
                 waiting = [records[leg][:1] for store in (self._held, self._rest) if (records := store.get(kind))]
                 firsts = [int(first["seq"][0]) for first in waiting if len(first)]
-                read[course.stream] = min([course.seq, *(seq - 1 for seq in firsts)])
+                read[stream.name] = min([stream.seq, *(seq - 1 for seq in firsts)])
         rings = self._producer.rings
         published = {stream_name(self._producer.feed, kind): ring.head - 1 for kind, ring in rings.items()}
         return Moment(read, published, self.merge.chains(), self.cover.state())
 
     def settled(self, moment: Moment) -> Checkpoint | None:
         """The checkpoint of a moment; None while some of it is not on disk (JRNL-2)."""
-        courses = [course for leg in self.legs for course in leg.values()]
-        read = {course.stream: course.durable_position(moment.read[course.stream]) for course in courses}
+        streams = [stream for leg in self.legs for stream in leg.values()]
+        read = {stream.name: stream.durable_position(moment.read[stream.name]) for stream in streams}
         published: dict[str, Position | None] = {}
         for kind, ring in self._producer.rings.items():
-            stream = stream_name(self._producer.feed, kind)
-            durable = ring.durable >= moment.published[stream]
-            published[stream] = Position(ring.epoch()[0], moment.published[stream]) if durable else None
-        positions = {stream: position for stream, position in (read | published).items() if position is not None}
+            name = stream_name(self._producer.feed, kind)
+            durable = ring.durable >= moment.published[name]
+            published[name] = Position(ring.epoch()[0], moment.published[name]) if durable else None
+        positions = {name: position for name, position in (read | published).items() if position is not None}
         if len(positions) < len(read) + len(published) or self._producer.flush():
             return None
         return Checkpoint(
-            {stream: positions[stream] for stream in read},
-            {stream: positions[stream] for stream in published},
+            {name: positions[name] for name in read},
+            {name: positions[name] for name in published},
             moment.chains,
             moment.cover,
         )
@@ -279,8 +279,8 @@ class Pair:
         """RingFault where a ring is another one now."""
         self._producer.check()
         for leg in self.legs:
-            for course in leg.values():
-                course.check()
+            for stream in leg.values():
+                stream.check()
 
 
 def _whole_messages(kind: Kind, records: Records, most: int) -> int:

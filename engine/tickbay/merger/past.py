@@ -16,8 +16,8 @@ from tickbay.feed.producer import Producer
 from tickbay.gap import Gap
 from tickbay.journal.stream_reader import StreamReader
 from tickbay.merger.checkpoint import Checkpoint, load
-from tickbay.merger.course import Course
 from tickbay.merger.cover import Cover
+from tickbay.merger.leg_stream import LegStream
 from tickbay.process import ProcessContext
 from tickbay.record import Flag, Kind, Records, stream_name
 from tickbay.ring import Ring
@@ -61,20 +61,20 @@ class Past:
     def _tail(self, stream: str, ring: Ring, rows: int) -> list[Records]:
         """What was published: since the checkpoint, and `rows` before it."""
         at = self.checkpoint.published.get(stream, Position(ring.epoch()[0], ring.head - 1))
-        course = Course(self.reader, stream, ring, Position(at.epoch, max(0, at.seq - rows)))
+        own = LegStream(self.reader, stream, ring, Position(at.epoch, max(0, at.seq - rows)))
         found: list[Records] = []
-        while len(records := course.read(ROWS_MAX)):
+        while len(records := own.read(ROWS_MAX)):
             found.append(records)
         if found and ring.kind is Kind.BOOK:
             # The journal may have been torn within a message: that one comes again, whole.
             found[-1] = found[-1][: _end_of_messages(found[-1])]
         return [records for records in found if len(records)]
 
-    def source(self, feed: str, rings: Path, kind: Kind) -> Course:
+    def source(self, feed: str, rings: Path, kind: Kind) -> LegStream:
         """A stream of a leg, from where it needs to be read."""
         stream = stream_name(feed, kind)
         ring = Ring.attach(rings / f"{stream}.ring", kind)
-        return Course(self.reader, stream, ring, self.checkpoint.read.get(stream, START))
+        return LegStream(self.reader, stream, ring, self.checkpoint.read.get(stream, START))
 
 
 def _end_of_messages(books: Records) -> int:

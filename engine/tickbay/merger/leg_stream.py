@@ -16,11 +16,11 @@ from tickbay.ring import Lapped, Ring
 from tickbay.sinks.sink import Hole
 
 
-class Course:
+class LegStream:
     """Nobody else reads by it. RING-1: where the ring has been overwritten, the journal has the same."""
 
-    def __init__(self, reader: StreamReader, stream: str, ring: Ring, position: Position) -> None:
-        self.stream = stream
+    def __init__(self, reader: StreamReader, name: str, ring: Ring, position: Position) -> None:
+        self.name = name
         self.kind = ring.kind
         self.ring = ring
         self.holes = 0  # records that the journal has deleted before we read them
@@ -58,7 +58,7 @@ class Course:
     def _read_durable(self, most: int) -> Records | None:
         """None where all that is durable has been read: then the rest is in the ring."""
         durable = self.ring.durable
-        part = self._reader.read(self.stream, self._position, rows_max=most)
+        part = self._reader.read(self.name, self._position, rows_max=most)
         if part is None:
             if durable == self.ring.durable:
                 epoch = self.ring.epoch()[0]

@@ -47,6 +47,14 @@ def test_a_sink_is_parked_without_a_reason_too(orders: Orders, cursors: Path) ->
     assert orders.parked() == ""
 
 
+def test_to_resume_is_obeyed_once_by_whoever_waits(orders: Orders, cursors: Path) -> None:
+    assert not orders.resumed()
+    orders.resume()
+    assert not Orders(cursors.parent, "timescale").resumed()
+    assert Orders(cursors.parent, "questdb").resumed()
+    assert not orders.resumed()
+
+
 def test_an_order_is_for_one_sink(orders: Orders, cursors: Path) -> None:
     orders.park("x")
     orders.go_back(5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -58,6 +59,15 @@ def test_it_gives_up_when_more_are_refused_than_allowed() -> None:
     with pytest.raises(SinkParked, match="more than 10 rows"):
         copy_around(1000, database.copy, allowed=10)
     assert database.copies < 50
+
+
+@pytest.mark.parametrize(("sqlstate", "told"), [("22P05", "(SQLSTATE 22P05, table books)"), ("", "(table books)")])
+def test_a_refusal_is_told_with_its_code_where_the_database_has_one(sqlstate: str, told: str) -> None:
+    def copy(_first: int, _last: int) -> None:
+        raise SinkRefused("no", table="books", sqlstate=sqlstate)
+
+    with pytest.raises(SinkParked, match=re.escape(told)):
+        copy_around(1, copy, allowed=0)
 
 
 def test_the_breaker_lets_a_burst_and_then_one_in_a_hundred_pass() -> None:

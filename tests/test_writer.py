@@ -27,6 +27,7 @@ from tickbay.health import Report, read_report
 from tickbay.record import Kind, Records, parse_stream
 from tickbay.ring import Ring, RingFull, RingMissing
 from tickbay.sinks.connection import conninfo_of
+from tickbay.sinks.orders import Orders
 
 __all__ = ["postgres_server", "timescale_server"]
 
@@ -251,8 +252,11 @@ def test_a_wrong_password_parks_the_writer_and_is_told_to_nobody(
     report = engine.wait_for_report(lambda found: found.state == "degraded", "degraded")
     assert "check timescale.user and the password" in report.detail
     assert engine.processes["journal"].poll() is None
-    assert engine.end(WRITER) == 0
     log = engine.log.read_text()
     assert sum('"event":"sink_parked"' in line for line in log.splitlines()) == 1
+    Orders(engine.data_dir, "timescale").resume()
+    engine.wait_for_report(lambda found: found.counters["retries"] == 2, "asked again, a minute before its time")
+    assert engine.end(WRITER) == 0
+    log = engine.log.read_text()
     everything = log + "".join(path.read_text() for path in (engine.run_dir / "health").iterdir())
     assert wrong not in everything

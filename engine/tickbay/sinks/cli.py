@@ -84,8 +84,8 @@ def _resume(config: Config, sink: str, orders: Orders) -> None:
             raise ConfigError(f"QuestDB: {error}") from None
         finally:
             server.close()
-    if orders.parked() is not None:
-        orders.unpark()
+    orders.unpark()
+    orders.resume()
     print(f"{sink}: writing continues within seconds")
 
 

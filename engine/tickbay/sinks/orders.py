@@ -2,6 +2,7 @@
 is restarted, obeys as well.
 
 `<sink>.parked`: stop writing until the file is gone. `<sink>.rewind`: go back by so many minutes, once.
+`<sink>.resume`: what kept the sink from being written to is mended, ask it now.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ class Orders:
 
     def __init__(self, data_dir: Path, sink: str) -> None:
         self._parked = data_dir / "cursors" / f"{sink}.parked"
+        self._resume = data_dir / "cursors" / f"{sink}.resume"
         self._rewind = data_dir / "cursors" / f"{sink}.rewind"
 
     def park(self, reason: str) -> None:
@@ -25,6 +27,18 @@ class Orders:
 
     def unpark(self) -> None:
         self._parked.unlink(missing_ok=True)
+
+    def resume(self) -> None:
+        """Whatever the sink has parked itself for, it is to be asked again now."""
+        _put(self._resume, b"")
+
+    def resumed(self) -> bool:
+        """Whether that is asked; once."""
+        try:
+            self._resume.unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     def parked(self) -> str | None:
         """Why, where the sink is parked."""

@@ -48,9 +48,10 @@ def copy_around(count: int, copy: Callable[[int, int], None], *, allowed: int) -
             if last - first == 1:
                 poison.append((first, refusal))
                 if len(poison) > allowed:
+                    state = f"SQLSTATE {refusal.sqlstate}, " if refusal.sqlstate else ""  # QuestDB has none
                     raise SinkParked(
-                        f"more than {allowed} rows refused, last: {refusal} (SQLSTATE {refusal.sqlstate}, table "
-                        f"{refusal.table}): a row or two can be quarantined, this is another schema"
+                        f"more than {allowed} rows refused, last: {refusal} ({state}table {refusal.table}): "
+                        "a row or two can be quarantined, this is another schema"
                     ) from None
             else:
                 pending += _split(first, last, refusal.line)

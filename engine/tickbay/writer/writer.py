@@ -18,6 +18,7 @@ import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
+from tickbay.config import SINKS
 from tickbay.cursor import START, CursorFile
 from tickbay.errors import ConfigError, SinkDown, SinkParked, SinkSuspended
 from tickbay.events import Event, Events
@@ -44,7 +45,7 @@ MEASURE_S = 1.0
 SAVE_S = 1.0  # the cursor file only tells the journal what may go: once a second spares a hard disk ten syncs
 BACKOFF_MIN_S = 0.5
 BACKOFF_MAX_S = 10.0  # how late a database that is back may be noticed
-PARKED_RETRY_S = 60.0  # an operator's repair is seen within this
+PARKED_RETRY_S = 60.0  # an operator's repair is seen within this, and with `tickbay sink resume` at once
 DISK_RETRY_S = 1.0
 RIVAL_RETRY_S = 0.1
 SETTLE_S = 5.0  # at the end, for what is committed to be settled; what is not is sent again by the next start
@@ -85,7 +86,7 @@ def make_sink(context: ProcessContext, cursor: CursorFile) -> Sink:
                 Event.SINK_REWOUND, why=why, minutes=minutes if minutes < math.inf else "all"
             ),
         )
-    raise ConfigError(f"there is no sink {name!r}: known are timescale, questdb")
+    raise ConfigError(f"there is no sink {name!r}: known are {', '.join(SINKS)}")
 
 
 def _tell_schema(applied: Applied, events: Events) -> None:
@@ -134,7 +135,7 @@ class Writer:
         self._stopping = context.stopping
         self._jitter = jitter
         config = context.config
-        settings = config.timescale if sink.name == "timescale" else config.questdb
+        settings = config.settings_of(sink.name)
         self._orders = Orders(config.data_dir, sink.name)
         self._flush_s = settings.flush_ms / 1000
         self._stop_s = config.supervisor.stop_timeout_s * DRAIN_SHARE
@@ -173,7 +174,14 @@ class Writer:
         self._save_cursor(now=float("inf"))
 
     def _pause(self, pause_s: float) -> bool:
-        """Until so much later, or, while much comes, until there is more to take. Returns whether we are to stop."""
+        """Until so much later, or, while much comes, until there is more to take, or, parked, until the operator has
+        mended it. Returns whether we are to stop."""
+        if pause_s == PARKED_RETRY_S:
+            until_s = self._clock.now_s() + pause_s
+            while not self._stopping.wait(REFRESH_S):
+                if self._orders.resumed() or self._clock.now_s() >= until_s:
+                    return False
+            return True
         if not self._pace.busy or not self._open:
             return self._stopping.wait(pause_s)
         until_s = self._clock.now_s() + pause_s

@@ -83,6 +83,27 @@ def test_the_installer_says_all_that_it_would_do_and_does_nothing() -> None:
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
+def test_what_the_installer_installs_is_checked_by_hash_runs_and_can_be_read_by_everyone(tmp_path: Path) -> None:
+    """Also for a root whose files nobody else may read."""
+    script = (FOLDER / "install.sh").read_text()
+    for installing in re.findall(r"^ *run .*pip\" (?:install|wheel) (\$\w+)", script, re.MULTILINE):
+        (options,) = re.findall(rf'^ *{installing[1:]}="(.*)"$', script, re.MULTILINE)
+        assert "--require-hashes --only-binary :all:" in options or "--no-index" in options, script
+    made = tmp_path / "made"
+    command = ["sh", "-c", f"umask 077; exec {FOLDER}/install.sh --environment={made}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode and re.search(
+        r"connection|resolution|unreachable|No matching distribution", done.stderr, re.IGNORECASE
+    ):
+        pytest.skip(f"no packages can be had: {done.stderr.splitlines()[-1]}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    program = [made / "bin" / "tickbay", "version"]
+    assert subprocess.run(program, capture_output=True, text=True, check=True).stdout.startswith("tickbay ")
+    closed = [path for path in made.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o044 != 0o044]
+    assert closed == []
+
+
 # -------- booted
 
 SETTINGS = """

@@ -3,8 +3,10 @@
 #     deploy/systemd/install.sh              install, or upgrade what is there; starts it once the password is there
 #     deploy/systemd/install.sh --dry-run    only say what would be done
 #     deploy/systemd/install.sh --uninstall  stop it and remove it; settings, secrets, data and backups stay
+#     deploy/systemd/install.sh --environment=DIR    only make the environment, in DIR; no need to be root
 # --keep-environment: do not touch /opt/tickbay, it was made otherwise.
 set -eu
+umask 022 # or the user tickbay could not read what a careful root installs
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 source=$(CDPATH='' cd -- "$here/../.." && pwd)
@@ -39,22 +41,47 @@ for argument in "$@"; do
         --dry-run) dry=yes ;;
         --uninstall) action=uninstall ;;
         --keep-environment) environment=keep ;;
+        --environment=?*)
+            action=environment
+            prefix=${argument#*=}
+            ;;
         -h | --help)
-            sed -n '2,6s/^# \{0,1\}//p' "$0"
+            sed -n '2,7s/^# \{0,1\}//p' "$0"
             exit 0
             ;;
-        *) die "unknown option $argument: --dry-run, --uninstall or --keep-environment" ;;
+        *) die "unknown option $argument: --dry-run, --uninstall, --environment=DIR or --keep-environment" ;;
     esac
 done
 
-[ "$dry" = yes ] || [ "$(id -u)" = 0 ] || die "run it as root, or with --dry-run to see what it would do"
-command -v systemctl >/dev/null || die "this machine has no systemd: use deploy/docker"
+if [ "$action" != environment ]; then
+    [ "$dry" = yes ] || [ "$(id -u)" = 0 ] || die "run it as root, or with --dry-run to see what it would do"
+    command -v systemctl >/dev/null || die "this machine has no systemd: use deploy/docker"
+fi
 
+# Whatever is downloaded is a wheel with a hash in requirements/, for what builds as for what runs. The sources are built
+# from a copy, so that root leaves nothing in the checkout.
 make_environment() {
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "python3 is older than 3.11: install a newer one"
+    locked="--quiet --disable-pip-version-check --require-hashes --only-binary :all:"
+    offline="--quiet --disable-pip-version-check --no-deps --no-index"
+    work=/tmp/tickbay-build
+    if [ "$dry" = no ]; then
+        work=$(mktemp -d)
+        trap 'rm -rf "$work"' EXIT
+    fi
     run python3 -m venv "$prefix"
-    run "$prefix/bin/pip" install --quiet --require-hashes -r "$source/requirements/run.lock"
-    run "$prefix/bin/pip" install --quiet --no-deps "$source"
+    run python3 -m venv "$work/build"
+    # shellcheck disable=SC2086 # one word for each option
+    {
+        run "$prefix/bin/pip" install $locked -r "$source/requirements/run.lock"
+        run "$work/build/bin/pip" install $locked -r "$source/requirements/build.lock"
+        run mkdir "$work/source"
+        (cd "$source" && run cp -R engine native schema pyproject.toml LICENSE README.md "$work/source")
+        run find "$work/source" -name '*.so' -delete
+        run "$work/build/bin/pip" wheel $offline --no-build-isolation --wheel-dir "$work" "$work/source"
+        # Also where the version is the same as before.
+        run "$prefix/bin/pip" install $offline --force-reinstall "$work"/*.whl
+    }
 }
 
 install_files() {
@@ -96,10 +123,12 @@ remove() {
     echo "removed. What remains, until you remove it: $settings, /var/lib/tickbay, /var/backups/tickbay, the user tickbay"
 }
 
-if [ "$action" = uninstall ]; then
-    remove
-else
-    [ "$environment" = keep ] || make_environment
-    install_files
-    start
-fi
+case $action in
+    uninstall) remove ;;
+    environment) make_environment ;;
+    install)
+        [ "$environment" = keep ] || make_environment
+        install_files
+        start
+        ;;
+esac

@@ -11,9 +11,22 @@ from pathlib import Path
 import pytest
 
 from tickbay import config as configuration
-from tickbay.config import CONNECT_VARIABLE, ENVIRONMENT, SECRETS, Config, HealthPort, Metrics, Timescale, load
+from tickbay.config import (
+    CONNECT_VARIABLE,
+    ENVIRONMENT,
+    SECRETS,
+    SINKS,
+    Config,
+    HealthPort,
+    Metrics,
+    Questdb,
+    Timescale,
+    Venue,
+    load,
+)
 from tickbay.errors import ConfigError
 from tickbay.rule import Select
+from tickbay.venues import VENUES
 
 EXAMPLE = Path(__file__).parent.parent / "tickbay.toml.example"
 
@@ -238,6 +251,16 @@ def test_this_machine_needs_no_encryption(tmp_path: Path, host: str) -> None:
 @pytest.mark.parametrize("host", ["128.0.0.1", "localhost.example.com", "0.0.0.0", "127.0.0.1.nip.io"])
 def test_what_only_looks_local_is_not(tmp_path: Path, host: str) -> None:
     assert "this machine only" in refusal(tmp_path, f'[venue]\nws_url = "ws://{host}/"\n')
+
+
+def test_what_can_be_named_is_there_and_what_is_not_is_taken_for_nothing_else() -> None:
+    hint = typing.get_type_hints(Venue, include_extras=True)["name"]
+    assert set(hint.__metadata__[0].words) == VENUES.keys()
+    both = Config(questdb=Questdb(enabled=True))
+    assert both.sinks == SINKS
+    assert [both.settings_of(sink) for sink in SINKS] == [both.timescale, both.questdb]
+    with pytest.raises(KeyError):
+        both.settings_of("timescaledb")
 
 
 # Secrets

@@ -33,6 +33,7 @@ Slots = Annotated[int, Bounds(512, 1 << 24, power_of_two=True)]
 SHORT_S = Bounds(0.05, 3600)
 # Of feeds: the venue takes 32 from one address; the universe has one, and a few are needed for REST.
 CONNECTIONS_MAX = 28
+SINKS = ("timescale", "questdb")
 MERGER_HOLD_S = 5.0  # how long a message waits for what the other leg of a pair may bring before it
 
 
@@ -254,8 +255,12 @@ class Config:
     @property
     def sinks(self) -> tuple[str, ...]:
         """The sinks that are enabled. Each has a writer process and a cursor file."""
-        enabled = {"timescale": self.timescale.enabled, "questdb": self.questdb.enabled}
-        return tuple(sink for sink, wanted in enabled.items() if wanted)
+        return tuple(sink for sink in SINKS if self.settings_of(sink).enabled)
+
+    def settings_of(self, sink: str) -> Timescale | Questdb:
+        """KeyError where there is no such sink."""
+        settings: dict[str, Timescale | Questdb] = {"timescale": self.timescale, "questdb": self.questdb}
+        return settings[sink]
 
     @property
     def tick_kinds(self) -> tuple[str, ...]:

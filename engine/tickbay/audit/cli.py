@@ -116,6 +116,7 @@ def _database(sink: str, config: Config) -> Iterator[Database]:
             connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             yield Postgres(connection)
         return
+    assert sink == "questdb", "another sink has a database of its own"
     server = QuestdbServer(config.questdb)
     try:
         yield QuestdbDatabase(server)
@@ -163,7 +164,10 @@ def _by_journal(config: Config, *, heal: bool, replace: bool, as_json: bool) -> 
 
 
 def _store(sink: str, config: Config) -> Store:
-    return TimescaleStore(config.timescale) if sink == "timescale" else QuestdbStore(config.questdb, config.data_dir)
+    if sink == "timescale":
+        return TimescaleStore(config.timescale)
+    assert sink == "questdb", "another sink has a store of its own"
+    return QuestdbStore(config.questdb, config.data_dir)
 
 
 def _compared(config: Config, stores: list[Store], *, heal: bool, replace: bool) -> Across:

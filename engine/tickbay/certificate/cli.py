@@ -23,14 +23,14 @@ from tickbay.certificate.database import opened
 from tickbay.certificate.evidence import DAY_NS, LONG_NS, SHORT_STEP_NS, STEP_NS, Evidence, Period
 from tickbay.certificate.journalled import Journalled
 from tickbay.certificate.page import page, percent_text
-from tickbay.config import Config
+from tickbay.config import SINKS, Config
 from tickbay.cursor import read_cursor
 from tickbay.errors import ConfigError, TickbayError
 from tickbay.files import Files
 from tickbay.identity import write_atomically
 from tickbay.status.positions import sink_lag
 
-STORES = ("timescale", "questdb", "journal")
+STORES = (*SINKS, "journal")
 TARGET_PERCENT = 98.0
 
 

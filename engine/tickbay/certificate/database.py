@@ -66,6 +66,7 @@ def opened(store: str, config: Config) -> Iterator[Database]:
         finally:
             server.close()
         return
+    assert store == "timescale", "another sink has a database of its own"
     with (
         connect(
             conninfo_of(config.timescale), name="certificate", statement_timeout_s=STATEMENT_TIMEOUT_S

@@ -48,10 +48,7 @@ from tickbay.process import ProcessContext
 from tickbay.record import COUNTERS, TICKS, FeedState, Kind, feed_kinds
 from tickbay.timer import Timer
 from tickbay.universe.assignment import assignment_path, read_assignment
-from tickbay.venues import deribit
-from tickbay.venues.venue import Venue
-
-VENUES: Mapping[str, Venue] = {"deribit": deribit}
+from tickbay.venues import VENUES
 
 OTHER_TICKS = set(TICKS) - {Kind.QUOTE, Kind.TRADE, Kind.BOOK}
 
@@ -109,7 +106,7 @@ class Feed:
         self._heard = ListenerHeard(self._listener)
         self._link = Link(config.venue, self._listener)
         self._session = Session(
-            VENUES[config.venue.name],
+            VENUES[config.venue.name].session,
             config.venue,
             feeds=config.feeds.count * config.feeds.redundancy
             + 1,  # the universe's connection takes its share of the credits

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 
 import numpy as np
@@ -38,10 +38,8 @@ from tickbay.record import DTYPES, Flag, Kind, Records
 from tickbay.universe.assignment import Assignment, assignment_path, read_assignment
 from tickbay.universe.outlet import Outlet
 from tickbay.universe.rest import Rest
-from tickbay.venues import deribit_history
-from tickbay.venues.venue import History, Page, Query
-
-VENUES: Mapping[str, History] = {"deribit": deribit_history}
+from tickbay.venues import VENUES
+from tickbay.venues.venue import Page, Query
 
 TICK_S = 0.25  # what is missing is asked for after settle_s, which is seconds: nothing here is in a hurry
 BEAT_S = 0.5
@@ -65,7 +63,7 @@ class Healer:
     def __init__(self, context: ProcessContext) -> None:
         self._context, self._config, self._health = context, context.config, context.health
         heal = self._config.heal
-        self._history = VENUES[self._config.venue.name]
+        self._history = VENUES[self._config.venue.name].history
         self._backoff = Backoff(min_s=BACKOFF_MIN_S, max_s=BACKOFF_MAX_S, random=random.random)
         self._plan = Plan(
             Patience(

@@ -23,7 +23,7 @@ from tickbay.feed.link import Link, TooOften
 from tickbay.feed.session import Session
 from tickbay.process import ProcessContext
 from tickbay.record import FeedState, Kind
-from tickbay.venues import deribit, deribit_announcements
+from tickbay.venues import VENUES
 from tickbay.venues.announcement import Announcement, Notice
 
 TICK_S = 0.25
@@ -46,7 +46,8 @@ class Announcements(WSListener):
         super().__init__()
         self._events = context.events
         self._take, self._whole, self._doubt = take, whole, doubt
-        self._announcer = deribit_announcements
+        venue = VENUES[context.config.venue.name]
+        self._announcer = venue.announcer
         self._frames = 0
         self._newest_ns = 0
         self._fragments = bytearray()
@@ -54,7 +55,7 @@ class Announcements(WSListener):
         self._link = Link(context.config.venue, self)
         at = _now()
         self._session = Session(
-            deribit,
+            venue.session,
             context.config.venue,
             feeds=len(legs.feeds(context.config)) + 1,  # FEED-3: one more connection shares the credits
             heard=self,

@@ -12,7 +12,7 @@ from tickbay.config import Config
 from tickbay.errors import VenueFault
 from tickbay.record import Kind, Records, blank
 from tickbay.universe.assignment import assignment_path, read_assignment
-from tickbay.venues.deribit import channel
+from tickbay.venues import VENUES
 from tickbay.watch.tail import Tail
 
 INSTRUMENTS_MAX = 100_000  # a venue has a few thousand
@@ -25,6 +25,7 @@ class LastQuotes:
 
     def __init__(self, config: Config) -> None:
         self._tail = Tail(config.run_dir, Kind.QUOTE)
+        self._venue = VENUES[config.venue.name].session
         self._assignment = assignment_path(config.data_dir)
         self._written_ns = 0  # the assignment that was read
         self._assigned = False
@@ -53,7 +54,7 @@ class LastQuotes:
                 return
             assignment = read_assignment(self._assignment)
             if assignment is not None:
-                channels = (channel(name) for names in assignment.feeds.values() for name in names)
+                channels = (self._venue.channel(name) for names in assignment.feeds.values() for name in names)
                 self._keep([each.instrument.encode() for each in channels if each.kind is Kind.QUOTE])
                 self._written_ns = written_ns
         except (OSError, VenueFault):

@@ -255,6 +255,20 @@ def test_a_cover_that_was_kept_ends_the_hole_that_it_had_told() -> None:
     assert told(cover, 1, hole(15, 18)) == [(14.0, 18.1)]
 
 
+def test_of_several_holes_that_an_earlier_life_told_each_is_ended() -> None:
+    """The second leg came back and went again while the first one was away: else the second hole would last for ever."""
+    before = Cover()
+    told(before, 0, hole(10))
+    gaps = before.add(1, hole(15), late_ns=(S, S))
+    gaps += before.add(1, hole(15, 18), late_ns=(S, S))
+    gaps += before.add(1, hole(18.5), late_ns=(S, S))
+    assert [gap.from_ns / S for gap in gaps if not gap.to_ns] == [14, 17.5]
+    cover = Cover.of_state(before.state(), gaps)
+    assert len(cover.open()) == 1, "it lasts, whoever told it"
+    assert told(cover, 1, hole(18.5, 20)) == [(17.5, 20.1)]
+    assert cover.open() == []
+
+
 def test_a_leg_s_broken_chain_is_judged_by_its_ids_and_not_by_time() -> None:
     cover = Cover()
     told(cover, 0, Gap(cause=Cause.SEQUENCE, from_ns=1, kind=Kind.BOOK, instrument="ETH-A"))

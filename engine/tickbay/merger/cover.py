@@ -68,11 +68,14 @@ class Cover:
         return [shared] if shared.to_ns else []
 
     def _of_earlier_life(self, shared: Gap) -> Gap | None:
-        for gap in self.before.values():
-            same = (gap.kind, gap.instrument) == (shared.kind, shared.instrument)
-            if same and gap.from_ns <= shared.from_ns <= (gap.to_ns or NEVER_NS):
-                return gap
-        return None
+        """The last one that it may be. For a new life it begins no earlier: the legs are not known to be late yet."""
+        found = [
+            gap
+            for gap in self.before.values()
+            if (gap.kind, gap.instrument) == (shared.kind, shared.instrument)
+            and gap.from_ns <= shared.from_ns <= (gap.to_ns or NEVER_NS)
+        ]
+        return max(found, key=lambda gap: gap.from_ns, default=None)
 
     def has(self, kind: Kind, instrument: str, from_ns: int, to_ns: int) -> bool:
         """Is there a told hole of the pair in which messages of this time may be missing?"""
@@ -95,7 +98,7 @@ class Cover:
 
     def open(self) -> list[Gap]:
         """Holes of the pair that last."""
-        return [gap for gap in self.told.values() if not gap.to_ns]
+        return [gap for gap in (*self.told.values(), *self.before.values()) if not gap.to_ns]
 
     def _forget(self, leg: int, now_ns: int) -> None:
         """What is over for long."""

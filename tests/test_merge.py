@@ -256,7 +256,7 @@ def test_a_cover_that_was_kept_ends_the_hole_that_it_had_told() -> None:
 
 
 def test_of_several_holes_that_an_earlier_life_told_each_is_ended() -> None:
-    """The second leg came back and went again while the first one was away: else the second hole would last for ever."""
+    """The second leg came and went again while the first one was away: else the second hole would last for ever."""
     before = Cover()
     told(before, 0, hole(10))
     gaps = before.add(1, hole(15), late_ns=(S, S))

@@ -230,6 +230,8 @@ def test_booted_it_starts_notifies_survives_a_killed_child_comes_back_when_hung_
     tree.run("systemctl", "start", "tickbay-restore.service")
     restored = tree.run("journalctl", "--unit", "tickbay-restore", "--output", "cat")
     assert "timescale: restored" in restored and "journal: restored" in restored
+    tree.run("rm", "-r", "/run/tickbay")  # as after a boot
+    tree.run("systemctl", "start", "tickbay-backup.service")
     assert "removed. What remains" in tree.run(
         "/opt/src/deploy/systemd/install.sh", "--uninstall", "--keep-environment"
     )

@@ -76,7 +76,7 @@ class QuestdbBackup:
             return {day[:DAY_CHARACTERS]: "" for (day,) in days}
         rows: dict[str, int] = {}
         for name, number in parts:  # by the day, or by the hour: 2026-11-21T17
-            rows[name[:DAY_CHARACTERS]] = rows.get(name[:DAY_CHARACTERS], 0) + number
+            rows[name[:DAY_CHARACTERS]] = rows.get(name[:DAY_CHARACTERS], 0) + (number or 0)
         return {day: str(number) for day, number in rows.items()}
 
     def _found(self, name: str) -> Found:

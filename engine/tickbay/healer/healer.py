@@ -35,6 +35,7 @@ from tickbay.journal.stream_reader import StreamReader
 from tickbay.legs import place_of
 from tickbay.process import ProcessContext
 from tickbay.record import DTYPES, Flag, Kind, Records
+from tickbay.timer import Timer
 from tickbay.universe.assignment import Assignment, assignment_path, read_assignment
 from tickbay.universe.outlet import Outlet
 from tickbay.universe.rest import Rest
@@ -88,7 +89,10 @@ class Healer:
         self._under_way: set[asyncio.Task[None]] = set()
         self._assignment_path = assignment_path(self._config.data_dir)
         self._memory_path = memory.memory_path(self._config.data_dir, context.name)
-        self._due_s: dict[str, float] = {}  # what is done now and then → when again
+        periods_s = (REFRESH_S, BEAT_S, self._config.heal.check_s, SAVE_S)
+        self._refreshes, self._beats, self._checks, self._saves = (
+            Timer(each, clock=context.clock) for each in periods_s
+        )
         self._trouble = ""  # why the venue gives nothing
         self._failure: BaseException | None = None
         for counter in ("requests", "failures", "rows", "healed", "unhealed", "holes"):
@@ -96,13 +100,6 @@ class Healer:
 
     def _mono_ns(self) -> int:
         return int(self._context.clock.now_s() * NS_PER_S)
-
-    def _is_due(self, what: str, period_s: float) -> bool:
-        now_s = self._context.clock.now_s()
-        if now_s < self._due_s.get(what, 0.0):
-            return False
-        self._due_s[what] = now_s + period_s
-        return True
 
     async def run(self) -> None:
         """RingFault, ConfigError: as the other processes. What a question's task raises ends the process."""
@@ -157,7 +154,7 @@ class Healer:
     def _step(self) -> None:
         if self._failure is not None:
             raise self._failure  # our mistake: end here, and be restarted
-        if self._is_due("refresh", REFRESH_S):
+        if self._refreshes.due():
             self._reader.refresh()
         holes = self._intake.holes
         self._intake.read(self._mono_ns())
@@ -168,12 +165,12 @@ class Healer:
             task = asyncio.get_running_loop().create_task(self._ask(ask))
             self._under_way.add(task)
             task.add_done_callback(self._done)
-        if self._is_due("beat", BEAT_S):
+        if self._beats.due():
             self._beat()
-        if self._is_due("check", self._config.heal.check_s):
+        if self._checks.due():
             to_ns = self._context.clock.unix_ns() - int(self._config.heal.settle_s * NS_PER_S)
             self._plan.check(self._markets_of(""), to_ns, self._mono_ns())
-        if self._is_due("save", SAVE_S):
+        if self._saves.due():
             self._save()
 
     def _next(self) -> Ask | None:
@@ -291,7 +288,7 @@ class Healer:
     def _save(self) -> None:
         """JRNL-2: knowledge of what may yet be lost is not saved; the next time, then."""
         if self._reports or not self._is_durable():
-            self._due_s["save"] = 0.0
+            self._saves.soon()
             return
         self._intake.mark_own()
         try:

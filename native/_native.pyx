@@ -209,16 +209,6 @@ def batch_check(buffer, uint64_t segment, size_t offset=0):
                                      header.written_ns)
 
 
-def batch_walk(buffer, uint64_t segment, size_t offset):
-    cdef Held held = Held(buffer)
-    cdef size_t end = offset
-    cdef uint64_t batches = 0
-    cdef c.batch_result result
-    with nogil:
-        result = c.batch_walk(held.buffer.buf, held.buffer.len, segment, offset, &end, &batches)
-    return <int> result, end, batches
-
-
 def segment_seal(uint64_t segment, uint32_t epoch, int64_t created_ns):
     cdef bytes sealed = PyBytes_FromStringAndSize(NULL, c.SEGMENT_HEADER_SIZE)
     c.segment_seal(<c.segment_header *> PyBytes_AS_STRING(sealed), segment, epoch, created_ns)

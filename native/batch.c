@@ -84,25 +84,6 @@ enum batch_result batch_check(const void *bytes, size_t available, uint64_t segm
     return found.kind == 0 ? BATCH_END : BATCH_OK;
 }
 
-enum batch_result batch_walk(const void *segment_bytes, size_t size, uint64_t segment, size_t offset, size_t *end, uint64_t *batches)
-{
-    *batches = 0;
-    *end = offset;
-    while (*end < size) {
-        struct batch_header header;
-        enum batch_result result = batch_check((const unsigned char *)segment_bytes + *end, size - *end, segment, &header);
-        if (result != BATCH_OK && result != BATCH_END) {
-            return result;
-        }
-        *end += sizeof header + header.length;
-        if (result == BATCH_END) {
-            return BATCH_END;
-        }
-        *batches += 1;
-    }
-    return BATCH_STOP;
-}
-
 static uint32_t segment_crc(const struct segment_header *header)
 {
     size_t begin = offsetof(struct segment_header, version);

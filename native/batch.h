@@ -62,13 +62,9 @@ void batch_seal_end(struct batch_header *header, uint64_t segment, int64_t writt
 
 /* Check what lies at `bytes` (`available` bytes up to the end of the file) as a batch of `segment`. Trusts nothing: sizes are
  * checked by dividing. With BATCH_OK and BATCH_END, `*header` is a copy and the payload starts at bytes + sizeof *header.
- * The record's size and layout are those of the writer's version: compare them before you take the payload for records. */
+ * The record's size and layout are those of the writer's version: compare them before you take the payload for records.
+ * That it follows the batch before is not looked at here: one stream of several may have a hole (journal/segment.py). */
 enum batch_result batch_check(const void *bytes, size_t available, uint64_t segment, struct batch_header *header);
-
-/* Walk the batches of a mapped segment from `offset` on; `*end` is the offset behind the last good one (behind the
- * batch that ends the segment, with BATCH_END) and `*batches` how many hold records. Returns why it stopped: BATCH_END,
- * BATCH_STOP or BATCH_TORN. Checks each batch, not the continuity of streams (journal.py does). */
-enum batch_result batch_walk(const void *segment_bytes, size_t size, uint64_t segment, size_t offset, size_t *end, uint64_t *batches);
 
 void segment_seal(struct segment_header *header, uint64_t segment, uint32_t epoch, int64_t created_ns);
 /* BATCH_OK, or BATCH_STOP where it is no header of this version. */

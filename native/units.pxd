@@ -124,8 +124,6 @@ cdef extern from "batch.h" nogil:
                     uint64_t first_seq, uint32_t count, int64_t written_ns, const void *records)
     void batch_seal_end(batch_header *header, uint64_t segment, int64_t written_ns)
     batch_result batch_check(const void *bytes, size_t available, uint64_t segment, batch_header *header)
-    batch_result batch_walk(const void *segment_bytes, size_t size, uint64_t segment, size_t offset, size_t *end,
-                            uint64_t *batches)
     void segment_seal(segment_header *header, uint64_t segment, uint32_t epoch, int64_t created_ns)
     batch_result segment_check(const void *bytes, size_t available, segment_header *header)
 

@@ -45,16 +45,17 @@ def test_a_batch_says_what_was_sealed() -> None:
         _native.batch_check(file, 4, len(file) + 1)
 
 
-def test_a_segment_is_walked_to_its_end() -> None:
+def test_a_segment_has_a_header_batches_and_an_end() -> None:
     records = blank(Kind.BOOK, 3)
     batch = _native.batch_seal(4, "feed-1.book", Kind.BOOK, 9, 17, 123, records) + records.tobytes()
     header = _native.segment_seal(4, 9, 99)
     assert len(header) == _native.SEGMENT_HEADER_SIZE
     assert _native.segment_check(header) == (4, 9, 99)
     assert _native.segment_check(bytes(4096)) is None
-    segment = header + batch + batch + _native.batch_seal_end(4, 124)
-    assert _native.batch_walk(segment, 4, len(header)) == (_native.BATCH_END, len(segment), 2)
-    assert _native.batch_walk(segment[:-1], 4, len(header))[1:] == (len(header) + 2 * len(batch), 2)
+    segment = header + batch + _native.batch_seal_end(4, 124)
+    assert _native.batch_check(segment, 4, len(header))[0] == _native.BATCH_OK
+    assert _native.batch_check(segment, 4, len(header) + len(batch)) == (_native.BATCH_END, None)
+    assert _native.batch_check(segment[:-1], 4, len(header) + len(batch))[0] == _native.BATCH_TORN
 
 
 def test_what_does_not_fit_is_refused_before_c_sees_it() -> None:

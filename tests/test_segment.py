@@ -127,6 +127,9 @@ def test_after_damage_at_any_byte_exactly_the_batches_before_it_are_left(
         walked = walk(damaged, NUMBER)
         assert walked.batches == expected, f"{damage.__name__} at {at}"
         assert walked.end == (expected[-1].end if expected else HEADER_SIZE)
+        if damage is truncate:
+            bare = at - walked.end < 4  # not even the magic is there
+            assert walked.result is (Result.STOP if bare else Result.TORN), f"{at - walked.end} bytes of a batch"
 
 
 def test_a_complete_segment_ends_with_the_batch_that_says_so(tmp_path: Path) -> None:

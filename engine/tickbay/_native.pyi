@@ -130,9 +130,6 @@ def batch_seal_end(segment: int, written_ns: int) -> bytes: ...
 def batch_check(buffer: Memory, segment: int, offset: int = 0) -> tuple[int, BatchHeader | None]:
     """(BATCH_…, header); a header only with BATCH_OK."""
 
-def batch_walk(buffer: Memory, segment: int, offset: int) -> tuple[int, int, int]:
-    """(BATCH_END, BATCH_STOP or BATCH_TORN, offset behind the last good batch, good batches)."""
-
 def segment_seal(segment: int, epoch: int, created_ns: int) -> bytes:
     """The SEGMENT_HEADER_SIZE bytes at the start of a segment."""
 

@@ -25,6 +25,20 @@ static uint32_t crc_of(const struct batch_header *header, const void *payload, s
     return crc32c_portable(crc, payload, length);
 }
 
+/* As the journal walks (journal/segment.py), but for the order of the streams: the whole batches from the beginning on. */
+static enum batch_result walk(const unsigned char *bytes, size_t size, size_t *end, uint64_t *batches)
+{
+    enum batch_result result;
+    struct batch_header header;
+    *end = *batches = 0;
+    while ((result = batch_check(bytes + *end, size - *end, SEGMENT, &header)) == BATCH_OK) {
+        *end += sizeof header + header.length;
+        *batches += 1;
+    }
+    *end += result == BATCH_END ? sizeof header : 0;
+    return result;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     unsigned char *bytes = malloc(size == 0 ? 1 : size); /* of just this size, so that AddressSanitizer sees a step beyond it */
@@ -32,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(bytes, data, size);
     size_t end, at = 0;
     uint64_t batches, seen = 0;
-    enum batch_result result = batch_walk(bytes, size, SEGMENT, 0, &end, &batches);
+    enum batch_result result = walk(bytes, size, &end, &batches);
     require(end <= size, "ends inside");
     while (at < end) {
         struct batch_header header;
@@ -113,7 +127,7 @@ static void expect(const struct input *input, size_t damage, const char *what)
     while (whole < input->batches && (whole + 1 < input->batches ? input->starts[whole + 1] : input->size) <= damage) {
         whole++;
     }
-    (void)batch_walk(input->bytes, input->size, SEGMENT, 0, &end, &batches);
+    (void)walk(input->bytes, input->size, &end, &batches);
     require(batches == whole, what);
 }
 

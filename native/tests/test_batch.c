@@ -91,7 +91,15 @@ static enum batch_result walk(const struct segment *segment, size_t size, size_t
 {
     unsigned char *bytes = segment->guarded + segment->guarded_size - 4096 - size;
     memcpy(bytes, segment->bytes, size);
-    return batch_walk(bytes, size, SEGMENT, SEGMENT_HEADER_SIZE, end, batches);
+    enum batch_result result;
+    struct batch_header header;
+    *end = SEGMENT_HEADER_SIZE, *batches = 0;
+    while ((result = batch_check(bytes + *end, size - *end, SEGMENT, &header)) == BATCH_OK) {
+        *end += sizeof header + header.length;
+        *batches += 1;
+    }
+    *end += result == BATCH_END ? sizeof header : 0;
+    return result;
 }
 
 /* How many batches lie wholly before `offset`. */

@@ -25,6 +25,7 @@ ASKED = (
 SIZE, SIZE_DEEP = 64 << 10, 1 << 20  # bytes of the segment's tail
 RECOVERED = 61  # a prime, so that every place in a header and in a record has its turn
 STREAMS = 21  # of four feeds
+MAGIC = 4  # bytes that a file must have left of a batch for anybody to see that one was meant to be there
 NAMED = 24  # bytes of a batch's header that name it: magic, CRC, length, count, segment
 
 
@@ -84,8 +85,8 @@ def _torn(batches: list[Batch], data: bytes, damaged: bytes, expected: list[Batc
     """What recovery may say of a tail. Where what names a batch as one of this segment is still there behind the whole
     ones, it must say that it was torn; where nothing is there but zeros, it must not."""
     end = expected[-1].end if expected else HEADER_SIZE
-    behind = [batch.offset for batch in batches if batch.offset >= end]
-    if any(damaged[at : at + NAMED] == data[at : at + NAMED] for at in behind):
+    behind = [batch.offset for batch in batches if end <= batch.offset <= len(damaged) - MAGIC]
+    if any(damaged[at : at + NAMED] == data[at : min(at + NAMED, len(damaged))] for at in behind):
         return {True}
     return {True, False} if damaged[end:].strip(b"\0") else {False}
 

@@ -156,7 +156,7 @@ def walk(data: bytes | bytearray | memoryview, number: int) -> Walked:
     view = memoryview(data)
     size = len(view)
     while True:
-        if size - walked.end < BATCH_HEADER_SIZE:
+        if size < walked.end:
             return walked
         result, header = _native.batch_check(view, number, walked.end)
         walked.result = Result(result)

@@ -98,7 +98,7 @@ def test_what_the_installer_installs_is_checked_by_hash_runs_and_can_be_read_by_
     ):
         pytest.skip(f"no packages can be had: {done.stderr.splitlines()[-1]}")
     assert done.returncode == 0, done.stdout + done.stderr
-    program = [made / "bin" / "tickbay", "version"]
+    program = [str(made / "bin" / "tickbay"), "version"]
     assert subprocess.run(program, capture_output=True, text=True, check=True).stdout.startswith("tickbay ")
     closed = [path for path in made.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o044 != 0o044]
     assert closed == []

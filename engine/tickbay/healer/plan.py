@@ -21,7 +21,7 @@ from typing import Any
 from tickbay.gap import Cause, Gap
 from tickbay.healer.case import CLOCK_NS, Case, Host, Key, Window, key_of
 from tickbay.healer.course import Course
-from tickbay.healer.spans import Range, total
+from tickbay.healer.spans import Range, Spans, total
 from tickbay.record import Kind
 from tickbay.venues.venue import Printed
 
@@ -112,6 +112,7 @@ class Plan:
         called missing (HEAL-1)."""
         self.courses.clear()
         self.cases.clear()
+        self._lasting.clear()
         self._due_ns.clear()
         self._forgotten_ns = self.checked_ns = at_ns
 
@@ -191,9 +192,17 @@ class Plan:
                 window.asked = True
                 return AskWindow(key, window)
         for instrument, due_ns in self._due_ns.items():
-            if due_ns <= mono_ns and instrument not in self._asked:
+            if due_ns <= mono_ns and instrument not in self._asked and not self._may_be_told(self.courses[instrument]):
                 return self._ask_range(instrument)
         return None
+
+    def _may_be_told(self, course: Course) -> bool:
+        """May what is missing be of a gap of which it is not known yet who traded in it?"""
+        from_ns, to_ns = course.doubt_ns
+        return any(
+            case.windows and not case.is_check and case.gap.from_ns - CLOCK_NS <= to_ns and from_ns <= case.until_ns
+            for case in self.cases.values()
+        )
 
     def _for_its_host(self, case: Case, window: Window, now_ns: int) -> Window | None:
         """What to ask of it; None: nothing. The venue's own host answers to a list that begins before all that it has
@@ -225,8 +234,6 @@ class Plan:
 
     def _explain(self, instrument: str, course: Course, missing: list[Range]) -> None:
         """FEED-1: what no gap tells of becomes one."""
-        if any(case.windows for case in self.cases.values()):
-            return  # it may be of that one
         for case in self.cases.values():
             missing = case.unwanted(instrument, missing)
         (from_ns, to_ns), course.doubt_ns = course.doubt_ns, (0, 0)
@@ -290,10 +297,9 @@ class Plan:
                     min(course.heard_ns or case.gap.from_ns, min(times) - CLOCK_NS),
                     max(case.gap.to_ns, max(times) + CLOCK_NS),
                 )
-            if not case.is_check:
-                case.want(instrument, [part for part in course.missing() if part[0] <= last])
-                if own:
-                    case.want(instrument, course.fetched.within(min(own), max(own)))
+            if own and not case.is_check:
+                case.want(instrument, Spans(course.missing()).within(min(own), last))
+                case.want(instrument, course.fetched.within(min(own), max(own)))
             self._look(instrument, mono_ns)
         if not more or not found:
             case.windows.remove(window)

@@ -1,6 +1,7 @@
 /* fuzz_merge.c: a market of three instruments over two legs that lose, repeat, lag and reconnect. PAIR-1, GAP-1.
  *
- * Whatever a leg brought is published once; a chain that lost nothing on both legs is published in order and unbroken.
+ * Whatever a leg brought is published once, also where the merger is killed; a chain that lost nothing on both legs is published
+ * in order and unbroken.
  */
 #include "../merge.h"
 
@@ -37,9 +38,18 @@ static uint32_t conns[MERGE_LEGS];
 static int64_t clock_ns;
 static int disordered, broken, released; /* times */
 
+/* What outlives a merger: what each leg recorded, what was published, and a checkpoint. */
+static struct book recorded[MERGE_LEGS][HELD], stream[2 * HELD];
+static uint64_t recorded_count[MERGE_LEGS], stream_count;
+static struct {
+    struct merge_chain chains[MERGE_CHAINS];
+    uint64_t count, read[MERGE_LEGS];
+} checkpoint;
+
 static void note_published(const struct merge_turn *turn)
 {
     for (uint64_t i = 0; i < turn->out_count; i++) {
+        stream[stream_count++] = out[i];
         struct course *course = &courses[out[i].head.instrument[0] - 'a'];
         int event = (int)(out[i].change_id / STEP);
         if (out[i].head.flags & RECORD_SNAPSHOT) {
@@ -83,6 +93,33 @@ static void give_held(int64_t release_ns)
     } while (held_count[0] + held_count[1] < before);
 }
 
+static void save(void)
+{
+    checkpoint.count = merge_chains_export(&merge->chains, checkpoint.chains);
+    for (int leg = 0; leg < MERGE_LEGS; leg++)
+        checkpoint.read[leg] = held_count[leg] > 0 ? held[leg][0].head.seq : recorded_count[leg];
+}
+
+/* Killed: the next life reads what was published, and the legs again from the checkpoint. */
+static void kill_and_restart(void)
+{
+    memset(merge, 0, offsetof(struct merge, seen));
+    merge_chains_import(&merge->chains, checkpoint.chains, checkpoint.count);
+    struct merge_turn turn = {.kind = RECORD_BOOK, .records = {stream}, .counts = {stream_count}, .breaks = breaks, .breaks_max = HELD};
+    merge_published(merge, &turn);
+    require(turn.consumed[0] == stream_count, "all that was published is known");
+    uint64_t next[MERGE_LEGS] = {checkpoint.read[0], checkpoint.read[1]};
+    for (int leg = 0; leg < MERGE_LEGS; leg++) {
+        held_count[leg] = 0;
+        merge_connected(merge, leg, conns[leg]);
+    }
+    while (next[0] < recorded_count[0] || next[1] < recorded_count[1]) {
+        int leg = next[0] == recorded_count[0] || (next[1] < recorded_count[1] && recorded[1][next[1]].head.recv_ns < recorded[0][next[0]].head.recv_ns);
+        run(leg, &recorded[leg][next[leg]++], 1, 0, 0);
+        give_held(0);
+    }
+}
+
 static struct book record(int leg, int name, int event, int snapshot)
 {
     struct book book = {.change_id = (uint64_t)event * STEP, .prev_change_id = snapshot ? 0 : (uint64_t)(event - 1) * STEP};
@@ -90,6 +127,8 @@ static struct book record(int leg, int name, int event, int snapshot)
     book.head.flags = RECORD_LAST | (snapshot ? RECORD_SNAPSHOT : 0);
     book.head.recv_ns = ++clock_ns;
     book.head.conn = conns[leg];
+    book.head.seq = recorded_count[leg]; /* its place among what the leg recorded */
+    recorded[leg][recorded_count[leg]++] = book;
     return book;
 }
 
@@ -142,7 +181,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         merge = malloc(sizeof *merge);
     require(merge != NULL, "there is memory");
     memset(merge, 0, offsetof(struct merge, seen));
-    held_count[0] = held_count[1] = 0;
+    held_count[0] = held_count[1] = recorded_count[0] = recorded_count[1] = stream_count = checkpoint.count = 0;
+    checkpoint.read[0] = checkpoint.read[1] = 0;
     disordered = broken = released = 0;
     for (int name = 0; name < NAMES; name++)
         courses[name] = (struct course){.happened = 1, .place = {2, 2}};
@@ -154,8 +194,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         reconnect(leg, 0);
     }
     for (size_t i = 0; i < size; i++) {
-        if (crowded && i == size / 2)
-            require(merge_chains_forget(&merge->chains, 1) == OLD, "what has expired is forgotten, and nothing else");
+        if (crowded && i == size / 2) {
+            merge_chains_forget(&merge->chains, 1);
+            require(merge->chains.used == NAMES, "what has expired is forgotten, and nothing else");
+        }
         int leg = data[i] & 1, name = (data[i] >> 1) % NAMES;
         switch (data[i] >> 3) {
         case 0:
@@ -166,8 +208,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             bring(leg, name, 1);
             break;
         case 3:
-            released++;
-            give_held(clock_ns - 40);
+            released++; /* or killed: either way a hole may be told that the other leg fills */
+            if (i % 3 == 0)
+                save();
+            else if (i % 3 == 1)
+                kill_and_restart();
+            else
+                give_held(clock_ns - 40);
             break;
         default:
             if (data[i] >> 3 < 14 && courses[name].happened < EVENTS - 1)
@@ -192,6 +239,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (int event = 0; event < EVENTS; event++)
             require(!courses[name].brought[event] == !courses[name].published[event], "what was brought is published");
     require(lost > 0 || released > 0 || (broken == 0 && disordered == 0), "what one leg has lost is no hole");
+    merge_chains_forget(&merge->chains, 1); /* those of a checkpoint from before are back */
     require(merge_chains_export(&merge->chains, chains) == NAMES, "the chains can be kept");
     return 0;
 }

@@ -177,6 +177,7 @@ def make_folder(folder: Path, *, empty: bool) -> None:
     if empty and folder.exists():
         if any(folder.iterdir()) and not (folder / MARKER).exists():
             raise ConfigError(f"{folder} was made by no demo: move it away, or choose another --dir")
+        EmbeddedServer(folder / "postgres").stop("immediate")  # of a demo that was killed
         shutil.rmtree(folder)
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / MARKER).write_text("Made by `tickbay demo`. It empties the folder sim at each start.\n")

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAMES = 3, EVENTS = 512, STEP = 3, HELD = 4096, OLD = MERGE_CHAINS / 8 * 5 };
+enum { NAMES = 3, EVENTS = 512, STEP = 3, HELD = 4096, STEPS = 600, OLD = MERGE_CHAINS / 8 * 5 };
 
 static void require(int holds, const char *what)
 {
@@ -39,7 +39,7 @@ static int64_t clock_ns;
 static int disordered, broken, released; /* times */
 
 /* What outlives a merger: what each leg recorded, what was published, and a checkpoint. */
-static struct book recorded[MERGE_LEGS][HELD], stream[2 * HELD];
+static struct book recorded[MERGE_LEGS][HELD], stream[8 * HELD];
 static uint64_t recorded_count[MERGE_LEGS], stream_count;
 static struct {
     struct merge_chain chains[MERGE_CHAINS];
@@ -105,7 +105,9 @@ static void kill_and_restart(void)
 {
     memset(merge, 0, offsetof(struct merge, seen));
     merge_chains_import(&merge->chains, checkpoint.chains, checkpoint.count);
-    struct merge_turn turn = {.kind = RECORD_BOOK, .records = {stream}, .counts = {stream_count}, .breaks = breaks, .breaks_max = HELD};
+    struct merge_turn turn = {.kind = RECORD_BOOK, .breaks = breaks, .breaks_max = HELD};
+    turn.records[0] = stream;
+    turn.counts[0] = stream_count;
     merge_published(merge, &turn);
     require(turn.consumed[0] == stream_count, "all that was published is known");
     uint64_t next[MERGE_LEGS] = {checkpoint.read[0], checkpoint.read[1]};
@@ -114,7 +116,9 @@ static void kill_and_restart(void)
         merge_connected(merge, leg, conns[leg]);
     }
     while (next[0] < recorded_count[0] || next[1] < recorded_count[1]) {
-        int leg = next[0] == recorded_count[0] || (next[1] < recorded_count[1] && recorded[1][next[1]].head.recv_ns < recorded[0][next[0]].head.recv_ns);
+        int leg = next[0] == recorded_count[0];
+        if (next[0] < recorded_count[0] && next[1] < recorded_count[1])
+            leg = recorded[1][next[1]].head.recv_ns < recorded[0][next[0]].head.recv_ns;
         run(leg, &recorded[leg][next[leg]++], 1, 0, 0);
         give_held(0);
     }
@@ -174,9 +178,38 @@ static void crowd(struct merge_chain *chains)
     require(merge_chains_import(&merge->chains, chains, OLD) == OLD, "there is room for them");
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* What happens next, by a byte. */
+static void step(uint8_t byte, size_t place)
 {
-    static struct merge_chain chains[MERGE_CHAINS];
+    int leg = byte & 1, name = (byte >> 1) % NAMES;
+    switch (byte >> 3) {
+    case 0:
+        reconnect(leg, place % 2);
+        break;
+    case 1:
+    case 2:
+        bring(leg, name, 1);
+        break;
+    case 3:
+        released++; /* or killed: either way a hole may be told that the other leg fills */
+        if (place % 3 == 0)
+            save();
+        else if (place % 3 == 1 && stream_count < HELD)
+            kill_and_restart();
+        else
+            give_held(clock_ns - 40);
+        break;
+    default:
+        if (byte >> 3 < 14 && courses[name].happened < EVENTS - 1)
+            courses[name].happened++;
+        else
+            bring(leg, name, 0);
+        give_held(0);
+    }
+}
+
+static void begin(void)
+{
     if (merge == NULL)
         merge = malloc(sizeof *merge);
     require(merge != NULL, "there is memory");
@@ -186,6 +219,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     disordered = broken = released = 0;
     for (int name = 0; name < NAMES; name++)
         courses[name] = (struct course){.happened = 1, .place = {2, 2}};
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct merge_chain chains[MERGE_CHAINS];
+    begin();
     int crowded = size > 0 && data[0] % 8 == 0;
     if (crowded)
         crowd(chains);
@@ -193,36 +232,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         conns[leg] = 0;
         reconnect(leg, 0);
     }
-    for (size_t i = 0; i < size; i++) {
+    for (size_t i = 0; i < size && i < STEPS; i++) {
         if (crowded && i == size / 2) {
             merge_chains_forget(&merge->chains, 1);
             require(merge->chains.used == NAMES, "what has expired is forgotten, and nothing else");
         }
-        int leg = data[i] & 1, name = (data[i] >> 1) % NAMES;
-        switch (data[i] >> 3) {
-        case 0:
-            reconnect(leg, i % 2);
-            break;
-        case 1:
-        case 2:
-            bring(leg, name, 1);
-            break;
-        case 3:
-            released++; /* or killed: either way a hole may be told that the other leg fills */
-            if (i % 3 == 0)
-                save();
-            else if (i % 3 == 1)
-                kill_and_restart();
-            else
-                give_held(clock_ns - 40);
-            break;
-        default:
-            if (data[i] >> 3 < 14 && courses[name].happened < EVENTS - 1)
-                courses[name].happened++;
-            else
-                bring(leg, name, 0);
-            give_held(0);
-        }
+        step(data[i], i);
     }
     for (int i = 0; i < MERGE_LEGS * NAMES * EVENTS; i++) /* all that is under way arrives */
         bring(i % MERGE_LEGS, i / MERGE_LEGS % NAMES, 0);
@@ -250,7 +265,7 @@ int main(int argc, char **argv)
 {
     long count = argc > 1 ? atol(argv[1]) / 20 : 1000;
     srand(argc > 2 ? (unsigned)atoi(argv[2]) : 1);
-    static uint8_t data[600];
+    static uint8_t data[STEPS];
     for (long i = 0; i < count; i++) {
         size_t size = (size_t)rand() % sizeof data;
         int rare = 1 + rand() % 40;

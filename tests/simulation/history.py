@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from simulation.disk import Disk
@@ -205,7 +206,12 @@ class History:
         if chance.random() < 0.5 and self.faults.rewinds:
             self.questdb.lose_power()
             self.world.at(BOOT_S, self.faults.start_questdb)
-        self.world.at(BOOT_S, self._boot)
+        self.world.at(BOOT_S, partial(self._boot_after, self.disk.boots))
+
+    def _boot_after(self, boots: int) -> None:
+        """Unless the power went once more meanwhile: then that one's boot is to come."""
+        if self.disk.boots == boots:
+            self._boot()
 
     def _stop(self) -> None:
         """SIGTERM to the supervisor: everything is drained and marked clean."""

@@ -22,7 +22,8 @@ static struct digest subject_of(enum record_kind kind, const struct record_head 
     return subject;
 }
 
-/* What it is of and what it says. */
+/* What it is of and what it says. What came without a time of the venue's has the time of its own arrival instead, which the other
+ * leg's copy has not; the seconds that remain tell one estimated delivery price from the next. */
 static struct digest digest_of(enum record_kind kind, const struct record_head *head, uint64_t id)
 {
     struct digest digest = subject_of(kind, head);
@@ -31,7 +32,7 @@ static struct digest digest_of(enum record_kind kind, const struct record_head *
         digest_word(&digest, head->flags & RECORD_SNAPSHOT);
         return digest;
     }
-    digest_word(&digest, (uint64_t)head->exch_ns);
+    digest_word(&digest, head->exch_ns != head->recv_ns ? (uint64_t)head->exch_ns : 0);
     digest_word(&digest, head->flags);
     digest_bytes(&digest, head + 1, record_size(kind) - sizeof *head);
     return digest;

@@ -293,6 +293,22 @@ static void test_best_prices_that_come_back_within_a_millisecond_are_published_a
     check(merge->legs[0].repeats == 5 && merge->legs[1].repeats == 4, "all are counted");
 }
 
+static uint64_t delivery(int leg, double remaining_s)
+{
+    struct index record = {.value = 4000.5, .remaining_s = remaining_s, .measure = INDEX_DELIVERY, .is_estimated = 1};
+    record.head.exch_ns = record.head.recv_ns = now_ns += 1000000;
+    record.head.conn = conns[leg];
+    memcpy(record.head.instrument, "eth_usd", 7);
+    return give(RECORD_INDEX, leg, &record, 1, 0, 0);
+}
+
+static void test_what_comes_without_a_time_of_the_venue_is_published_once(void)
+{
+    begin();
+    check(delivery(0, 30) == 1 && delivery(1, 30) == 0, "a copy that arrived later is a copy");
+    check(delivery(1, 29) == 1 && delivery(0, 29) == 0, "a second later it is news");
+}
+
 static void test_what_a_leg_has_lost_or_begins_with_is_no_news(void)
 {
     begin();
@@ -354,6 +370,7 @@ int main(void)
     test_a_hole_that_an_earlier_life_published_past_is_told_again();
     test_what_one_leg_alone_brought_is_missed_by_the_other();
     test_best_prices_that_come_back_within_a_millisecond_are_published_again();
+    test_what_comes_without_a_time_of_the_venue_is_published_once();
     test_what_a_leg_has_lost_or_begins_with_is_no_news();
     test_what_an_earlier_life_published_again_is_not_published_a_third_time();
     test_a_full_window_forgets_the_oldest();

@@ -24,8 +24,12 @@ class Broken(AssertionError):
 @dataclass
 class Stream:
     numbers: list[int] = field(default_factory=list)  # of sequence 1, 2, …
+    received_ns: list[int] = field(default_factory=list)  # the same ones
     durable: int = 0
     ring: Ring | None = None
+
+
+Told = tuple[int, int, int, int]  # of a hole: first and last missing, from and to which time
 
 
 @dataclass
@@ -37,7 +41,7 @@ class Stored:
     holes: dict[str, list[tuple[int, int]]] = field(default_factory=dict)  # known ones
 
     # Those that its own writer met, each row by its key.
-    met: dict[str, dict[tuple[int, ...], tuple[int, int]]] = field(default_factory=dict)
+    met: dict[str, dict[tuple[int, ...], Told]] = field(default_factory=dict)
 
     def has(self, stream: str) -> set[int]:
         return self.rows.get(stream, {}).keys() | self.quarantined.get(stream, set())
@@ -68,8 +72,9 @@ class Ledger:
 
     # -------- told by the world
 
-    def published(self, stream: str, count: int, first_number: int) -> None:
+    def published(self, stream: str, count: int, first_number: int, received_ns: int) -> None:
         self.streams[stream].numbers.extend(range(first_number, first_number + count))
+        self.streams[stream].received_ns.extend([received_ns] * count)
 
     def rings_opened(self) -> None:
         """The journal has put its rings in order."""
@@ -82,7 +87,7 @@ class Ledger:
             elif last < stream.durable:
                 raise Broken(f"JRNL-1: {path.stem} ends at {last}, {stream.durable} was durable")
             self.lost += max(0, len(stream.numbers) - last)
-            del stream.numbers[last:]
+            del stream.numbers[last:], stream.received_ns[last:]
             stream.ring = ring
         self.watching = True
         self.look()
@@ -172,9 +177,12 @@ class Ledger:
         # QuestDB may have what it was sent in the second before a kill, with the cursor before that; its imitation
         # looks at what the cursor had seen.
         has, end = stored.has(name) if sink == "timescale" else set(), 0
-        for first, last in sorted(stored.met.get(name, {}).values()):
+        received_ns = self.streams[name].received_ns if name in NUMBERED else []
+        for first, last, from_ns, to_ns in sorted(stored.met.get(name, {}).values()):
             if first <= end:
                 raise Broken(f"SINK-2: {sink} tells twice that it lacks {name} {first}")
+            if received_ns and not from_ns <= received_ns[first - 1] <= received_ns[last - 1] <= to_ns:
+                raise Broken(f"GAP-1: {sink} lacks {name} {first} to {last} for longer than it tells")
             if there := [seq for seq in range(first, last + 1) if seq in has]:
                 raise Broken(f"GAP-1: {sink} tells that it lacks {name} {there[0]}, which it has")
             end = last

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from tickbay.cursor import START, Position
 from tickbay.errors import SinkRefused
 from tickbay.files import Files
 from tickbay.journal import opening, recovery, retention, segment
+from tickbay.journal.journal_reader import JournalReader
 from tickbay.journal.segment import SegmentWriter
 from tickbay.journal.stream_reader import StreamReader
 from tickbay.sinks import questdb, timescale
 from tickbay.sinks.questdb import QuestdbSink
+from tickbay.sinks.rewind import Marks
 from tickbay.sinks.sink import Chunk, Committed, Hole
 from tickbay.sinks.timescale import TimescaleSink
 from tickbay.supervisor import restart
@@ -140,8 +143,21 @@ def only_own_ends(last: Mapping[str, Position], _: object) -> dict[str, Position
     return dict(last)
 
 
+def met_now(reader: JournalReader, *of: Any, **where: Any) -> Hole:
+    """SINK-2: a hole has the time at which it is met, so whoever meets it again tells another one."""
+    hole = _MISSING(reader, *of, **where)
+    now_ns = reader._clock.unix_ns()
+    return replace(hole, from_ns=now_ns, to_ns=now_ns)
+
+
+def never_was_further(marks: Marks) -> None:
+    """GAP-1: a writer does not know how far the one before it was when it went back."""
+    _LOAD(marks)
+    marks.gone_back = {}
+
+
 _COMMIT, _OBSERVE, _SWAP, _SYNC = QuestdbSink.commit, Child.observe, TimescaleSink._swap, SegmentWriter.sync
-_SETTLE = recovery._settle
+_SETTLE, _MISSING, _LOAD = recovery._settle, JournalReader.missing, Marks._load
 
 # Name → where it is planted, and what.
 MUTANTS: dict[str, tuple[Any, str, Any]] = {
@@ -167,6 +183,8 @@ FOUND: dict[str, tuple[Any, str, Any]] = {
     "a hole was not told": (StreamReader, "_end_of_older", nothing_said),
     "QuestDB forgot a hole": (questdb, "BEGINNING", START),
     "numbers began anew": (opening, "_ends", only_own_ends),
+    "a hole of another time": (JournalReader, "missing", met_now),
+    "what was there was told as missing": (Marks, "_load", never_was_further),
 }
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import psycopg
 from psycopg import errors, sql
 
-from simulation.ledger import NUMBERED, Broken, Ledger, Stored
+from simulation.ledger import NUMBERED, Broken, Ledger, Stored, Told
 from simulation.world import BEGAN_NS, Process, World
 from tickbay._native import PGCOPY_HEADER, PGCOPY_TRAILER
 from tickbay.cursor import START, Position
@@ -42,7 +42,7 @@ class Changes:
     rows: list[tuple[str, int, int, int]] = field(default_factory=list)  # stream, epoch, seq, number
     quarantined: list[tuple[str, int]] = field(default_factory=list)
     holes: list[tuple[str, int, int]] = field(default_factory=list)
-    met: list[tuple[str, int, int]] = field(default_factory=list)  # holes that a writer met
+    met: list[tuple[str, Told]] = field(default_factory=list)  # holes that a writer met
 
 
 class Postgres:
@@ -95,11 +95,12 @@ class Postgres:
             if stream not in NUMBERED or not self.refuses(self.ledger.streams[stream].numbers[seq - 1]):
                 raise Broken(f"SINK-4: {stream} {seq} is in quarantine, and was no bad row")
             self.stored.quarantined.setdefault(stream, set()).add(seq)
-        for stream, first, last in changes.holes + changes.met:
+        for stream, first, last in changes.holes:
             self.stored.holes.setdefault(stream, []).append((first, last))
-        for stream, first, last in changes.met:
+        for stream, told in changes.met:
+            self.stored.holes.setdefault(stream, []).append(told[:2])
             rows_met = self.stored.met.setdefault(stream, {})
-            rows_met[(len(rows_met),)] = (first, last)  # no key makes two rows one
+            rows_met[(len(rows_met),)] = told  # no key makes two rows one
 
 
 class Session:
@@ -217,7 +218,8 @@ class Session:
                 self._changes.quarantined.append((values[1], values[3]))
             else:
                 assert "INTO data_gaps" in query
-                self._changes.met.append((values["stream"], values["first"], values["last"]))
+                told = values["first"], values["last"], values["from_ns"], values["to_ns"]
+                self._changes.met.append((values["stream"], told))
         self._answered()
 
     def copied(self, table: str, data: Sequence[bytes]) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulation.ledger import NUMBERED, Broken, Ledger, Stored
+from simulation.ledger import NUMBERED, Broken, Ledger, Stored, Told
 from simulation.world import BEGAN_NS, Process, World
 from tickbay.config import Questdb as Settings
 from tickbay.cursor import Position
@@ -27,13 +27,14 @@ PAGE_CACHE_S = 60.0  # what is older has been written to the disk by the system
 
 _ROW = re.compile(rb"stream=([^, ]+)[^\n]* recv_ns=\d+i,epoch=(\d+)i,seq=(\d+)i[^\n]* (\d+)n\n")
 _HOLE = re.compile(rb"first_missing=(\d+)i,last_missing=(\d+)i")
+_TIMES = re.compile(rb"from_ns=(\d+)i,to_ns=(\d+)i")
 _DETAIL = re.compile(rb'detail="([^":]*)')
 MET = re.compile(rb"the journal deleted|damaged in the journal")  # the detail of a hole that a writer met
 _KEY = re.compile(rb"epoch=(\d+)i,seq=(\d+)i[^\n]* (\d+)n\n")
 _QUARANTINED = re.compile(rb"stream=([^, ]+)[^\n]* epoch=\d+i,seq=(\d+)i")
 
 Line = tuple[str, int, int, int]  # stream, epoch, seq, number
-Met = tuple[str, tuple[int, ...], int, int]  # a hole that a writer met: stream, DEDUP keys, first, last
+Met = tuple[str, tuple[int, ...], Told]  # a hole that a writer met: stream, DEDUP keys
 
 
 @dataclass
@@ -122,7 +123,10 @@ class Questdb:
                     hole = _hole_stream(line), int(found[1]), int(found[2])
                     write.holes.append(hole)
                     if MET.search(line) and (key := _KEY.search(line)) is not None:
-                        write.met.append((hole[0], tuple(map(int, key.groups())), hole[1], hole[2]))
+                        times = _TIMES.search(line)
+                        assert times is not None
+                        told = hole[1], hole[2], int(times[1]), int(times[2])
+                        write.met.append((hole[0], tuple(map(int, key.groups())), told))
             self._check_told(write.met)
             # A hole that a writer met is a line in the name of the stream that has it, and no record.
             write.rows = [
@@ -145,7 +149,7 @@ class Questdb:
     def _check_told(self, met: list[Met]) -> None:
         for stream, position in self.ledger.cursor_of(SINK).items():
             self._kept[stream] = max(position.seq, self._kept.get(stream, 0))
-        for stream, _, first, _ in met:
+        for stream, _, (first, *_) in met:
             if first <= self._kept.get(stream, 0):
                 raise Broken(f"GAP-1: {SINK} tells that it lacks {stream} {first}, behind which its cursor was")
 
@@ -173,8 +177,8 @@ class Questdb:
             self.stored.quarantined.setdefault(stream, set()).add(seq)
         for stream, first, last in write.holes:
             self.stored.holes.setdefault(stream, []).append((first, last))
-        for stream, key, first, last in write.met:  # SINK-2: told again, it is the same row
-            self.stored.met.setdefault(stream, {})[key] = (first, last)
+        for stream, key, told in write.met:  # SINK-2: told again, it is the same row
+            self.stored.met.setdefault(stream, {})[key] = told
 
     def answer(self, query: str) -> list[list[Any]]:
         if "pg_postmaster_start_time" in query:

@@ -274,7 +274,8 @@ class Roles:
                 lost[kind] += len(records)
                 self.overflowed += len(records)
                 continue
-            self.ledger.published(f"feed-1.{kind.name.lower()}", len(records), int(records["exch_ns"][0]) - BEGAN_NS)
+            first, received_ns = int(records["exch_ns"][0]) - BEGAN_NS, int(records["recv_ns"][0])
+            self.ledger.published(f"feed-1.{kind.name.lower()}", len(records), first, received_ns)
             if lost[kind]:
                 now_ns = self.clock.unix_ns()
                 gap = Gap(cause=Cause.OVERFLOW, from_ns=now_ns, to_ns=now_ns, kind=kind, count=lost[kind])

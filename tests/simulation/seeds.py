@@ -15,6 +15,7 @@ from simulation.history import folder, run
 # Seed → the bugs of mutants.FOUND that it meets when they are planted again, which the tests do: a change of what is
 # drawn from a seed shows there, and another seed has to be named (python -m tests.simulation --plant NAME).
 NAMED: dict[int, tuple[str, ...]] = {
+    203: ("a hole of another time",),
     298: ("recovery did not sync a name",),
     411: ("numbers began anew",),
     4105: (),  # a cursor that a power cut took back had let a segment go; it met two other bugs, before that was mended

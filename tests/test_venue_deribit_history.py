@@ -47,9 +47,12 @@ def test_a_market_of_every_currency_is_listed_one_currency_at_a_time() -> None:
     assert asked is not None and asked.method == "get_currencies"
     told = [{"currency": "BTC", "fee_precision": 4}, {"currency": "ETH"}]
     assert deribit_history.read_parts("option.any", told) == ("option.BTC", "option.ETH")
-    for strange in (None, [], {}, [{}], ["BTC"], [{"currency": 1}]):
-        with pytest.raises(VenueFault):
-            deribit_history.read_parts("option.any", strange)
+
+
+@pytest.mark.parametrize("answer", [None, [], {}, [{}], ["BTC"], [{"currency": 1}]])
+def test_what_is_no_list_of_currencies_is_a_fault_of_the_venue(answer: object) -> None:
+    with pytest.raises(VenueFault):
+        deribit_history.read_parts("option.any", answer)
 
 
 def test_an_answer_becomes_a_frame_that_the_decoder_of_live_frames_reads() -> None:

@@ -55,3 +55,11 @@ def test_a_file_that_is_not_whole_is_none(tmp_path: Path) -> None:
     for cut in range(len(whole)):
         path.write_bytes(whole[:cut])
         assert memory.load(Files(), path) is None
+
+
+def test_a_file_of_another_version_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "memory.json"
+    monkeypatch.setattr(memory, "VERSION", 0)
+    memory.save(Files(), path, POSITIONS, {})
+    monkeypatch.undo()
+    assert memory.load(Files(), path) is None

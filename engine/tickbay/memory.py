@@ -21,6 +21,7 @@ from tickbay.files import Files, read_all, write_all
 
 FILE_BYTES_MAX = 256 << 20
 CRC_BYTES = 9  # eight digits and a line's end, before the JSON
+VERSION = 1  # of what is in the file; another release may know other things
 
 
 def memory_path(data_dir: Path, process: str) -> Path:
@@ -29,7 +30,8 @@ def memory_path(data_dir: Path, process: str) -> Path:
 
 def save(files: Files, path: Path, positions: Mapping[str, Position], said: Mapping[str, Any]) -> None:
     """OSError where the disk does not take it; then the older file stays."""
-    text = orjson.dumps({"positions": {stream: list(position) for stream, position in positions.items()}, "said": said})
+    read = {stream: list(position) for stream, position in positions.items()}
+    text = orjson.dumps({"version": VERSION, "positions": read, "said": said})
     new = path.with_suffix(".new")
     fd = files.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
@@ -42,8 +44,8 @@ def save(files: Files, path: Path, positions: Mapping[str, Position], said: Mapp
 
 
 def load(files: Files, path: Path) -> tuple[dict[str, Position], dict[str, Any]] | None:
-    """Positions and what save() was told; None where there is no whole file: then the journal tells it all. OSError:
-    the disk."""
+    """Positions and what save() was told; None where there is no whole file of this version: then the journal tells it
+    all. OSError: the disk."""
     try:
         fd = files.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -56,4 +58,6 @@ def load(files: Files, path: Path) -> tuple[dict[str, Position], dict[str, Any]]
     if data[:CRC_BYTES] != b"%08x\n" % crc32c(text):
         return None
     value = orjson.loads(text)
+    if value.get("version") != VERSION:
+        return None
     return {stream: Position(*position) for stream, position in value["positions"].items()}, value["said"]

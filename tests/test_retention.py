@@ -146,6 +146,34 @@ def test_what_went_before_the_disk_failed_is_told(shm_dir: Path) -> None:
     assert len(told) > 1
 
 
+def test_a_cursor_whose_sync_failed_lets_nothing_go_until_it_is_saved_anew(shm_dir: Path) -> None:
+    """JRNL-3: the kernel tells of it once, and the next sync succeeds without having written anything; then the power
+    took the cursor back when the segment had gone (seed 21374)."""
+
+    class FailsOnce(Files):
+        def fdatasync(self, fd: int) -> None:
+            if "cursors" in str(Path(f"/proc/self/fd/{fd}").readlink()):
+                synced.append(fd)
+                if len(synced) == 1:
+                    raise OSError(errno.EIO, "sick")
+            super().fdatasync(fd)
+
+    synced: list[int] = []
+    case = JournalCase(shm_dir, shm_dir / "data", retain_hours=0)
+    journal = case.open(FailsOnce())
+    case.fill_segments(journal, 2)
+    case.save_cursor({QUOTE: Position(journal.epoch, case.produced[QUOTE])})
+    for _ in range(3):
+        journal.upkeep()
+        assert len(journal.segments.sealed) == 2
+    assert case.events.names().count("JOURNAL_UPKEEP_FAILED") == 1
+    case.produce(journal, QUOTE, 1)
+    case.save_cursor({QUOTE: Position(journal.epoch, case.produced[QUOTE])})
+    journal.upkeep()
+    assert journal.segments.sealed == []
+    assert len(synced) == 2
+
+
 def test_what_every_sink_has_goes_for_space_without_a_gap(shm_dir: Path) -> None:
     case = JournalCase(shm_dir, shm_dir / "data", quota_gb=0.0045)
     journal = case.open()

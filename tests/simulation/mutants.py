@@ -19,7 +19,6 @@ from tickbay.journal.segment import SegmentWriter
 from tickbay.journal.stream_reader import StreamReader
 from tickbay.sinks import questdb, timescale
 from tickbay.sinks.questdb import QuestdbSink
-from tickbay.sinks.rewind import Marks
 from tickbay.sinks.sink import Chunk, Committed, Hole
 from tickbay.sinks.timescale import TimescaleSink
 from tickbay.supervisor import restart
@@ -150,14 +149,18 @@ def met_now(reader: JournalReader, *of: Any, **where: Any) -> Hole:
     return replace(hole, from_ns=now_ns, to_ns=now_ns)
 
 
-def never_was_further(marks: Marks) -> None:
-    """GAP-1: a writer does not know how far the one before it was when it went back."""
-    _LOAD(marks)
-    marks.gone_back = {}
+def not_synced(*_: object) -> None:
+    """JRNL-3: a segment goes when a cursor says so that a power cut may take back."""
+
+
+def believed(keeper: retention.Retention) -> dict[str, dict[str, Position]]:
+    """JRNL-3: a cursor whose sync has failed counts when the next one succeeds."""
+    keeper._doubted.clear()
+    return _DURABLE(keeper)
 
 
 _COMMIT, _OBSERVE, _SWAP, _SYNC = QuestdbSink.commit, Child.observe, TimescaleSink._swap, SegmentWriter.sync
-_SETTLE, _MISSING, _LOAD = recovery._settle, JournalReader.missing, Marks._load
+_SETTLE, _MISSING, _DURABLE = recovery._settle, JournalReader.missing, retention.Retention._durable_cursors
 
 # Name → where it is planted, and what.
 MUTANTS: dict[str, tuple[Any, str, Any]] = {
@@ -184,7 +187,8 @@ FOUND: dict[str, tuple[Any, str, Any]] = {
     "QuestDB forgot a hole": (questdb, "BEGINNING", START),
     "numbers began anew": (opening, "_ends", only_own_ends),
     "a hole of another time": (JournalReader, "missing", met_now),
-    "what was there was told as missing": (Marks, "_load", never_was_further),
+    "a cursor was not synced": (retention, "_sync", not_synced),
+    "a sync that failed was believed": (retention.Retention, "_durable_cursors", believed),
 }
 
 

@@ -18,8 +18,9 @@ NAMED: dict[int, tuple[str, ...]] = {
     203: ("a hole of another time",),
     298: ("recovery did not sync a name",),
     411: ("numbers began anew",),
-    4105: (),  # a cursor that a power cut took back had let a segment go; it met two other bugs, before that was mended
-    13850: ("a hole was not told", "QuestDB forgot a hole"),
+    4408: ("QuestDB forgot a hole",),
+    21374: ("a sync that failed was believed",),
+    40649: ("a hole was not told",),
 }
 
 BATCH = 250  # seeds of one process: what it leaks or caches stays small

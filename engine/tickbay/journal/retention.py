@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from tickbay.config import Config
 from tickbay.cursor import START, Position, read_cursor
@@ -53,16 +54,13 @@ def lost_with(index: SegmentIndex, cursors: Cursors, places: Mapping[str, Places
     return lost
 
 
-def sync_cursors(config: Config, files: Files) -> None:
-    """JRNL-3: what a cursor says counts only when a power cut cannot take it back: else a segment would be gone and
-    its sink ask for it again. OSError: the disk."""
-    for sink in (*config.sinks, *mergers(config)):
-        with suppress(FileNotFoundError):  # it has taken nothing yet
-            fd = files.open(config.data_dir / "cursors" / f"{sink}.cursor", os.O_RDONLY)
-            try:
-                files.fdatasync(fd)
-            finally:
-                files.close(fd)
+def _sync(files: Files, path: Path) -> None:
+    with suppress(FileNotFoundError):  # that sink has taken nothing yet
+        fd = files.open(path, os.O_RDONLY)
+        try:
+            files.fdatasync(fd)
+        finally:
+            files.close(fd)
 
 
 class Retention:
@@ -83,6 +81,7 @@ class Retention:
         self._segments = segments
         self._clock_ns = clock_ns
         self._on_lost = on_lost
+        self._doubted: dict[str, Mapping[str, Position]] = {}  # cursors as they were when their sync failed
         self._losses = Losses(files, config.data_dir / "journal")
         self._retain_ns = int(config.journal.retain_hours * 3600e9)
         self._written: deque[tuple[float, int]] = deque(maxlen=int(RATE_WINDOW_S / RATE_STEP_S))
@@ -92,8 +91,7 @@ class Retention:
         sealed = self._segments.sealed
         if not sealed or (not self._expired(sealed[0]) and not self._segments.over_quota()):
             return
-        sync_cursors(self._config, self._files)
-        cursors = read_cursors(self._config, self._files)
+        cursors = self._durable_cursors()
         while sealed and self._expired(sealed[0]) and not lost_with(sealed[0], cursors, {}):
             self._segments.drop_oldest()
         while sealed and self._segments.over_quota():
@@ -107,14 +105,33 @@ class Retention:
         """
         freed = 0
         while not self._segments.can_begin() and freed < self._segments.segment_bytes:
-            sync_cursors(self._config, self._files)
-            cursors = read_cursors(self._config, self._files)
+            cursors = self._durable_cursors()
             sealed = self._segments.sealed
             forced = self._segments.quota_is_full()
             if not sealed or (not forced and lost_with(sealed[0], cursors, {})):
                 raise OSError(errno.ENOSPC, "the disk is full up to journal.free_floor_gb, and no sink has taken more")
             freed += 0 if forced else self._segments.oldest_bytes()
             self._drop(cursors)
+
+    def _durable_cursors(self) -> dict[str, dict[str, Position]]:
+        """JRNL-3: what a cursor says counts only when a power cut cannot take it back: else a segment would be gone and
+        its sink ask for it again. So it is read, and then synced. OSError: the disk.
+
+        The kernel tells of a sync that failed once, and the next one succeeds without having written anything: what
+        such a cursor said counts for nothing until its writer has saved it anew.
+        """
+        cursors = read_cursors(self._config, self._files)
+        for sink in cursors:
+            if self._doubted.get(sink) == cursors[sink]:
+                cursors[sink] = {}
+                continue
+            self._doubted.pop(sink, None)
+            try:
+                _sync(self._files, self._config.data_dir / "cursors" / f"{sink}.cursor")
+            except OSError:
+                self._doubted[sink] = cursors[sink]
+                raise
+        return cursors
 
     def _expired(self, index: SegmentIndex) -> bool:
         return index.written_ns + self._retain_ns < self._clock_ns()

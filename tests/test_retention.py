@@ -112,6 +112,16 @@ def test_what_two_sinks_lack_begins_where_each_was_and_outlives_the_journal(shm_
     before, behind = case.holes(QUOTE, Position(epoch, 10))
     assert [(hole.first_seq, hole.last_seq) for hole in (before, behind)] == [(11, 600), (601, oldest - 1)]
     assert (before.from_ns, before.to_ns) == (SINCE_EVER_NS, received_ns(501))
+    # What went while nothing could be noted is of no known time, and what goes next does not speak for it.
+    (shm_dir / "data" / "journal" / "lost").unlink()
+    journal = case.open()
+    case.produce(journal, QUOTE, 500)
+    while case.stored(QUOTE)[0][1] == oldest:
+        assert journal.commit()
+        case.produce(journal, QUOTE, 500)
+    unknown, known = case.holes(QUOTE, Position(epoch, 1500))
+    assert (unknown.first_seq, unknown.last_seq, unknown.from_ns) == (1501, oldest - 1, SINCE_EVER_NS)
+    assert (known.first_seq, known.from_ns) == (oldest, received_ns(oldest))
     (shm_dir / "data" / "journal" / "lost").write_bytes(b"[[1")
     case.open()
     (hole,) = case.holes(QUOTE, Position(epoch, 1500))

@@ -171,7 +171,7 @@ class Questdb:
         for stream, epoch, seq, number in write.rows:
             rows = self.stored.rows.setdefault(stream, {})
             if seq in rows and rows[seq] != (epoch, number) and stream not in self.ledger.forgotten:
-                raise AssertionError(f"SINK-2: {stream} {seq} is stored twice: {rows[seq]} and {(epoch, number)}")
+                raise Broken(f"SINK-2: {stream} {seq} is stored twice: {rows[seq]} and {(epoch, number)}")
             rows[seq] = (epoch, number)
         for stream, seq in write.quarantined:
             self.stored.quarantined.setdefault(stream, set()).add(seq)

@@ -19,6 +19,7 @@ NAMED: dict[int, tuple[str, ...]] = {
     298: ("recovery did not sync a name",),
     411: ("numbers began anew",),
     4408: ("QuestDB forgot a hole",),
+    11849: ("a cursor was not synced",),
     21374: ("a sync that failed was believed",),
     40649: ("a hole was not told",),
 }

@@ -7,13 +7,13 @@ Written by the journal process before a segment goes; read by whoever meets the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 
-from tickbay.cursor import Position
+from tickbay.cursor import START, Position
 from tickbay.files import Files, read_all, write_all
 
 NAME = "lost"
@@ -26,7 +26,7 @@ class Loss:
 
     sink: str
     stream: str
-    after: Position  # where the sink was
+    after: Position  # right before the first of them
     last: Position
     records: int
     from_ns: int  # our clock: when the first of these was received, or earlier
@@ -42,11 +42,14 @@ class Losses:
         self._directory = directory
         self._known: dict[tuple[str, str], Loss] = {(loss.sink, loss.stream): loss for loss in _load(files, directory)}
 
-    def add(self, lost: Iterable[Loss]) -> None:
-        """These go next. Durable when it returns; OSError: known for this process's life only, add() saves it again."""
+    def add(self, lost: Iterable[Loss], cursors: Mapping[str, Mapping[str, Position]]) -> None:
+        """These go next, with the sinks where they are. Durable when it returns; OSError: known for this process's life
+        only, add() saves it again."""
         for loss in lost:
             known = self._known.get((loss.sink, loss.stream))
-            if known is not None and known.after <= loss.after < known.last:
+            # What the sink is past is another hole; and of what went unnoted in between nobody knows when it was.
+            lacks_known = known is not None and cursors[loss.sink].get(loss.stream, START) < known.last
+            if known is not None and lacks_known and loss.after.seq <= known.last.seq:
                 last, to_ns = max(known.last, loss.last), max(known.to_ns, loss.to_ns)
                 loss = replace(loss, after=known.after, last=last, from_ns=known.from_ns, to_ns=to_ns)
             self._known[loss.sink, loss.stream] = loss
@@ -69,13 +72,21 @@ class Losses:
 
     def at(self, stream: str, after: Position) -> Loss | None:
         """What was lost right behind `after`: of several sinks' the one that begins last."""
-        found = [each for each in self._known.values() if each.stream == stream and each.after <= after < each.last]
+        found = [
+            each
+            for each in self._known.values()
+            if each.stream == stream and each.after.seq <= after.seq and after < each.last
+        ]
         return max(found, key=lambda loss: loss.from_ns, default=None)
 
     def next(self, stream: str, after: Position) -> Loss | None:
         """The first that begins behind `after`."""
-        found = [each for each in self._known.values() if each.stream == stream and after < each.after]
-        return min(found, key=lambda loss: loss.after, default=None)
+        found = [
+            each
+            for each in self._known.values()
+            if each.stream == stream and after.seq < each.after.seq and after < each.last
+        ]
+        return min(found, key=lambda loss: loss.after.seq, default=None)
 
 
 def _load(files: Files, directory: Path) -> list[Loss]:

@@ -50,7 +50,8 @@ def lost_with(index: SegmentIndex, cursors: Cursors, places: Mapping[str, Places
             after = cursor.get(stream, START)
             lacking = (place.from_ns for place in places.get(stream, []) if place.last > after)
             from_ns = next(lacking, span.from_ns)
-            lost.append(Loss(sink, stream, after, span.last, last - first + 1, from_ns, span.to_ns))
+            before = after if after >= span.first else Position(span.first.epoch, first - 1)
+            lost.append(Loss(sink, stream, before, span.last, last - first + 1, from_ns, span.to_ns))
     return lost
 
 
@@ -143,7 +144,7 @@ class Retention:
             lost = lost_with(oldest, cursors, self._segments.places_of_oldest())
             # Not at any price: what is not noted now is with the next segment, and else begins nobody knows when.
             with suppress(OSError):
-                self._losses.add(lost)
+                self._losses.add(lost, cursors)
         self._segments.drop_oldest()
         if lost:
             self._on_lost(lost)

@@ -22,7 +22,7 @@ from tickbay.merger.pair import Leg, Moment, Pair
 from tickbay.record import Flag, Kind, blank, stream_name
 from tickbay.ring import Ring
 
-KINDS = (Kind.TRADE, Kind.BOOK, Kind.GAP, Kind.STATUS)
+KINDS = (Kind.TRADE, Kind.BOOK, Kind.MARK, Kind.GAP, Kind.STATUS)
 FEEDS = ("feed-1a", "feed-1b")
 S = 10**9
 NAME = "ETH-A"
@@ -127,6 +127,16 @@ class Lives:
         self.now_ns = int(at_s * S) + 2
         self.pair.turn()
 
+    def marks(self, numbers: range) -> None:
+        """Both legs bring them, and the journal has them all, so that their rings may be overwritten."""
+        for leg, feed in enumerate(self.feeds):
+            for number in numbers:
+                record = blank(Kind.MARK)
+                record["instrument"], record["exch_ns"], record["conn"] = b"eth_usd", number, 1
+                record["recv_ns"] = number * S + leg
+                feed[Kind.MARK].append(record)
+                feed[Kind.MARK].set_durable(feed[Kind.MARK].head - 1)
+
 
 def spans(gaps: list[Gap]) -> list[tuple[str, float, float]]:
     return [(gap.cause.name.lower(), round(gap.from_ns / S, 1), round(gap.to_ns / S, 1)) for gap in gaps]
@@ -218,3 +228,19 @@ def test_instruments_that_are_no_more_leave_the_table_once_it_is_half_full_the_l
     assert lives.pair.forget_silent() == 100
     assert lives.pair.forget_silent() == 0 and lives.pair.merge.chains_used == half + 50, "all others spoke lately"
     assert lives.pair.merge.unchained == 0
+
+
+def test_what_the_journal_no_longer_has_of_both_legs_is_a_gap_of_the_pair(shm_dir: Path) -> None:
+    """GAP-1: a merger that was away for as long as the quota lasts."""
+    lives = Lives(shm_dir)
+    lives.marks(range(1, 11))
+    assert lives.pair.turn()
+    lives._attach("pair-1", Kind.MARK).set_durable(10)
+    lives.marks(range(11, 611))  # of which the rings still have 512, and there is no journal
+    lives.now_ns = 611 * S
+    while lives.pair.turn():
+        pass
+    (told,) = [gap for gap in lives.told() if gap.to_ns]
+    assert (told.cause, told.kind, told.count) == (Cause.JOURNAL_QUOTA, Kind.MARK, 88)
+    assert told.from_ns <= 11 * S and told.to_ns >= 98 * S
+    assert lives._attach("pair-1", Kind.MARK).head - 1 == 10 + 512

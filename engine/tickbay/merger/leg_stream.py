@@ -23,7 +23,7 @@ class LegStream:
         self.name = name
         self.kind = ring.kind
         self.ring = ring
-        self.holes = 0  # records that the journal has deleted before we read them
+        self._holes: list[Hole] = []
         self.recv_ns = 0  # of the newest record read
         self._reader = reader
         self._position = position
@@ -68,9 +68,14 @@ class LegStream:
             return None
         self._position = part.end
         if isinstance(part, Hole):
-            self.holes += part.last_seq - part.first_seq + 1
+            self._holes.append(part)
             return None
         return part.records
+
+    def take_holes(self) -> list[Hole]:
+        """What the journal did not have of what was read since the last call: deleted before we read it, or damaged."""
+        holes, self._holes = self._holes, []
+        return holes
 
     def _noted(self, records: Records) -> Records:
         if len(records):

@@ -102,6 +102,7 @@ class Pair:
         moved = self._take_gaps()
         for kind in self._kinds:
             moved = self._take(kind, release=release) or moved
+        self._take_holes()
         for leg in list(self._lost):
             if all(stream.caught_up for stream in self.legs[leg].values()):
                 self.merge.lost(leg)
@@ -197,6 +198,14 @@ class Pair:
                 for shared in self.cover.add(leg, gap, late_ns=self.late_ns):
                     self._record(shared)
         return moved
+
+    def _take_holes(self) -> None:
+        """What the journal lacks of a leg's stream is a hole of that leg; of its gaps: anything may be missing."""
+        for leg, streams in enumerate(self.legs):
+            for hole in [hole for stream in streams.values() for hole in stream.take_holes()]:
+                gap = replace(hole.gap, feed="", kind=None if hole.kind is Kind.GAP else hole.kind)
+                for shared in self.cover.add(leg, gap, late_ns=self.late_ns):
+                    self._record(shared)
 
     def tell(self, told: MergeBreak) -> None:
         """GAP-1: what neither leg brought of a chain, unless a recorded hole of the pair says so already."""

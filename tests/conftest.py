@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
+# Of a minute and more each. They begin, so that no worker is alone with one of them at the end.
+LONGEST = (
+    "test_simulation", "test_container", "test_pairs", "test_systemd", "test_healing", "test_browser", "test_faults",
+)  # fmt: skip
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What starts a database is slow: its start alone takes longer than a hundred of the other tests."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
     for item in items:
         module = item.getparent(pytest.Module)
         if module is not None and any(_of_a_server(value) for value in vars(module.obj).values()):

@@ -15,6 +15,7 @@ SEED ?=
 NO_SECRETS := --no-verify --exclude-secrets '^secret$$' --exclude-files '\.lock$$' \
 	$(addprefix --disable-plugin ,Base64HighEntropyString HexHighEntropyString KeywordDetector)
 
+ON_EVERY_CORE := -j$(shell nproc)
 NATIVE := $(wildcard native/*.c native/*.h native/*.pyx native/*.pxd native/*.pxi)
 
 .PHONY: always help ext check test run clean lock native-check native-test fuzz faults bench sbom audit-deps secret-scan
@@ -41,7 +42,7 @@ ext: ## make .venv and build the compiled module in place
 	@flock build/lock $(MAKE) --no-print-directory $(VENV)/.built
 
 native-check: ## the C units with their tests, warnings as errors
-	$(MAKE) --no-print-directory -C native check
+	$(MAKE) --no-print-directory $(ON_EVERY_CORE) -C native check
 
 check: ext native-check ## everything a commit needs, in under a minute
 	$(BIN)/ruff check .
@@ -50,11 +51,11 @@ check: ext native-check ## everything a commit needs, in under a minute
 	$(BIN)/pytest -q -m 'not slow' --numprocesses auto --dist loadfile
 
 native-test: ## the C units under both sanitizers
-	$(MAKE) --no-print-directory -C native check SAN=address,undefined
-	$(MAKE) --no-print-directory -C native check SAN=thread
+	$(MAKE) --no-print-directory $(ON_EVERY_CORE) -C native check SAN=address,undefined
+	$(MAKE) --no-print-directory $(ON_EVERY_CORE) -C native check SAN=thread
 
 fuzz: ## the C units on broken input, under ASan and UBSan
-	$(MAKE) --no-print-directory -C native fuzz SAN=address,undefined
+	$(MAKE) --no-print-directory $(ON_EVERY_CORE) -C native fuzz SAN=address,undefined
 
 test: ext native-check native-test fuzz ## everything that this machine can run; says what it skipped and why
 	@$(MAKE) --no-print-directory build/audit/.ready || echo "the audit's tools cannot be installed here: their tests are skipped"

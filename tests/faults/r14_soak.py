@@ -35,7 +35,7 @@ FAULTS = (
 )
 SLOPE_MAX_KIB, DESCRIPTORS_MAX = 100.0, 4
 # What may lie there after a stop: all else was forgotten. A spare that was being made is found by the next start.
-RUN_FILES = {".ring", ".json", ".lock"}
+RUN_FILES = {".ring", ".json", ".lock", ".times", ".log", ".older"}  # the last three are bounded
 DATA_FILES = {".seg", ".idx", ".spare", ".spare-new", ".cursor", ".frames", ".older", ".json", "clean"}
 
 

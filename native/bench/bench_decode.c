@@ -77,8 +77,8 @@ int main(int argc, char **argv)
     size_t turns = strtoul(argv[2], NULL, 10);
     unsigned char *slots = memory(SLOTS_BYTES), *copy = memory(COPY_BYTES);
     double *decode_ns = memory(turns * sizeof *decode_ns), *copy_ns = memory(turns * sizeof *copy_ns);
-    double *stage1_ns = memory(turns * sizeof *stage1_ns);
 #ifdef STAGE1
+    double *stage1_ns = memory(turns * sizeof *stage1_ns);
     void *stage1 = stage1_make(COPY_BYTES);
     size_t words = 0;
 #endif

@@ -104,7 +104,7 @@ class Simulator:
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--venue", choices=("sim", "deribit"), default="sim", help="simulated, or the live public feed")
     parser.add_argument(
-        "--seconds", type=float, metavar="N", default=0.0, help="stop after N seconds (default: at Ctrl-C)"
+        "--seconds", type=float, metavar="N", default=0.0, help="stop after N seconds of capture (default: at Ctrl-C)"
     )
     parser.add_argument(
         "--rate", type=float, default=0.0, help="frames a second of the simulator (default: as recorded)"
@@ -140,10 +140,8 @@ def main(arguments: Namespace) -> int:
         questdb = stack.enter_context(questdb_server(folder / "questdb")) if "questdb" in arguments.sinks else None
         config = write_config(folder, stack.enter_context(memory_dir()), server, simulator, questdb)
         os.environ["DB_PASSWORD"] = server.password  # for the engine and the audit; the file does not have it
-        began = time.monotonic()
         with engine(folder, config) as up:
-            show(up, config, interrupted, arguments.seconds)
-            seconds = time.monotonic() - began
+            seconds = show(up, config, interrupted, arguments.seconds)
             print("\nstopping: what was received is journalled and stored …", flush=True)
             if simulator is not None:
                 simulator.ask("stop")
@@ -290,19 +288,31 @@ def wait_for(done: Callable[[], bool], complaint: str, timeout_s: float = START_
         time.sleep(0.05)
 
 
-def show(up: subprocess.Popen[bytes], config: Path, interrupted: Interrupted, seconds: float) -> None:
-    """The live status until Ctrl-C, for `seconds`, or until the engine ends by itself (ConfigError)."""
+def show(up: subprocess.Popen[bytes], config: Path, interrupted: Interrupted, seconds: float) -> float:
+    """The live status until Ctrl-C, or for `seconds` from when the engine captures; how long that was, in seconds.
+    ConfigError where the engine ends by itself.
+    """
     live = sys.stdout.isatty()
     settings = configuration.load(config, os.environ)
-    began = shown = time.monotonic()
-    while not interrupted.set and not (seconds and time.monotonic() - began >= seconds):
+    started = shown = time.monotonic()
+    began: float | None = None
+    while not interrupted.set and not (seconds and began is not None and time.monotonic() - began >= seconds):
         if up.poll() is not None:
             raise ConfigError(f"the engine ended with status {up.returncode}: see {config.parent / 'engine.log'}")
         time.sleep(0.1)
+        if began is None and (captures(settings) or time.monotonic() - started >= START_TIMEOUT_S):
+            began = time.monotonic()
         if time.monotonic() - shown >= (REFRESH_S if live else PLAIN_REFRESH_S):
             shown = time.monotonic()
             page = status.render(snapshot.collect(settings), colours=live)
             print(f"{CLEAR if live else ''}{page}\n{'(Ctrl-C ends it)' if live else ''}", flush=True)
+    return time.monotonic() - began if began is not None else 0.0
+
+
+def captures(settings: configuration.Config) -> bool:
+    """Whether every feed and every writer is at work."""
+    at_work = [each.state == "live" for each in snapshot.collect(settings).processes if each.role in ("feed", "writer")]
+    return bool(at_work) and all(at_work)
 
 
 def wait_until_stored(simulator: Simulator, config: Path, interrupted: Interrupted) -> None:

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 from tickbay.record import Flag
 
-PAST_MAX = 64  # best prices remembered a side: a channel of 100 ms has ten in a second at most
+# How long a best price that ceased is remembered: a ticker is looked at within two turns, and may be late by LATE_NS.
+PAST_NS = 10_000_000_000
+PAST_MAX = 64  # and at most so many a side: a channel of 100 ms has ten in a second
 BID = 1  # enum book_side
 LAST, SNAPSHOT = int(Flag.LAST), int(Flag.SNAPSHOT)  # an enum's & costs as much as all else that is done with a level
 
@@ -43,6 +45,11 @@ class Side:
         self._moved = False  # the best price may be another one than before this message
         self._past: deque[tuple[float | None, int]] = deque(maxlen=PAST_MAX)  # price, when it ceased to be the best
 
+    @property
+    def past(self) -> int:
+        """How many best prices are remembered."""
+        return len(self._past)
+
     def change(self, price: float, amount: float) -> None:
         """One level; an amount of 0 takes it away."""
         if not amount:
@@ -60,6 +67,8 @@ class Side:
         self._moved = False
         best = (max if self._is_bid else min)(self.levels, default=None)
         if best != self.best:
+            while self._past and self._past[0][1] < now_ns - PAST_NS:
+                self._past.popleft()
             self._past.append((self.best, now_ns))
             self.best = best
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from tickbay import config
@@ -15,6 +17,7 @@ from tickbay.feed.subscription import Place
 from tickbay.gap import Gap
 from tickbay.record import FeedState, Kind
 from tickbay.venues import deribit
+from tickbay.venues.venue import Channel
 
 BEGIN_NS = 1_800_000_000 * NS_PER_S
 TICKER = "ticker.ETH-1JAN27-3000-C.100ms"
@@ -37,6 +40,9 @@ class FakeHeard:
 
     def of(self, kind: Kind, instrument: str) -> int:
         return self.times.get((kind, instrument), 0)
+
+    def newest(self, channels: Sequence[Channel]) -> npt.NDArray[np.int64]:
+        return np.array([self.of(channel.kind, channel.heard_as) for channel in channels], np.int64)
 
 
 class World:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from tickbay.events import Event
 from tickbay.gap import Gap
 from tickbay.gap_count import GapCount
 from tickbay.record import Kind
+from tickbay.venues.venue import Channel
 
 NS_PER_S = 1_000_000_000
 
@@ -32,6 +36,9 @@ class Heard(Protocol):
 
     def of(self, kind: Kind, instrument: str) -> int:
         """recv_ns of its newest message; for a book, 0 also while its chain is broken."""
+
+    def newest(self, channels: Sequence[Channel]) -> npt.NDArray[np.int64]:
+        """of() each of them; quick where it is asked of the same ones again."""
 
 
 @dataclass(frozen=True, slots=True)

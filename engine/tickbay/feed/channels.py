@@ -20,6 +20,7 @@ from tickbay.feed.action import NS_PER_S, Heard, Moment, Outbox
 from tickbay.feed.backoff import Backoff
 from tickbay.feed.credits import Credits
 from tickbay.feed.request import Ask, Request, Requests
+from tickbay.feed.roster import Roster
 from tickbay.feed.subscription import Place, Subscription, Turn
 from tickbay.gap import Cause, Gap
 from tickbay.record import Kind
@@ -44,7 +45,8 @@ class Channels:
         backoff: Backoff,
         outbox: Outbox,
     ) -> None:
-        self.subscriptions: dict[str, Subscription] = {}
+        self._roster = Roster()
+        self.subscriptions = self._roster.subscriptions
         self.unknown: set[str] = set()  # asked of us, but none of the venue's
         self.asked: dict[str, int] = {}  # name → when its instrument expires (our clock, 0: never)
         self.refusals = 0
@@ -65,15 +67,17 @@ class Channels:
     # ---------------------------------------------------------------- figures
 
     def live(self) -> int:
-        return sum(s.place is Place.LIVE and s.wanted for s in self.subscriptions.values())
+        restless = sum(s.place is Place.LIVE and s.wanted for s in self._roster.restless())
+        return self._roster.calm() + restless
 
     def whole(self) -> int:
         """Those that come, without a hole of their own right now."""
-        return sum(s.place is Place.LIVE and s.wanted and s.hole is None for s in self.subscriptions.values())
+        restless = self._roster.restless()
+        return self._roster.calm() + sum(s.place is Place.LIVE and s.wanted and s.hole is None for s in restless)
 
     def troubled(self) -> list[str]:
         """Those that have a hole of their own now, and those that the venue does not have."""
-        return sorted([*(name for name, s in self.subscriptions.items() if s.hole is not None), *self.unknown])
+        return sorted([*(s.channel.name for s in self._roster.restless() if s.hole is not None), *self.unknown])
 
     def settled(self, at: Moment) -> bool:
         """Is every one live, or known to be refused, paused or expired?"""
@@ -121,7 +125,7 @@ class Channels:
                 self._outbox.tell(Event.CHANNEL_UNKNOWN, reason=str(fault))
             self.unknown.add(name)
             return
-        self.subscriptions[name] = Subscription(channel, expires_ns, since_ns=at.mono_ns, due_ns=at.mono_ns)
+        self._roster.add(channel, expires_ns, at)
 
     def _drop(self, subscription: Subscription, at: Moment) -> None:
         """Nobody wants it: nothing of it is missing any more."""
@@ -130,7 +134,7 @@ class Channels:
         if subscription.turn(Turn.UNWANTED, at.mono_ns):
             subscription.due_ns = at.mono_ns
         elif subscription.place in (Place.QUEUED, Place.REFUSED):
-            del self.subscriptions[subscription.channel.name]
+            self._roster.remove(subscription)
 
     def lose(self, at: Moment) -> None:
         """The connection is gone, and every subscription with it."""
@@ -138,14 +142,14 @@ class Channels:
             subscription.turn(Turn.LOST, at.mono_ns)
             subscription.due_ns = at.mono_ns
             if not subscription.wanted:
-                del self.subscriptions[subscription.channel.name]
+                self._roster.remove(subscription)
 
     # ---------------------------------------------------------------- asking
 
     def pump(self, at: Moment) -> None:
         """Ask what may be asked now: bounded by credits, by requests under way, and each request by count and bytes."""
         for place, ask in ((Place.QUEUED, Ask.SUBSCRIBE), (Place.LEAVING, Ask.UNSUBSCRIBE)):
-            ready = [s for s in self.subscriptions.values() if s.place is place and at.mono_ns >= s.due_ns]
+            ready = [s for s in self._roster.restless() if s.place is place and at.mono_ns >= s.due_ns]
             while ready and self._requests.under_way() < REQUESTS_MAX and self._credits.take(at.mono_ns):  # FEED-3
                 batch = self._batch(ready)
                 ready = ready[len(batch) :]
@@ -241,24 +245,28 @@ class Channels:
         if look:
             self._looked_ns = at.mono_ns
             self._ticker_patience_ns = self._patience_with_tickers(at, excused_ns)
-        live, awaited, refused = Place.LIVE, Place.AWAITED, Place.REFUSED  # to look them up costs more than to compare
-        for subscription in self.subscriptions.values():
-            place = subscription.place
-            if place is live and not look:
-                continue
-            if place is refused and at.mono_ns >= subscription.due_ns:
+            self._roster.listen(self._heard, at)
+        for subscription in self._silent(at, excused_ns) if look else self._roster.restless():
+            if subscription.place is Place.REFUSED and at.mono_ns >= subscription.due_ns:
                 subscription.turn(Turn.DUE, at.mono_ns)
-            elif place is awaited or place is live:
+            elif subscription.place is Place.AWAITED or (look and subscription.place is Place.LIVE):
                 self._listen(subscription, at)
                 self._judge(subscription, at, excused_ns)
+
+    def _silent(self, at: Moment, excused_ns: int) -> list[Subscription]:
+        """All but those of which there is nothing to judge."""
+        patience_ns = int(self._limits.stale_s * NS_PER_S)
+        return self._roster.to_be_judged(
+            tickers_before_ns=_before(at, min(patience_ns, self._ticker_patience_ns), excused_ns),
+            before_ns=_before(at, patience_ns, excused_ns),
+        )
 
     def _patience_with_tickers(self, at: Moment, excused_ns: int) -> int:
         """One ticker that is silent while the others speak has a fault of its own, and soon. Where many are, it is the
         venue or the line: to resubscribe all of them would not help, so they have the time of any channel."""
-        live = [s for s in self.subscriptions.values() if s.place is Place.LIVE and s.channel.kind is Kind.QUOTE]
         soon_ns = int(self._limits.ticker_stale_s * NS_PER_S)
-        silent = sum(at.mono_ns - max(s.heard_mono_ns, s.since_ns, excused_ns) >= soon_ns for s in live)
-        many = max(FEW, len(live) // 4)
+        silent, live = self._roster.silent_tickers(_before(at, soon_ns, excused_ns))
+        many = max(FEW, live // 4)
         return soon_ns if silent <= many else int(self._limits.stale_s * NS_PER_S)
 
     def _listen(self, subscription: Subscription, at: Moment) -> None:
@@ -274,9 +282,9 @@ class Channels:
 
     def _judge(self, subscription: Subscription, at: Moment, excused_ns: int) -> None:
         if subscription.heard_mono_ns == at.mono_ns and not subscription.troubles:
-            return  # it has just spoken, as nearly all have: of 20,000 channels that counts
+            return  # it has just spoken
         if subscription.place is Place.LIVE and at.mono_ns - subscription.since_ns >= WELL_NS:
-            subscription.troubles = 0
+            subscription.forgive()
         # A ticker speaks each second, and a book that was asked for has a snapshot. Later a book may be silent.
         must_speak = subscription.channel.cadence is Cadence.STEADY or subscription.place is Place.AWAITED
         quiet_ns = at.mono_ns - max(subscription.heard_mono_ns, subscription.since_ns, excused_ns)
@@ -379,7 +387,7 @@ class Channels:
     ) -> None:
         if subscription.hole is not None:
             return  # one hole at a time: it lasts until the channel is whole, whatever comes on top
-        subscription.hole = Gap(
+        hole = Gap(
             cause=cause,
             from_ns=from_ns,
             kind=subscription.channel.kind,
@@ -389,12 +397,18 @@ class Channels:
             expected=expected,
             detail=detail,
         )
-        self._outbox.report(subscription.hole)
+        subscription.tear(hole)
+        self._outbox.report(hole)
 
     def _close_hole(self, subscription: Subscription, to_ns: int) -> None:
         if subscription.hole is None and subscription.missing_ns:  # it was too short to be reported before
             self._open_hole(subscription, subscription.missing, subscription.missing_ns, subscription.detail)
         if subscription.hole is not None:
             self._outbox.finish(subscription.hole, to_ns)
-        subscription.hole = None
-        subscription.missing_ns = 0
+        subscription.mend()
+
+
+def _before(at: Moment, patience_ns: int, excused_ns: int) -> int:
+    """Mono: what was last new then or before has been silent for longer than that; -1: nothing has."""
+    before_ns = at.mono_ns - patience_ns
+    return before_ns if before_ns >= excused_ns else -1

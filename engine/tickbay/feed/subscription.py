@@ -5,9 +5,10 @@ Pure: channels.py says what happened and when; this keeps the channel's place, i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from tickbay.feed.hearing import Hearing
 from tickbay.gap import Cause, Gap
 from tickbay.venues.venue import Channel
 
@@ -67,6 +68,8 @@ LIFE: dict[tuple[Place, Turn], Place] = {
 class Subscription:
     channel: Channel
     expires_ns: int  # our clock: nothing comes from then on, and that is no hole; 0: never
+    hearing: Hearing = field(repr=False)
+    row: int = field(init=False)  # in it
     place: Place = Place.QUEUED
     wanted: bool = True  # False: given back, then forgotten
     since_ns: int = 0  # mono: when it came to its place
@@ -75,19 +78,44 @@ class Subscription:
     troubles: int = 0  # since it was last well for long: how patient to be
     batch_max: int = 1 << 30  # channels that its next request may hold
     before_ns: int = 0  # what was heard when it was asked for: its data is what comes later
-    heard_ns: int = 0  # our clock: its newest message, as last looked at …
-    heard_mono_ns: int = 0  # … and when that was new
     whole_ns: int = 0  # our clock: since when nothing of it is missing, while it is live
     missing_ns: int = 0  # our clock: since when it lacks data; 0: it does not, or the feed's own hole says so
     missing: Cause = Cause.REFUSED  # why
     detail: str = ""  # why, in words
     hole: Gap | None = None  # as it was reported
 
+    def __post_init__(self) -> None:
+        self.row = self.hearing.take()
+
+    @property
+    def heard_ns(self) -> int:
+        """Our clock: its newest message, as last looked at …"""
+        return int(self.hearing.heard_ns[self.row])
+
+    @heard_ns.setter
+    def heard_ns(self, recv_ns: int) -> None:
+        self.hearing.heard_ns[self.row] = recv_ns
+
+    @property
+    def heard_mono_ns(self) -> int:
+        """… and when that was new."""
+        return int(self.hearing.heard_mono_ns[self.row])
+
+    @heard_mono_ns.setter
+    def heard_mono_ns(self, mono_ns: int) -> None:
+        self.hearing.heard_mono_ns[self.row] = mono_ns
+
+    @property
+    def calm(self) -> bool:
+        """Live and without a past: nothing is to be done while it speaks. Whoever changes that stirs the hearing."""
+        return self.place is Place.LIVE and self.hole is None and not self.missing_ns and not self.troubles
+
     def turn(self, turn: Turn, mono_ns: int) -> bool:
         """What happened to it, and whether that changed anything."""
         place = LIFE.get((self.place, turn))
         if place is None:
             return False
+        self.hearing.stirred |= Place.LIVE in (self.place, place)
         self.place = place
         self.since_ns = mono_ns
         return True
@@ -97,6 +125,22 @@ class Subscription:
         self.missing_ns = since_ns
         self.missing = cause
         self.detail = detail
+        self.hearing.stirred = True
+
+    def tear(self, hole: Gap) -> None:
+        """It has a hole, which is reported."""
+        self.hole = hole
+        self.hearing.stirred = True
+
+    def mend(self) -> None:
+        """Nothing of it is missing."""
+        self.hole = None
+        self.missing_ns = 0
+        self.hearing.stirred = True
+
+    def forgive(self) -> None:
+        self.troubles = 0
+        self.hearing.stirred = True
 
     def ended(self, wall_ns: int) -> bool:
         """Has its instrument expired?"""

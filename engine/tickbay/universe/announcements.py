@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
+import numpy.typing as npt
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from tickbay import legs
@@ -25,6 +27,7 @@ from tickbay.process import ProcessContext
 from tickbay.record import FeedState, Kind
 from tickbay.venues import VENUES
 from tickbay.venues.announcement import Announcement, Notice
+from tickbay.venues.venue import Channel
 
 TICK_S = 0.25
 MESSAGE_BYTES_MAX = 8 << 20  # of a message in several frames; announcements have some hundred bytes
@@ -76,6 +79,9 @@ class Announcements(WSListener):
 
     def of(self, _kind: Kind, _instrument: str) -> int:
         return 0  # announcements may be silent for days
+
+    def newest(self, channels: Sequence[Channel]) -> npt.NDArray[np.int64]:
+        return np.zeros(len(channels), np.int64)
 
     # ---------------------------------------------------------------- life
 

@@ -8,17 +8,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
+from patience import PATIENCE_S, wait_for
 from tickbay.health import Report, read_report
 from tickbay.identity import pid_file
 
 NAMES = ("journal", "writer-timescale", "universe", "feed-1", "feed-2", "healer", "checker")
-PATIENCE_S = 30.0  # for anything that must come; on a busy machine an interpreter alone takes a second
 
 
 class Engine:
@@ -64,19 +62,6 @@ class Engine:
 
     def ended(self) -> list[str]:
         return [line.split()[0] for line in (self.data_dir / "ended").read_text().splitlines()]
-
-
-Answer = TypeVar("Answer")
-
-
-def wait_for(question: Callable[[], Answer | None], what: str) -> Answer:
-    """Ask until the answer is true."""
-    ends = time.monotonic() + PATIENCE_S
-    while time.monotonic() < ends:
-        if answer := question():
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(f"waited {PATIENCE_S:g} s for {what}")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import numpy as np
 import picows
 import uvloop
 
+from patience import PATIENCE_S
 from simulator import Simulator
 from tickbay import ring
 from tickbay.config import Config
@@ -36,7 +37,6 @@ TRADES = "trades.option.ETH.100ms"
 INSTRUMENT = "ETH-1JAN27-3000-C"
 TICKER = f"ticker.{INSTRUMENT}.100ms"
 BOOK = f"book.{INSTRUMENT}.100ms"
-PATIENCE_S = 20.0  # far longer than anything takes; a test that waits so long has failed
 
 VENUE = {
     "silent_s": 30,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from journal_case import QUOTE
+from patience import wait_for
 from tickbay.health import read_report
 from tickbay.identity import Identity
 from tickbay.record import Kind
@@ -59,11 +59,11 @@ class JournalProcess:
             report = read_report(self.run_dir, "journal")
             return report is not None and report.identity.pid == self.popen.pid and report.state == "live"
 
-        wait_for(lives)
+        wait_for(lives, "the journal to be live")
 
     def attach(self) -> Ring:
         """Be the producer of the quotes."""
-        wait_for(self.ring_path.exists)
+        wait_for(self.ring_path.exists, "its rings")
         ring = Ring.attach(self.ring_path, Kind.QUOTE)
         own = Identity.own()
         ring.produce(own.pid, own.start_time)
@@ -73,11 +73,3 @@ class JournalProcess:
         self.popen.send_signal(signal.SIGTERM)
         _, log = self.popen.communicate(timeout=20)
         return log
-
-
-def wait_for(condition: object, timeout_s: float = 20.0) -> None:
-    assert callable(condition)
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.002)

@@ -17,7 +17,8 @@ import pytest
 from psycopg import sql
 
 from audited import Stored, play
-from faults.rig import Rig, wait_for
+from faults.rig import Rig
+from patience import wait_for
 from servers.community import community
 from servers.postgres import fresh_database, postgres_server
 from servers.questdb import QuestdbServer, questdb, questdb_server

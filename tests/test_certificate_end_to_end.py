@@ -17,7 +17,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from faults.rig import HASTY, Rig, folders, wait_for
+from faults.rig import HASTY, Rig, folders
+from patience import wait_for
 from servers.postgres import postgres_server
 from servers.questdb import running as running_questdb
 from simulator import Simulator, simulating

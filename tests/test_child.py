@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from patience import PATIENCE_S
 from tickbay.config import Config, Feeds, Heal, HealthPort, Metrics, Timescale, Web
 from tickbay.rule import Select
 from tickbay.supervisor.child import Child, process_names
 from tickbay.supervisor.machine import ThisMachine, secrets_of, spawn_process
 
-PATIENCE_S = 30.0
 SECRETS = {
     "DB_PASSWORD": "canary",
     "DERIBIT_API_KEY": "canary",

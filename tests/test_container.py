@@ -22,6 +22,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from patience import PATIENCE_S
 from servers import timescale
 from servers.debian import Unavailable
 from servers.docker import CLIENT, Engine, compose_program, engine, run
@@ -38,7 +39,6 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "docker"
 IMAGE = "tickbay:local"
 IMAGE_MAX_MB = 200
-PATIENCE_S = 60
 DATABASE = "ticks"
 INSTRUMENTS = 40  # of 60 that are listed
 GRACE_S = 30  # stop_grace_period of compose.yaml: then Docker kills

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import wait_for
+from patience import wait_for
 from simulator import ENGINE
 from tickbay.config import load
 from tickbay.demo import own_folder

@@ -12,7 +12,8 @@ import pytest
 
 import frames
 import second_opinion
-from faults.rig import HASTY, Rig, wait_for
+from faults.rig import HASTY, Rig
+from patience import wait_for
 from servers import postgres
 from servers.postgres import postgres_server
 from servers.timescale import timescale_server

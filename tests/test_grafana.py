@@ -21,7 +21,8 @@ import psycopg
 import pytest
 import yaml
 
-from faults.rig import HASTY, Rig, wait_for
+from faults.rig import HASTY, Rig
+from patience import wait_for
 from servers import prometheus, questdb
 from servers.prometheus import PrometheusServer
 from servers.timescale import timescale_server

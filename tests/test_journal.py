@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from journal_case import DEAD, QUOTE, TRADE, JournalCase, numbered
-from journal_process import JournalProcess, wait_for
+from journal_process import JournalProcess
+from patience import wait_for
 from tickbay.cursor import START
 from tickbay.files import Files
 from tickbay.identity import Identity
@@ -58,7 +59,7 @@ def test_a_journal_killed_at_random_instants_loses_and_repeats_nothing(shm_dir: 
             process.popen.kill()
             process.restart()
             assert ring.durable >= durable, f"kill {kill}, seed {seed}"
-        wait_for(lambda: ring.durable == produced)
+        wait_for(lambda: ring.durable == produced, "all to be durable")
         log = process.stop()
         assert process.popen.returncode == 0, log
     finally:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from journal_case import QUOTE, TRADE, JournalCase, numbered, segment_files
-from journal_process import JournalProcess, wait_for
+from journal_process import JournalProcess
+from patience import wait_for
 
 
 @pytest.fixture
@@ -126,14 +127,14 @@ def test_a_journal_that_is_being_written_lists_verifies_and_dumps(shm_dir: Path)
     producer = threading.Thread(target=produce)
     producer.start()
     try:
-        wait_for(lambda: ring.durable > 20_000)  # some segments
+        wait_for(lambda: ring.durable > 20_000, "some segments")
         for _ in range(3):
             for arguments in (["verify"], ["ls"], ["dump", QUOTE, "--from", str(ring.durable - 500), "--limit", "500"]):
                 looked = run(shm_dir, *arguments)
                 assert (looked.returncode, looked.stderr) == (0, ""), looked.stdout
         assert len(looked.stdout.splitlines()) == 500
         durable = ring.durable
-        wait_for(lambda: ring.durable > durable)  # nobody was held up
+        wait_for(lambda: ring.durable > durable, "more: nobody was held up")
     finally:
         done.set()
         producer.join()

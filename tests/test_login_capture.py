@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.rig import wait_for
+from patience import wait_for
 from servers.postgres import postgres_server
 from simulator import simulating
 from tickbay.embedded import EmbeddedServer

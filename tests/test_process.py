@@ -12,13 +12,13 @@ from pathlib import Path
 import orjson
 import pytest
 
+from patience import PATIENCE_S
 from tickbay.config import SECRETS, Config
 from tickbay.errors import ConfigError
 from tickbay.health import read_report
 from tickbay.identity import Identity, is_running, pid_file
 from tickbay.process import NAME, Stopping, filesystem, make_directories
 
-PATIENCE_S = 30.0
 # A process whose work is the code in argv[3]; the names of process.py and `context` are there.
 PROGRAM = """
 import os, sys, time

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from faults.rig import HASTY, Rig, wait_for
+from faults.rig import HASTY, Rig
+from patience import wait_for
 from servers import prometheus
 from servers.postgres import postgres_server
 from servers.prometheus import PrometheusServer, tool

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from faults.rig import HASTY, Rig, folders, wait_for
+from faults.rig import HASTY, Rig, folders
+from patience import wait_for
 from servers.postgres import postgres_server
 from simulator import simulating
 from tickbay.audit.verdict import Verdict

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from faults.rig import HASTY, Rig, wait_for
+from faults.rig import HASTY, Rig
+from patience import wait_for
 from servers.postgres import postgres_server
 from simulator import simulating
 from tickbay.embedded import EmbeddedServer

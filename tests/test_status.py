@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import NAMES, PATIENCE_S, Engine, engine_in, report_of, stop, wait_for
+from engine import NAMES, Engine, engine_in, report_of, stop
+from patience import PATIENCE_S, wait_for
 from tickbay.config import load
 from tickbay.cursor import CursorFile, Position
 from tickbay.files import Files

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from faults.overflow import counted_overflow, lost_records
-from faults.rig import HASTY, Rig, rigged, wait_for
+from faults.rig import HASTY, Rig, rigged
+from patience import wait_for
 
 SLOTS = 512  # under a second of what comes
 # The supervisor would replace the journal, which is another fault: here it stands still and goes on.

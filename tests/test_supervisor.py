@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import NAMES, PATIENCE_S, Engine, engine_in, report_of, stop, wait_for
+from engine import NAMES, Engine, engine_in, report_of, stop
+from patience import PATIENCE_S, wait_for
 from tickbay import control
 from tickbay.identity import pid_file
 from tickbay.record import Kind, blank

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from patience import wait_for
 from servers.booted import Booted, booted
 from servers.debian import Unavailable
 from servers.postgres import fresh_database, postgres_server
@@ -28,7 +29,6 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "systemd"
 SERVICES = sorted(FOLDER.glob("*.service"))
 EXPOSURE_MAX = 1.5
-PATIENCE_S = 40.0
 
 
 def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -159,13 +159,6 @@ def machine(tmp_path: Path, postgres_server: EmbeddedServer) -> Iterator[tuple[B
             yield tree, simulator, database
     except Unavailable as error:
         pytest.skip(f"cannot boot a tree: {error}")
-
-
-def wait_for(done: Callable[[], bool], what: str) -> None:
-    ends = time.monotonic() + PATIENCE_S
-    while not done():
-        assert time.monotonic() < ends, f"waited {PATIENCE_S:g} s for {what}"
-        time.sleep(0.2)
 
 
 def pid_of(tree: Booted, process: str) -> str:

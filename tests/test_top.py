@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from patience import PATIENCE_S
 from simulator import ENGINE
 from tickbay.config import Config
 from tickbay.top.app import Top
@@ -28,7 +29,6 @@ from whole_engine import tickbay
 pytestmark = pytest.mark.slow
 
 SIZE = (80, 24)
-PATIENCE_S = 20.0
 Script = Callable[[Pilot[None]], Awaitable[None]]
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from engine import wait_for
+from patience import wait_for
 from simulator import ENGINE
 from tickbay.config import Top, load
 from tickbay.errors import ConfigError

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from patience import wait_for
 from rows import made
 from servers.postgres import fresh_database, postgres_server, running
 from servers.questdb import QuestdbServer
 from servers.questdb import running as running_questdb
-from test_writer import BOOKS, TODAY_NS, WRITER, Engine, wait_for
+from test_writer import BOOKS, TODAY_NS, WRITER, Engine
 from tickbay.config import Timescale
 from tickbay.cursor import START, read_cursor
 from tickbay.embedded import EmbeddedServer
@@ -44,7 +45,7 @@ class Both(Engine):
             report = read_report(self.run_dir, name)
             return report if report is not None and is_so(report) else None
 
-        return wait_for(look, what, self.log)
+        return wait_for(look, what, log=self.log)
 
     def in_questdb(self) -> list[int]:
         tables = [name for (name,) in self.questdb.query("SELECT table_name FROM tables()")]
@@ -53,7 +54,7 @@ class Both(Engine):
         return [seq for (seq,) in self.questdb.query("SELECT seq FROM book_changes ORDER BY seq")]
 
     def wait_for_questdb(self, count: int) -> None:
-        wait_for(lambda: len(self.in_questdb()) >= count, f"{count} rows in QuestDB", self.log)
+        wait_for(lambda: len(self.in_questdb()) >= count, f"{count} rows in QuestDB", log=self.log)
 
     def sink(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "tickbay", "sink", "--config", str(self.config), *arguments]

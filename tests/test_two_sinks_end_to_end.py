@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from faults.rig import Rig, wait_for
+from faults.rig import Rig
+from patience import wait_for
 from servers.postgres import running
 from servers.questdb import QuestdbServer
 from servers.questdb import running as running_questdb

@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 
+from patience import PATIENCE_S, wait_for
 from rest_server import RestServer, option
 from tickbay import control
 from tickbay.gap import Cause
@@ -24,18 +24,7 @@ from tickbay.ring import Ring, create
 from tickbay.universe.assignment import Assignment, assignment_path, read_assignment
 from tickbay.universe.catalogue import catalogue_path, read_catalogue
 
-PATIENCE_S = 30.0
-
 Answer = TypeVar("Answer")
-
-
-def wait_for(question: Callable[[], Answer | None], what: str) -> Answer:
-    ends = time.monotonic() + PATIENCE_S
-    while time.monotonic() < ends:
-        if answer := question():
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(f"waited {PATIENCE_S:g} s for {what}")
 
 
 class Place:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from faults.rig import Rig, wait_for
+from faults.rig import Rig
+from patience import wait_for
 from servers.postgres import postgres_server
 from simulator import simulating
 from tickbay.embedded import EmbeddedServer

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import NAMES, PATIENCE_S, Engine, engine_in, stop, wait_for
+from engine import NAMES, Engine, engine_in, stop
+from patience import PATIENCE_S, wait_for
 from tickbay.health import read_report
 from tickbay.identity import pid_file
 

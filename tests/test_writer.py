@@ -11,11 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import psycopg
 import pytest
 
+from patience import wait_for
 from rows import DAY_NS, made
 from servers.postgres import fresh_database, postgres_server, running
 from servers.timescale import timescale_server
@@ -31,7 +31,6 @@ from tickbay.sinks.orders import Orders
 
 __all__ = ["postgres_server", "timescale_server"]
 
-Value = TypeVar("Value")
 WRITER = "writer-timescale"
 TODAY_NS = time.time_ns() // DAY_NS * DAY_NS
 BOOKS = "feed-1.book"
@@ -89,7 +88,7 @@ class Engine:
             report = read_report(self.run_dir, WRITER)
             return report if report is not None and is_so(report) else None
 
-        return wait_for(look, what, self.log)
+        return wait_for(look, what, log=self.log)
 
     def sequences(self, table: str = "book_changes") -> list[int]:
         with psycopg.connect(conninfo_of(self.settings)) as connection:
@@ -98,7 +97,7 @@ class Engine:
             return [seq for (seq,) in connection.execute(f"SELECT seq FROM {table} ORDER BY seq")]
 
     def wait_for_rows(self, count: int, table: str = "book_changes") -> None:
-        wait_for(lambda: len(self.sequences(table)) >= count, f"{count} rows of {table}", self.log)
+        wait_for(lambda: len(self.sequences(table)) >= count, f"{count} rows of {table}", log=self.log)
 
 
 def attached(path: Path, kind: Kind) -> Ring | None:
@@ -106,16 +105,6 @@ def attached(path: Path, kind: Kind) -> Ring | None:
         return Ring.attach(path, kind)
     except RingMissing:
         return None
-
-
-def wait_for(look: Callable[[], Value | None], what: str, log: Path | None = None) -> Value:
-    deadline = time.monotonic() + 30
-    while True:
-        if found := look():
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"never happened: {what}" + (f"\n{log.read_text()}" if log else ""))
-        time.sleep(0.02)
 
 
 @pytest.fixture

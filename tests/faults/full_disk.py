@@ -14,10 +14,12 @@ import sys
 import time
 from pathlib import Path
 
+from patience import seconds_until, wait_for
+
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from faults.overflow import counted_overflow, lost_records
-from faults.rig import HASTY, Rig, rigged, wait_for
+from faults.rig import HASTY, Rig, rigged
 
 RATE = 2000.0  # frames/s
 SLOTS = 1024  # per ring: about a second of it
@@ -78,7 +80,7 @@ def _fill_once(rig: Rig) -> float:
     wait_for(losing, "every feed to lose records")
     time.sleep(LOSING_S)
     ballast.unlink()
-    took_s = wait_for(lambda: _journal_lives(rig), "the journal to go on")
+    took_s = seconds_until(lambda: _journal_lives(rig), "the journal to go on")
     rig.server.start()
     rig.wait_flowing()
     return took_s

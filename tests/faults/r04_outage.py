@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from faults.figure import Outcome
-from faults.rig import Rig, counted, rigged, wait_for
+from faults.rig import Rig, counted, rigged
+from patience import wait_for
 
 ASKED = "database 30 s down at 20,000 frames/s, catch-up at least 10 times real time: 0 lost, 0 twice"
 SIZE, SIZE_DEEP = 30, 3600  # seconds down

@@ -15,7 +15,8 @@ from typing import Any
 import psycopg
 
 from faults.figure import Outcome
-from faults.rig import HASTY, Rig, counted, rigged, wait_for
+from faults.rig import HASTY, Rig, counted, rigged
+from patience import wait_for
 from servers.fault_proxy import Fault, FaultProxy
 from test_link import certificate
 from tickbay.audit import gaps

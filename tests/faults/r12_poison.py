@@ -17,7 +17,8 @@ from psycopg import sql
 
 import test_writer
 from faults.figure import Outcome
-from faults.rig import folders, wait_for
+from faults.rig import folders
+from patience import wait_for
 from rows import DAY_NS, made
 from servers import postgres
 from tickbay.config import Timescale

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import psycopg
 
 from faults.figure import Outcome
-from faults.rig import Rig, counted, rigged, server_pids, wait_for
+from faults.rig import Rig, counted, rigged, server_pids
+from patience import wait_for
 from servers import postgres
 from tickbay.embedded import EmbeddedServer
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from faults.figure import Outcome
-from faults.rig import HASTY, Rig, counted, rigged, wait_for
+from faults.rig import HASTY, Rig, counted, rigged
+from patience import wait_for
 
 ASKED = (
     "2 min at 20,000 frames/s with faults: RSS slope of each process <= 100 KiB/min, as the flatter of those of both "

@@ -12,7 +12,8 @@ import time
 import numpy as np
 
 from faults.figure import Outcome
-from faults.rig import Rig, counted, rigged, wait_for
+from faults.rig import Rig, counted, rigged
+from patience import wait_for
 from tickbay.identity import Identity
 from tickbay.record import Kind, blank
 from tickbay.ring import Ring, RingFull

@@ -4,7 +4,8 @@ stops nothing (SUP-1)."""
 from __future__ import annotations
 
 from faults.figure import Outcome
-from faults.rig import counted, rigged, wait_for
+from faults.rig import counted, rigged
+from patience import wait_for
 
 ASKED = "10 rolling restarts of every process under load: 0 lost, 0 twice"
 SIZE, SIZE_DEEP = 10, 100

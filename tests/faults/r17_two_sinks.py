@@ -15,7 +15,8 @@ import numpy as np
 
 from faults.figure import Outcome
 from faults.r13_slow_sink import standing_still
-from faults.rig import HASTY, Rig, rigged, wait_for
+from faults.rig import HASTY, Rig, rigged
+from patience import wait_for
 from servers.questdb import QuestdbServer
 from servers.questdb import running as running_questdb
 from tickbay.audit.stored_questdb import QuestdbDatabase

@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
 
+from patience import PATIENCE_S, seconds_until, wait_for
 from servers import postgres
 from simulator import ENGINE, Simulator, simulating
 from tickbay.audit.stored import Postgres
@@ -32,7 +33,6 @@ from tickbay.sim.ledger import LedgerReader
 from tickbay.status.snapshot import StreamStatus, collect
 from tickbay.supervisor.child import process_names
 
-PATIENCE_S = 60.0  # for whatever must come; on a busy machine an interpreter alone takes a second
 STOP_S = 60.0
 RIVAL = "rival"
 DATA = (".quote", ".trade", ".book")  # the streams of which every row is compared
@@ -225,7 +225,7 @@ class Rig:
     def wait_commit(self, patience_s: float = PATIENCE_S) -> float:
         """Until the database has more than now; seconds."""
         before = self.stored()
-        return wait_for(lambda: self.stored() > before, "a commit", patience_s)
+        return seconds_until(lambda: self.stored() > before, "a commit", patience_s)
 
     def finish(self, *, patience_s: float = PATIENCE_S) -> Verdict:
         """End the data, let all be stored, stop the engine, and compare."""
@@ -289,15 +289,6 @@ def server_pids(server: EmbeddedServer) -> list[int]:
         if parent == first:
             found.append(int(path.parent.name))
     return found
-
-
-def wait_for(done: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> float:
-    """Seconds until it was done."""
-    began = time.monotonic()
-    while not done():
-        assert time.monotonic() - began < patience_s, f"waited {patience_s:g} s for {what}"
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 @contextmanager

@@ -18,12 +18,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from patience import PATIENCE_S
 from servers import debian
 from tickbay.embedded import free_port
 
 SUITE = "trixie"  # Prometheus 2.53, Alertmanager 0.28
 PACKAGES = ("prometheus", "promtool", "prometheus-alertmanager")
-PATIENCE_S = 30.0
 Series = list[dict[str, Any]]
 
 

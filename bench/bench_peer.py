@@ -1,5 +1,5 @@
 """The whole way of a frame into a database, beside the peer: cryptofeed's Deribit handler with its own Postgres and
-QuestDB backends, and asyncpg's executemany into the table and key of an older collector, on a server of the same kind.
+QuestDB backends; and the writer's commits beside asyncpg's executemany into the table and key of an older collector.
 
 Frames are the simulator's for both. The peer gets them from memory: no socket, no journal, and what is in its queue is
 lost where it dies; of a ticker it stores bid and ask, of a book's message one row of JSON. Into QuestDB it gets tickers
@@ -12,30 +12,22 @@ from __future__ import annotations
 
 import tempfile
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 
-from bench import corpus, peer, usage
-from bench.bench_encode import records_of
+from bench import corpus, peer, same_rows, usage
 from bench.pipeline import questdb_absent
 from bench.result import Result, Size, main
 from bench.whole_path import Outcome, Plan, database, environment, postmaster, run
 from tickbay import demo
-from tickbay.config import Questdb, Timescale
-from tickbay.embedded import USER, EmbeddedServer, free_port
+from tickbay.config import Questdb
+from tickbay.embedded import USER, free_port
 from tickbay.embedded_questdb import EmbeddedQuestdb
-from tickbay.record import Kind
 from tickbay.sinks.questdb_server import QuestdbServer
-from tickbay.sinks.sink import Chunk
-from tickbay.sinks.timescale import TimescaleSink
 
 PEER_FRAMES = 100_000
-BATCH = 10_000
-STREAM, EPOCH = "feed-1.quote", 1
 APPLY_S = 60.0
 PEER_TABLE = "ticker-DERIBIT"  # as its backend calls it
 
@@ -60,13 +52,12 @@ def measure(size: Size) -> Result:
         theirs["cpu_s"] += server_cpu_s(Path(name)) - before_s
         # More: after a thousand changes of a book it stores the whole book again.
         assert theirs["frames"] == len(frames) and theirs["rows"] >= events_in(frames), theirs
-        by_rows = peer.ask(python, "executemany", str(size.of(300_000, 2_000)), str(BATCH), *where, program=peer.STORES)
-        assert by_rows["rows"] == size.of(300_000, 2_000)
-        commits = our_commits(server, size)
+        rates = same_rows.measure(server, python, size)
     ours = run(Plan(name="peer", options=size.of(830, 10), pace=("--flat-out",), frames=size.of(500_000, 2_000)), size)
-    result.checked = f"{theirs['rows']} rows of the peer's are there; ours: {ours.verdict}"
+    alike = f"{rates.rows:,} rows of 8 columns are alike"
+    result.checked = f"{theirs['rows']} rows of the peer's are there; {alike}; ours: {ours.verdict}"
     tell_postgres(result, theirs, ours)
-    tell_rows(result, by_rows, commits)
+    tell_rows(result, rates)
     if (absent := questdb_absent()) != "":
         result.notes.append(f"into QuestDB: not measured: {absent}")
         return result
@@ -82,21 +73,6 @@ def events_in(frames: list[bytes]) -> int:
     """A trade is one, and so is a ticker or a book's message."""
     data = [orjson.loads(frame)["params"]["data"] for frame in frames]
     return sum(len(each) if isinstance(each, list) else 1 for each in data)
-
-
-def our_commits(server: EmbeddedServer, size: Size) -> float:
-    """Quotes a second by the writer's commits, its defaults but for their size."""
-    rows, turns = size.of(BATCH, 500), size.of(30, 4)
-    records = np.resize(records_of(size)[Kind.QUOTE], rows)
-    records["exch_ns"] = time.time_ns()
-    settings = Timescale(port=server.port, user=USER, password=server.password, dbname=demo.DATABASE)
-    with closing(TimescaleSink(settings)) as sink:
-        sink.open([STREAM])
-        began = time.monotonic()
-        for turn in range(turns):
-            records["seq"] = np.arange(1 + turn * rows, 1 + (turn + 1) * rows)
-            assert sink.commit([Chunk(STREAM, Kind.QUOTE, EPOCH, records)]).rows == rows
-        return turns * rows / (time.monotonic() - began)
 
 
 def tell_postgres(result: Result, theirs: dict[str, Any], ours: Outcome) -> None:
@@ -115,12 +91,15 @@ def tell_postgres(result: Result, theirs: dict[str, Any], ours: Outcome) -> None
         result.aim("pipeline", "rows a second, over cryptofeed → its Postgres", 50, own_rows / rows, "x")
 
 
-def tell_rows(result: Result, theirs: dict[str, Any], commits: float) -> None:
-    rate = theirs["rows"] / theirs["seconds"]
-    result.add("peer: asyncpg executemany, 8 columns, key", rate, "rows/s", f"{BATCH:,} in a transaction")
-    result.add("writer's commits, 43 columns, cursor", commits, "rows/s", f"{BATCH:,} in a transaction")
+def tell_rows(result: Result, rates: same_rows.Rates) -> None:
+    each = f"{same_rows.BATCH:,} in a transaction"
+    result.add("peer: asyncpg executemany, 8 columns, key", rates.peer, "rows/s", each)
+    result.add("writer's commits, the same 8 columns, cursor", rates.same, "rows/s", each)
+    result.add("writer's commits, 43 columns, cursor", rates.whole, "rows/s", each)
+    result.add("writer's 43 columns over the peer's 8", rates.whole / rates.peer, "x")
     if not result.size.small:
-        result.aim("Timescale path", "over asyncpg executemany with a key", 3, commits / rate, "x")
+        over = rates.same / rates.peer
+        result.aim("Timescale path", "over asyncpg executemany with a key, same columns", 3, over, "x")
 
 
 def tell_questdb(result: Result, python: Path, frames: list[bytes], size: Size) -> None:

@@ -15,8 +15,10 @@ from typing import Any
 from bench.result import ROOT
 
 PYTHON = ROOT / "build" / "peer" / "bin" / "python"
-HANDLER, STORES = "bench.peer_cryptofeed", "bench.peer_stores"  # programs, run by that interpreter
+# Programs, run by that interpreter.
+HANDLER, STORES, CLIENT = "bench.peer_cryptofeed", "bench.peer_stores", "bench.peer_questdb"
 ABSENT = "peer: cryptofeed is not installed here (make bench installs it): nothing is claimed of it"
+CLIENT_ABSENT = "QuestDB's client and pandas are not installed here (make bench installs them): not measured"
 
 
 def python() -> Path | None:
@@ -28,8 +30,17 @@ def python() -> Path | None:
 
 def stores() -> Path | None:
     """One that also has what the peer's backends need."""
+    return _having("asyncpg")
+
+
+def questdb() -> Path | None:
+    """One that has QuestDB's client, and pandas for it."""
+    return _having("questdb, pandas")
+
+
+def _having(modules: str) -> Path | None:
     found = python()
-    if found is None or subprocess.run([found, "-c", "import asyncpg"], capture_output=True, check=False).returncode:
+    if found is None or subprocess.run([found, "-c", f"import {modules}"], capture_output=True, check=False).returncode:
         return None
     return found
 

@@ -3,7 +3,7 @@ nothing of tickbay. The database's password is in PGPASSWORD.
 
 bench.peer_stores postgres FRAMES PORT USER DBNAME           message_handler() → its queue → its Postgres backend
 bench.peer_stores questdb FRAMES PORT                        the same → its QuestDB backend (ILP over TCP)
-bench.peer_stores executemany ROWS BATCH PORT USER DBNAME    quotes into the table and key of an older collector
+bench.peer_stores executemany FIRST ROWS BATCH PORT USER DBNAME   quotes into the table and key of an older collector
 
 Its handler is called as its connection calls it, without the socket, and gives way to the writer every BREATH frames:
 in its batches are then as many rows, which suits it better than the few of a live feed.
@@ -32,7 +32,7 @@ TABLES = f"""
     CREATE TABLE book ({HEAD}, data jsonb);
 """
 QUOTES = """
-    CREATE TABLE older_quotes (timestamp timestamptz NOT NULL, instrument text NOT NULL, bid_price float8,
+    CREATE TABLE IF NOT EXISTS older_quotes (timestamp timestamptz NOT NULL, instrument text NOT NULL, bid_price float8,
         bid_size float8, ask_price float8, ask_size float8, underlying_price float8, mark_price float8,
         PRIMARY KEY (timestamp, instrument));
 """
@@ -85,16 +85,19 @@ async def questdb(path: Path, port: int) -> dict[str, object]:
     return {"frames": frames, "seconds": seconds, "cpu_s": cpu_s}
 
 
-async def executemany(rows: int, batch: int, port: int, user: str, dbname: str) -> dict[str, object]:
+async def executemany(first: int, rows: int, batch: int, port: int, user: str, dbname: str) -> dict[str, object]:
+    """Rows `first` …, as same_rows.quotes() makes them."""
     connection = await connect(port, user, dbname)
     await connection.execute(QUOTES)
-    began = datetime(2027, 1, 1, tzinfo=UTC)
-    step, numbers = timedelta(microseconds=1), [number / 7 for number in range(6)]
-    made = [(began + step * number, f"ETH-1JAN27-{number % 830}-C", *numbers) for number in range(rows)]
+    began, step = datetime(2026, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+    made = [
+        (began + step * number, f"ETH-1JAN27-{number % 830}-C", *(number / 7 + index for index in range(6)))
+        for number in range(first, first + rows)
+    ]
     at, cpu = time.monotonic(), time.process_time()
-    for first in range(0, rows, batch):
+    for start in range(0, rows, batch):
         async with connection.transaction():
-            await connection.executemany(INSERT, made[first : first + batch])
+            await connection.executemany(INSERT, made[start : start + batch])
     seconds, cpu_s = time.monotonic() - at, time.process_time() - cpu
     stored = await connection.fetchval("SELECT count(*) FROM older_quotes")
     return {"rows": stored, "seconds": seconds, "cpu_s": cpu_s}
@@ -112,7 +115,7 @@ def main(what: str, *given: str) -> None:
     elif what == "questdb":
         answer = asyncio.run(questdb(Path(given[0]), int(given[1])))
     else:
-        answer = asyncio.run(executemany(int(given[0]), int(given[1]), int(given[2]), given[3], given[4]))
+        answer = asyncio.run(executemany(int(given[0]), int(given[1]), int(given[2]), int(given[3]), *given[4:]))
     print(json.dumps(answer))
 
 

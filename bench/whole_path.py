@@ -34,7 +34,7 @@ from tickbay.journal.segment import segment_number, walk
 from tickbay.sinks.questdb_server import QuestdbServer
 
 TICKS = ("option_quotes", "delta_one_quotes", "option_trades", "delta_one_trades", "book_changes")
-READY_S = 60.0
+READY_S = 180.0  # of which the simulator needs most, where there are 10,000 options
 DRAIN_S = 120.0
 STALE_S = 300
 EVERY = 7  # each so many-th row is asked when it was committed

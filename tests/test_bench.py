@@ -77,6 +77,7 @@ def test_the_peer_is_believed_only_when_its_rows_are_in_its_tables() -> None:
         pytest.skip(peer.ABSENT)
     result = bench_peer.measure(SMALL)
     assert "rows of the peer's are there" in result.checked and "0 lost, 0 twice, 0 different: OK" in result.checked
+    assert "; 2,000 rows of 8 columns are alike; " in result.checked
 
 
 def test_the_same_seed_gives_the_same_frames_and_another_seed_gives_others() -> None:
@@ -123,4 +124,7 @@ def test_rows_of_the_questdb_writer_and_of_ready_bodies_are_all_applied() -> Non
         java()
     except ConfigError as error:
         pytest.skip(str(error))
-    assert bench_questdb.measure(SMALL).checked == "4000 rows of 42 columns are applied"
+    checked, *added_up = bench_questdb.measure(SMALL).checked.split("; ")
+    assert checked == "4000 rows of 42 columns are applied"
+    client = "" if peer.questdb() is None else " + 200 + 200"
+    assert added_up == [f"{columns} columns: 500{client} rows add up" for columns in (42, 18)]

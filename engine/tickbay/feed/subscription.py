@@ -90,7 +90,7 @@ class Subscription:
     @property
     def heard_ns(self) -> int:
         """Our clock: its newest message, as last looked at …"""
-        return int(self.hearing.heard_ns[self.row])
+        return self.hearing.heard_ns.item(self.row)
 
     @heard_ns.setter
     def heard_ns(self, recv_ns: int) -> None:
@@ -99,7 +99,7 @@ class Subscription:
     @property
     def heard_mono_ns(self) -> int:
         """… and when that was new."""
-        return int(self.hearing.heard_mono_ns[self.row])
+        return self.hearing.heard_mono_ns.item(self.row)
 
     @heard_mono_ns.setter
     def heard_mono_ns(self, mono_ns: int) -> None:

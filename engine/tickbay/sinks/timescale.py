@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import TypeAlias
 
 import psycopg
@@ -35,12 +36,6 @@ MAINTAIN_S = 3600.0
 REASONS_TOLD = 3
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_COPY = {
-    table.name: sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-        sql.Identifier(table.name), sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
-    )
-    for table in TABLES
-}
 _SWAP = """
     UPDATE sink_cursor AS c SET epoch = n.epoch, seq = n.seq, updated_at = now()
     FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
@@ -290,7 +285,7 @@ def copy_rows(connection: psycopg.Connection, table: Table, pieces: Pieces) -> t
     """COPY the records of `pieces` that belong in `table`; returns rows and bytes."""
     rows = sent = 0
     with connection.cursor() as cursor:
-        with cursor.copy(_COPY[table.name]) as copy:
+        with cursor.copy(_copy_statement(table)) as copy:
             copy.write(PGCOPY_HEADER)
             for chunk, records in pieces:
                 encoder = plan(table, chunk.stream, chunk.epoch)
@@ -302,6 +297,13 @@ def copy_rows(connection: psycopg.Connection, table: Table, pieces: Pieces) -> t
         if cursor.rowcount != rows:  # a stream that ends early is accepted as short
             raise SinkDown(f"{table.name}: {cursor.rowcount} of {rows} rows arrived")
     return rows, sent
+
+
+@lru_cache(len(TABLES))
+def _copy_statement(table: Table) -> sql.Composed:
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        sql.Identifier(table.name), sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
+    )
 
 
 def _quarantine_row(sink: str, poison: Poison) -> tuple[object, ...]:

@@ -418,7 +418,7 @@ def test_without_a_ledger_holes_and_doubles_of_sequences_are_found(good: Stored,
         assert audit_sequences(Postgres(connection)).known == 3
         connection.execute("DELETE FROM book_changes WHERE stream = 'feed-1.book' AND seq < 20")
         verdict = audit_sequences(Postgres(connection))  # as retention leaves it
-        assert verdict.good and "feed-1.book begins at seq 20 in this database" in verdict.lines
+        assert verdict.good and "feed-1.book begins at seq 20 here" in verdict.lines
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -443,7 +443,9 @@ def test_the_command_prints_the_verdict_and_its_status_tells(
 ) -> None:
     good.store(settings)
     assert run(settings, tmp_path, monkeypatch, "--ledger", str(reader.directory)) == 0
-    assert capsys.readouterr().out.endswith("0 lost, 0 twice, 0 different: OK\n")
+    out, err = capsys.readouterr()
+    assert out.startswith("timescale: audit: ") and out.endswith("0 lost, 0 twice, 0 different: OK\n")
+    assert err == f"tickbay audit: {tmp_path}/data/journal does not exist: not compared\n"
     with psycopg.connect(conninfo_of(settings)) as connection:
         connection.execute("DELETE FROM option_quotes WHERE stream = 'feed-1.quote' AND seq = 300")
         connection.execute("DELETE FROM data_gaps")

@@ -84,7 +84,7 @@ def test_when_its_terminal_is_closed_all_that_it_started_stops_in_order(tmp_path
 
 
 @pytest.mark.slow
-def test_with_both_databases_it_captures_into_both_and_audits_both(tmp_path: Path) -> None:
+def test_with_both_databases_it_captures_into_both_and_audits_both_and_the_journal(tmp_path: Path) -> None:
     try:
         EmbeddedQuestdb(tmp_path / "tried")
     except ConfigError as error:
@@ -101,4 +101,4 @@ def test_with_both_databases_it_captures_into_both_and_audits_both(tmp_path: Pat
     of_postgres, of_questdb = done.stdout.partition("captured in ")[2].split("in QuestDB:")
     assert "option_quotes" in of_postgres and "option_quotes" in of_questdb
     verdicts = [line for line in done.stdout.splitlines() if "0 lost, 0 twice, 0 different" in line]
-    assert len(verdicts) == 2 and all(line.endswith(": OK") for line in verdicts), done.stdout
+    assert len(verdicts) == 3 and all(line.endswith(": OK") for line in verdicts), done.stdout

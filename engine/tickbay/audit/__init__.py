@@ -12,7 +12,8 @@ Against the simulator's ledger, row by row:
 
     columns.py          what is compared: one form for both sides
     expected.py         the ledger in that form
-    database.py         what is asked of a database; stored.py: PostgreSQL, stored_questdb.py: QuestDB
+    database.py         what is asked of a database; stored.py: PostgreSQL, stored_questdb.py: QuestDB,
+                        stored_journal.py: the journal, as if it were one
     comparison.py       two sequences of rows → what is lost, twice, different
     gaps.py             the holes that the database knows of
     healed.py, pairs.py what was fetched afterwards; what two connections brought

@@ -21,6 +21,7 @@ from tickbay.audit.journalled import Extent, Journalled
 from tickbay.audit.questdb_store import QuestdbStore
 from tickbay.audit.store import Store
 from tickbay.audit.stored import Postgres
+from tickbay.audit.stored_journal import JournalDatabase
 from tickbay.audit.stored_questdb import QuestdbDatabase
 from tickbay.audit.timescale_store import TimescaleStore
 from tickbay.audit.verdict import Verdict, audit_ledger, audit_sequences
@@ -33,9 +34,11 @@ from tickbay.sinks.connection import connect, conninfo_of, translated
 from tickbay.sinks.questdb_server import QuestdbServer
 
 STATEMENT_TIMEOUT_S = 3600
+JOURNAL = "journal"  # as it is called among the databases
 DESCRIPTION = """
 Without --ledger: counts and checksums of every stream and minute that the journal still holds, in every enabled
-database; and the sequence of every stream, which also covers what is older. With it: every row that the simulator sent.
+database; and the sequence of every stream, which also covers what is older. With it: every row that the simulator
+sent, in the journal and in every enabled database.
 """
 EPILOG = (
     "Exit status 0: everything is stored; 1: something is missing, twice or different; 2: it could not be compared."
@@ -89,19 +92,49 @@ def _untold(error: TickbayError) -> int:
 
 
 def _by_ledger(config: Config, directory: Path, *, as_json: bool) -> int:
+    """The journal, then what was written from it. A journal that is not here is no fault of the databases."""
     ledger = LedgerReader(directory)
-    status, told = 0, {}
-    for sink in config.sinks:
-        with _database(sink, config) as database:
-            verdict = audit_ledger(database, ledger, progress=show)
+    good, told = True, {}
+    for name in (JOURNAL, *config.sinks):
+        with _journal(config) if name == JOURNAL else _database(name, config) as database:
+            verdict = audit_ledger(database, ledger, progress=show) if database is not None else None
         show(0, 0)
-        status = max(status, 0 if verdict.good else 1)
-        told[sink] = _verdict_document(verdict)
+        if verdict is None:
+            print(f"tickbay audit: {config.data_dir / 'journal'} does not exist: not compared", file=sys.stderr)
+            continue
+        good &= verdict.good
+        told[name] = _verdict_document(verdict)
         if not as_json:
-            _print(verdict, sink if len(config.sinks) > 1 else "")
+            _print(verdict, name)
     if as_json:
-        print(orjson.dumps({"good": status == 0, "stores": told}).decode())
-    return status
+        print(orjson.dumps({"good": good, "stores": told}).decode())
+    return 0 if good else 1
+
+
+@contextmanager
+def _journal(config: Config) -> Iterator[Database | None]:
+    """None where there is none: it was lost, or lies on another machine."""
+    with _reading(config) as reader:
+        yield JournalDatabase(reader) if reader is not None else None
+
+
+@contextmanager
+def _reading(config: Config) -> Iterator[JournalReader | None]:
+    """JournalFault: it is there, but cannot be read."""
+    directory = config.data_dir / "journal"
+    try:
+        reader = JournalReader(Files(), directory)
+    except FileNotFoundError:
+        yield None
+        return
+    except OSError as error:
+        raise JournalFault(f"{error.filename or directory}: {error.strerror}") from error
+    try:
+        yield reader
+    except OSError as error:
+        raise JournalFault(f"{error.filename or directory}: {error.strerror}") from error
+    finally:
+        reader.close()
 
 
 @contextmanager
@@ -171,20 +204,11 @@ def _store(sink: str, config: Config) -> Store:
 
 
 def _compared(config: Config, stores: list[Store], *, heal: bool, replace: bool) -> Across:
-    directory = config.data_dir / "journal"
-    try:
-        reader = JournalReader(Files(), directory)
-    except FileNotFoundError:
-        return Across(Extent(), [])  # lost, or on another machine: the sequences tell what they can
-    except OSError as error:
-        raise JournalFault(f"{error.filename or directory}: {error.strerror}") from error
-    try:
+    with _reading(config) as reader:
+        if reader is None:
+            return Across(Extent(), [])  # the sequences tell what they can
         progress: Callable[[int], None] = partial(show, 0)
         return compare(Journalled(reader), stores, heal=heal, replace=replace, progress=progress)
-    except OSError as error:
-        raise JournalFault(f"{error.filename or directory}: {error.strerror}") from error
-    finally:
-        reader.close()
 
 
 def _sequences(config: Config, across: Across) -> dict[str, Verdict]:

@@ -106,6 +106,17 @@ class Window:
         self.taken += count
 
 
+@dataclass(slots=True)
+class LosingRun:
+    """Lost rows in a row, that are not yet a Lost. Only what is told of them is kept: they may be millions."""
+
+    first_message: int
+    last_message: int
+    sample: str
+    rows: int = 0
+    instruments: set[bytes] = field(default_factory=set)
+
+
 class Comparer:
     """Aligns one kind of one connection. `stored` gives rows of STORED_DTYPES, with what they are called beside
     them."""
@@ -116,7 +127,19 @@ class Comparer:
         self._names = list(DTYPES[kind].names or ())
         self._before = (0, 0, 0)
         self._seen: set[bytes] = set()  # of late: to tell a second copy from a row out of nowhere
-        self._run: list[tuple[Rows, int]] = []  # lost rows that are not yet a Lost
+        self._run: LosingRun | None = None
+
+    def begin_late(self) -> None:
+        """Lose all that was sent before the first rows that are stored: beyond what may have drifted apart."""
+        while (stored := self._stored.see(FIRST_BLOCK_ROWS)) is not None:
+            expected = self._expected.see(CHUNK_ROWS)
+            if expected is None:
+                return
+            found = _place_of_first(expected, stored.rows[:FIRST_BLOCK_ROWS], stored.data[:FIRST_BLOCK_ROWS])
+            if found != 0:
+                self._lose(expected, len(expected) if found is None else found)
+            if found is not None:
+                return
 
     def compare(self) -> Comparison:
         while True:
@@ -185,20 +208,21 @@ class Comparer:
             self._extra(stored, extra)
 
     def _lose(self, expected: View, count: int) -> None:
-        rows, number = expected.rows, expected.number
-        self._run += [(rows[:count], int(number[0])), (rows[:0], int(number[count - 1]))]
+        rows, number = expected.rows[:count], expected.number
+        if self._run is None:
+            self._run = LosingRun(int(number[0]), int(number[0]), described(self._kind, rows[0]))
+        self._run.last_message = int(number[count - 1])
+        self._run.rows += count
+        self._run.instruments.update(np.unique(rows["instrument"]).tolist())
         self._expected.take(count)
 
     def _end_run(self, after: tuple[int, int, int]) -> None:
         """What was lost in a row becomes one Lost."""
-        if not self._run:
-            return
-        rows = np.concatenate([rows for rows, _ in self._run])
-        names = frozenset(np.unique(rows["instrument"]).tolist())
-        sample = described(self._kind, rows[0])
-        messages = [message for _, message in self._run]
-        self.result.lost.append(Lost(min(messages), max(messages), len(rows), names, self._before, after, sample))
-        self._run = []
+        run, self._run = self._run, None
+        if run is not None:
+            names = frozenset(run.instruments)
+            lost = Lost(run.first_message, run.last_message, run.rows, names, self._before, after, run.sample)
+            self.result.lost.append(lost)
 
     def _extra(self, stored: View, count: int) -> None:
         """Stored rows that are not due here."""
@@ -258,6 +282,16 @@ def _places(sent: NDArray[np.void], kept: NDArray[np.void]) -> tuple[int | None,
         if lost is not None or extra is not None:
             return (None if lost is None else block.start + lost, None if extra is None else block.start + extra)
     return None, None
+
+
+def _place_of_first(expected: View, rows: Rows, data: NDArray[np.void]) -> int | None:
+    """Where in `expected` the first of the stored rows would be, by the first of them that is there."""
+    stored = {value.tobytes(): place for place, value in enumerate(data)}
+    for place in np.flatnonzero(np.isin(expected.rows["exch_ns"], rows["exch_ns"])).tolist():
+        behind = stored.get(expected.data[place].tobytes())
+        if behind is not None:
+            return max(0, place - behind)
+    return None
 
 
 def _first(true: NDArray[np.bool_]) -> int | None:

@@ -1,4 +1,4 @@
-"""What the audit by the ledger asks of a database, whichever it is."""
+"""What the audit by the ledger asks of what it compares: a database, whichever it is, or the journal."""
 
 from __future__ import annotations
 
@@ -32,8 +32,19 @@ class GapRow(NamedTuple):
     last_missing: int
 
 
+class Seam(NamedTuple):
+    """Where what was deleted ends and what is held begins, by recv_ns: before `from_ns` nothing is held, since `to_ns`
+    all that was received, and of what lies between each stream from some moment on. Both 0: nothing was deleted."""
+
+    from_ns: int
+    to_ns: int
+
+
 class Database(Protocol):
     """All answers are of one moment, or of a database that nobody writes to."""
+
+    def seam(self) -> Seam:
+        """What was deleted because it was old is not lost."""
 
     def streams(self) -> list[Sequence]:
         """Every stream of market data by epoch, with its quarantined rows counted as there."""

@@ -43,14 +43,18 @@ class Journalled:
     def __init__(self, reader: JournalReader) -> None:
         self._reader = reader
 
+    def began(self) -> dict[str, int]:
+        """See JournalReader."""
+        return self._reader.began()
+
     def streams(self) -> dict[str, Kind]:
         return dict(sorted(self._reader.streams().items()))
 
-    def parts(self, stream: str) -> Iterator[Chunk]:
-        """Everything of a stream, in chunks of up to PART_ROWS consecutive records."""
+    def parts(self, stream: str, until: Position | None = None, *, rows: int = PART_ROWS) -> Iterator[Chunk]:
+        """Everything of a stream, or all up to there, in chunks of up to so many consecutive records."""
         waiting: list[Chunk] = []
-        for chunk in self._chunks(stream, START, PART_ROWS):
-            if waiting and not _joins(waiting, chunk):
+        for chunk in self._chunks(stream, START, rows, until):
+            if waiting and not _joins(waiting, chunk, rows):
                 yield _joined(waiting)
                 waiting = []
             waiting.append(chunk)
@@ -75,10 +79,10 @@ class Journalled:
                 yield found
 
 
-def _joins(waiting: list[Chunk], chunk: Chunk) -> bool:
+def _joins(waiting: list[Chunk], chunk: Chunk, rows_max: int) -> bool:
     last = waiting[-1]
     together = sum(len(each.records) for each in waiting) + len(chunk.records)
-    return chunk.epoch == last.epoch and int(chunk.records["seq"][0]) == last.end.seq + 1 and together <= PART_ROWS
+    return chunk.epoch == last.epoch and int(chunk.records["seq"][0]) == last.end.seq + 1 and together <= rows_max
 
 
 def _joined(chunks: list[Chunk]) -> Chunk:

@@ -31,7 +31,8 @@ Report = Callable[[str], None]
 class Sent:
     """All rows of a kind that were sent on any connection."""
 
-    def __init__(self, ledger: LedgerReader, kind: str) -> None:
+    def __init__(self, ledger: LedgerReader, kind: str, since_ns: int) -> None:
+        """Of what was sent before `since_ns` nothing is required."""
         self.known: set[bytes] = set()  # digests
         self.required: dict[bytes, tuple[int, bytes]] = {}  # digest → when sent, of which instrument
         self.frames = 0
@@ -41,11 +42,11 @@ class Sent:
             sure_until_ns = ended.at_ns - IN_DOUBT_NS if ended.how else gaps.FOREVER_NS
             self.frames += len(sent_ns)
             for rows, message in expected_rows(ledger, number, kind):
-                self._add(kind, rows, sent_ns[message], sure_until_ns)
+                self._add(kind, rows, sent_ns[message], (since_ns, sure_until_ns))
 
-    def _add(self, kind: str, rows: Rows, sent_ns: NDArray[np.int64], sure_until_ns: int) -> None:
+    def _add(self, kind: str, rows: Rows, sent_ns: NDArray[np.int64], sure_ns: tuple[int, int]) -> None:
         optional = rows["snapshot"] if kind == BOOK else np.zeros(len(rows), bool)
-        sure = (sent_ns < sure_until_ns) & ~optional
+        sure = (sent_ns >= sure_ns[0]) & (sent_ns < sure_ns[1]) & ~optional
         for digest, at_ns, name, is_sure in zip(
             digests(rows), sent_ns.tolist(), rows["instrument"], sure.tolist(), strict=True
         ):
@@ -70,8 +71,10 @@ def judge(database: Database, ledger: LedgerReader, streams: list[str], report: 
     """Counts by the names of Verdict's fields; `report` hears of what is wrong."""
     found = dict.fromkeys(("frames", "expected", "stored", "lost", "twice", "stray", "known"), 0)
     recorded = gaps.recorded(database)
+    kept_from_ns = database.seam().to_ns
+    since_ns = kept_from_ns + gaps.CLOCK_SLACK_NS if kept_from_ns else 0
     for kind in KINDS:
-        sent = Sent(ledger, kind)
+        sent = Sent(ledger, kind, since_ns)
         found["frames"] = sent.frames
         found["expected"] += len(sent.required)
         seen: set[bytes] = set()

@@ -29,7 +29,7 @@ from tickbay.audit.columns import (
     Rows,
     one_nan,
 )
-from tickbay.audit.database import GapRow, Sequence
+from tickbay.audit.database import GapRow, Seam, Sequence
 
 FETCH_ROWS = 20_000  # at once: some 20 MB
 # For the server to sort with; its default would put every stream on its disk in small pieces.
@@ -41,6 +41,9 @@ class Postgres:
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self._connection = connection
+
+    def seam(self) -> Seam:
+        return Seam(0, 0)
 
     def stored_rows(self, stream: str, kind: str) -> Iterator[Rows]:
         """Everything captured live (not healed later) of a stream, in order, in pieces (columns.STORED_DTYPES)."""

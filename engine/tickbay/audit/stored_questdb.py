@@ -27,7 +27,7 @@ from tickbay.audit.columns import (
     Rows,
     one_nan,
 )
-from tickbay.audit.database import GapRow, Sequence
+from tickbay.audit.database import GapRow, Seam, Sequence
 from tickbay.audit.store import quoted
 from tickbay.sinks.questdb_server import QuestdbServer
 
@@ -41,6 +41,9 @@ class QuestdbDatabase:
 
     def __init__(self, server: QuestdbServer) -> None:
         self._server = server
+
+    def seam(self) -> Seam:
+        return Seam(0, 0)
 
     def streams(self) -> list[Sequence]:
         tables = [table for kind in KINDS for table, _ in TABLES[kind]]

@@ -1,12 +1,13 @@
 """The audit as a whole: matches connections, compares every row, asks the gaps, and says what it comes to.
 
-In: a database connection, a ledger or none. Out: a Verdict.
+In: a database (or the journal, which is asked as one), a ledger or none. Out: a Verdict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -37,6 +38,8 @@ class Verdict:
     different: int = 0
     stray: int = 0
     known: int = 0  # rows missing in a recorded gap
+    deleted: int = 0  # rows deleted because they were old
+    kept_from_ns: int = 0  # since when nothing was; 0: nothing ever was
     healed: int = 0  # rows fetched afterwards, as they were sent
     unsent: int = 0  # … and of a time when nobody was connected, so in no ledger
     quarantined: int = 0
@@ -67,6 +70,7 @@ class Verdict:
             (self.quarantined, "quarantined"), (self.in_doubt, "in doubt at the end of a connection"),
             (self.faults - self.unrecorded, "planted faults found as gaps"),
             (self.unrecorded, "planted faults without a gap"),
+            (self.deleted, f"sent before {_stamp(self.kept_from_ns)} and deleted since"),
         )  # fmt: skip
         parts += [f"{count:,} {word}" for count, word in more if count]
         return (
@@ -77,6 +81,10 @@ class Verdict:
     def add_line(self, line: str) -> None:
         if len(self.lines) < SAMPLES_MAX:
             self.lines.append(line)
+
+
+def _stamp(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def audit_sequences(database: Database) -> Verdict:
@@ -106,7 +114,7 @@ def _judge_seams(verdict: Verdict, known: list[gaps.Gap], sequences: list[Sequen
     for sequence in sequences:
         before = last.get(sequence.stream)
         if before is None and sequence.first > 1:
-            verdict.add_line(f"{sequence.stream} begins at seq {sequence.first:,} in this database")
+            verdict.add_line(f"{sequence.stream} begins at seq {sequence.first:,} here")
         elif before is not None and sequence.first > before + 1:
             _judge_hole(verdict, known, sequence.stream, before + 1, sequence.first - 1)
         last[sequence.stream] = sequence.last
@@ -146,6 +154,7 @@ class LedgerAudit:
     ) -> None:
         self._database, self._ledger, self._verdict, self._progress = database, ledger, verdict, progress
         self._read = 0  # rows
+        self._seam = database.seam()
         self._gaps = gaps.recorded(database)
         self._quarantined = database.quarantined()
 
@@ -155,6 +164,7 @@ class LedgerAudit:
             frames, rows = self._ledger.count(number)
             self._verdict.frames += frames
             self._verdict.expected += rows
+        self._verdict.kept_from_ns = self._seam.to_ns
         matched = self._match(sent)
         compared: dict[int, dict[str, Comparison]] = {number: {} for number in sent}
         feed_of = {number: feed for (feed, _), number in matched.items()}
@@ -170,6 +180,7 @@ class LedgerAudit:
                     ).compare()
             feeds = {feed_of[number]} if number in feed_of else self._peers(number, feed_of)
             self._judge(number, feeds, compared[number])
+        self._verdict.expected -= self._verdict.deleted
         self._judge_faults(feed_of)
         self._judge_healed()
 
@@ -199,12 +210,29 @@ class LedgerAudit:
         return matched
 
     def _first_rows(self, number: int) -> set[Any]:
+        if self._is_cut(number):
+            return self._rows_at_seam(number)
         found: set[Any] = set()
         for kind in KINDS:
             for rows, _ in expected_rows(self._ledger, number, kind):
                 head = rows[: 2 * RECOGNISED_BY_ROWS]  # more than stored.first_rows(): some may be lost
                 found.update((kind, row["instrument"], int(row["exch_ns"])) for row in head)
                 break
+        return found
+
+    def _is_cut(self, number: int) -> bool:
+        """Whether the beginning of a connection may have been deleted."""
+        return bool(self._seam.to_ns) and self._ledger.sent_before(number, self._seam.to_ns) > 0
+
+    def _rows_at_seam(self, number: int) -> set[Any]:
+        """Those among which the first must be that are held."""
+        first = self._ledger.sent_before(number, self._seam.from_ns - gaps.CLOCK_SLACK_NS)
+        end = self._ledger.sent_before(number, self._seam.to_ns + gaps.CLOCK_SLACK_NS)
+        found: set[Any] = set()
+        for kind in KINDS:
+            for rows, message in expected_rows(self._ledger, number, kind):
+                near = rows[(message >= first) & (message < end)]
+                found.update((kind, name, at_ns) for name, at_ns in near[["instrument", "exch_ns"]].tolist())
         return found
 
     def _compare(
@@ -215,7 +243,10 @@ class LedgerAudit:
         while (conn := pieces.next_connection()) is not None:
             number = matched.get((feed, conn))
             sent = expected_rows(self._ledger, number, kind) if number else iter(())
-            result = Comparer(kind, Window(sent), Window(pieces.rows_of(conn))).compare()
+            comparer = Comparer(kind, Window(sent), Window(pieces.rows_of(conn)))
+            if number and self._is_cut(number):
+                comparer.begin_late()
+            result = comparer.compare()
             self._verdict.stored += result.stored
             self._verdict.twice += result.twice
             self._verdict.stray += result.stray
@@ -249,7 +280,9 @@ class LedgerAudit:
         doubtful = self._first_in_doubt(number)
         for kind, result in compared.items():
             for lost in result.lost:
-                if any(self._in_quarantine(f"{feed}.{kind}", lost) for feed in feeds):
+                if self._was_deleted(number, lost):
+                    self._verdict.deleted += lost.rows
+                elif any(self._in_quarantine(f"{feed}.{kind}", lost) for feed in feeds):
                     self._verdict.quarantined += lost.rows
                 elif any(gaps.covers(self._gaps, feed, kind, lost, life) for feed in feeds):
                     self._verdict.known += lost.rows
@@ -260,6 +293,11 @@ class LedgerAudit:
                     where = f"connection {number}" + (f" ({', '.join(sorted(feeds))})" if feeds else "")
                     messages = f"messages {lost.first_message} to {lost.last_message}"
                     self._verdict.add_line(f"lost: {lost.rows} rows of {where}, {messages}; first {lost.sample}")
+
+    def _was_deleted(self, number: int, lost: Lost) -> bool:
+        """Nothing of the connection is held before it, and all of it was sent before the seam."""
+        kept = self._ledger.sent_before(number, self._seam.to_ns + gaps.CLOCK_SLACK_NS) if self._is_cut(number) else 0
+        return not any(lost.before) and lost.last_message < kept
 
     def _first_in_doubt(self, number: int) -> int:
         """From which message on nobody can say whether a client that closed the connection had still read it."""
@@ -278,7 +316,7 @@ class LedgerAudit:
         for event in self._ledger.events():
             action, number = event["event"], event.get("connection", 0)
             feed = feed_of.get(number, "")
-            if action not in gaps.CAUSES or not feed:
+            if action not in gaps.CAUSES or not feed or event["at_ns"] < self._seam.to_ns:
                 continue
             instrument = event.get("channel", "").split(".")[1:2]
             name = instrument[0].encode() if instrument else b""

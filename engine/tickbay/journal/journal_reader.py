@@ -24,6 +24,7 @@ from tickbay.gap import SINCE_EVER_NS, Cause
 from tickbay.journal.lost import Losses
 from tickbay.journal.segment import (
     BATCH_HEADER_SIZE,
+    FIRST_SEGMENT,
     HEADER_SIZE,
     PAYLOAD_MAX,
     Chain,
@@ -207,6 +208,16 @@ class JournalReader:
                 self._streams.update((stream, Kind(kind)) for stream, kind in segment.kinds.items())
                 segment.kinds_told = len(segment.kinds)
         return self._streams
+
+    def began(self) -> dict[str, int]:
+        """Each stream that the oldest segment has, and our clock when its first record there was received; empty while
+        no segment was let go."""
+        oldest = next(iter(self._segments.values()), None)
+        if oldest is None or oldest.number == FIRST_SEGMENT:
+            return {}
+        if oldest.index is not None:
+            return {stream: span.from_ns for stream, span in oldest.index.spans.items()}
+        return {stream: places[0].from_ns for stream in oldest.kinds if (places := oldest.places(stream))}
 
     def last(self, stream: str) -> Position | None:
         """Where a stream ends, of what is whole; None: there is nothing of it."""

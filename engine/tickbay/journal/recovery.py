@@ -25,6 +25,7 @@ from tickbay.files import Files, read_all, write_all
 from tickbay.journal.segment import (
     BATCH_HEADER_SIZE,
     BATCH_MAGIC,
+    FIRST_SEGMENT,
     Result,
     SegmentWriter,
     Walked,
@@ -77,7 +78,7 @@ class Recovered:
     written_ns: int = 0  # when the last batch was written
     sealed: list[SegmentIndex] = field(default_factory=list)  # oldest first
     writer: SegmentWriter | None = None  # the newest segment, where it can go on
-    next_number: int = 1
+    next_number: int = FIRST_SEGMENT
     missing: list[Missing] = field(default_factory=list)
     torn: Torn | None = None
     damaged: list[int] = field(default_factory=list)  # complete segments in which something is not whole

@@ -31,6 +31,7 @@ _RECEIVED = struct.Struct("<q")
 _RECEIVED_AT = 16  # recv_ns in struct record_head, which every record begins with
 _CRC_FROM = 8  # of a batch header: what the CRC covers starts here
 _NAME_DIGITS = 12
+FIRST_SEGMENT = 1  # of a new journal
 
 
 def segment_name(number: int) -> str:

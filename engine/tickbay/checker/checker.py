@@ -36,7 +36,8 @@ BEAT_S = 0.25
 SAVE_S = 60.0  # how much of the journal a restart reads again, at most
 ASK_TIMEOUT_S = 1.0
 ROWS_MAX = 100_000  # of one stream read in one turn, a tenth of a second: in a flood of ticks we beat, and come after
-TICKERS_MAX = 4096  # the newest of those read at once that are looked at: more than all options of a currency have
+READ_ROWS = 4096  # at once: behind a flood of ticks or not, the lists made of them take the same 2 MB
+TICKERS_MAX = READ_ROWS  # the newest of those read at once that are looked at: more than all options of a currency have
 NICENESS = 10  # whoever captures, journals and stores goes first
 TOLD_MAX = 16  # disagreements told in one turn: where many books differ at once, they are not all taken away at once
 NS_PER_S = 1_000_000_000
@@ -161,7 +162,7 @@ class Checker:
             if begin is None:
                 return
             self._positions[stream] = begin
-        while (part := self._reader.read(stream, self._positions[stream])) is not None:
+        while (part := self._reader.read(stream, self._positions[stream], rows_max=READ_ROWS)) is not None:
             self._positions[stream] = part.end
             yield None if isinstance(part, Hole) else part.records
 

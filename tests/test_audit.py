@@ -12,19 +12,16 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from numpy.typing import NDArray
 
 from audited import EPOCH, Stored, began_ns, insert, play
 from servers.postgres import fresh_database, postgres_server
 from tickbay import audit, schema
-from tickbay.audit.columns import COLUMNS, QUOTE
-from tickbay.audit.comparison import Comparer, Comparison, Window
-from tickbay.audit.expected import compared, expected_rows
+from tickbay.audit.columns import COLUMNS
+from tickbay.audit.expected import expected_rows
 from tickbay.audit.stored import Postgres
 from tickbay.audit.verdict import Verdict, audit_ledger, audit_sequences
 from tickbay.config import Timescale
 from tickbay.embedded import EmbeddedServer
-from tickbay.sim import rows
 from tickbay.sim.ledger import LedgerReader
 from tickbay.sinks.connection import conninfo_of
 
@@ -443,10 +440,11 @@ def test_the_command_prints_the_verdict_and_its_status_tells(
 ) -> None:
     good.store(settings)
     assert run(settings, tmp_path, monkeypatch, "--ledger", str(reader.directory)) == 0
-    out, err = capsys.readouterr()
-    assert out.endswith("0 lost, 0 twice, 0 different: OK\n") and "data/journal does not exist: not compared" in err
+    told = capsys.readouterr()
+    assert told.out.endswith("0 lost, 0 twice, 0 different: OK\n") and "journal does not exist: not comp" in told.err
     with psycopg.connect(conninfo_of(settings)) as connection:
-        connection.execute("DELETE FROM option_quotes WHERE stream = 'feed-1.quote' AND seq = 300")
+        one = "SELECT stream, seq FROM option_quotes WHERE seq > 300 LIMIT 1"
+        connection.execute(f"DELETE FROM option_quotes WHERE (stream, seq) = ({one})".encode())
         connection.execute("DELETE FROM data_gaps")
     assert run(settings, tmp_path, monkeypatch, "--ledger", str(reader.directory)) == 1
     assert capsys.readouterr().out.endswith("DIFFERENT\n")
@@ -459,42 +457,3 @@ def test_what_cannot_be_audited_is_said_in_one_line_with_status_2(
     for arguments, why in ([], "does not exist"), (["--ledger", str(tmp_path)], "no ledger"):
         assert run(settings, tmp_path, monkeypatch, *arguments) == 2
         assert why in (said := capsys.readouterr().err) and said.count("\n") == 1
-
-
-# --- the alignment alone ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_any_mixture_of_losses_and_doubles_is_counted_exactly(seed: int) -> None:
-    """Against rows that are all different, what is wrong is known, so the count must be."""
-    chance = np.random.default_rng(seed)
-    sent = rows.empty(rows.QUOTE, 3000)
-    sent["offset_ms"] = np.arange(3000)
-    expected = compared(QUOTE, sent)
-    kept = np.sort(chance.choice(3000, 2900, replace=False))
-    doubled = np.sort(np.concatenate([kept, chance.choice(kept, int(chance.integers(0, 40)), replace=False)]))
-    result = compare(expected, expected[doubled], int(chance.integers(1, 500)))
-    assert (result.lost_rows, result.twice, result.stray, result.different) == (100, len(doubled) - 2900, 0, 0)
-    assert result.equal == 2900
-
-
-def compare(expected: rows.Rows, kept: rows.Rows, piece_rows: int) -> Comparison:
-    stored = np.zeros(len(kept), [(name, "<i8") for name in ("epoch", "seq", "conn", "recv_ns")] + kept.dtype.descr)
-    for name in kept.dtype.names or ():
-        stored[name] = kept[name]
-    stored["seq"] = np.arange(1, len(kept) + 1)
-    numbers = np.arange(len(expected))
-
-    def window(each: rows.Rows, counted: NDArray[np.int64]) -> Window:
-        starts = range(0, len(each), piece_rows)
-        return Window(iter([(each[at : at + piece_rows], counted[at : at + piece_rows]) for at in starts]))
-
-    return Comparer(QUOTE, window(expected, numbers), window(stored, stored["seq"])).compare()
-
-
-def test_thousands_of_differences_close_together_are_told_apart() -> None:
-    sent = rows.empty(rows.QUOTE, 9000)
-    sent["instrument"], sent["bid_price"] = b"ETH-1JAN30-9-C", np.arange(9000)
-    expected = compared(QUOTE, sent)
-    result = compare(expected, expected[np.arange(9000) % 3 != 1], 4000)
-    assert (len(result.lost), result.lost_rows, result.equal) == (3000, 3000, 6000)

@@ -227,6 +227,15 @@ def test_trade_sequences_grow_by_one_and_trade_ids_are_never_used_twice() -> Non
     assert mixed, "some messages carry trades of several instruments"
 
 
+def test_a_change_of_an_options_book_has_as_many_levels_as_were_recorded() -> None:
+    """Of 47 recorded changes 34 had one level, 11 two, 2 more; none leaps, wherever in the cycle."""
+    of = venue("ETH=120")
+    options = [name for name, item in of.instruments.items() if item.kind == "option"]
+    counts = np.concatenate([of.strip(channel(of, f"book.{name}.100ms")).row_count for name in options])
+    shares = np.bincount(counts, minlength=5) / len(counts)
+    assert shares[1] > 0.7 and 0.1 < shares[2] < 0.3 and 0 < shares[3:].sum() < 0.05 and counts.max() <= 4
+
+
 def test_a_ticker_shows_the_top_of_the_book_and_repeats_the_greeks_at_a_change_of_it() -> None:
     of = venue("ETH=200")
     sides = {"bid": ("bids", max), "ask": ("asks", min)}

@@ -5,7 +5,8 @@ on any machine (random.Random promises its sequence, numpy's generators do not).
 
 The cycle closes: the last book change leads back to the first book, so chained ids go on for ever. What a channel
 sends is shaped by what was recorded: an option's ticker comes every 1.007 s and whenever the best price changes, then
-with the Greeks of the last one; times of one channel go backwards now and then.
+with the Greeks of the last one; a change of a book mostly has one level, sometimes a few (MOVES); times of one channel
+go backwards now and then.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ SLOT_US = 100_000  # a .100ms channel sends an instrument at most once in a slot
 # heart by the branch predictors of what reads them.
 TICKERS_PER_CYCLE = 16_384
 TICKS_MIN, TICKS_MAX = 8, 256
+MOVES = (34, 11, 1, 1)  # recorded: so many of 47 changes of an option's book had 1, 2, 3, 4 levels
 LAG_MS_MAX = 250  # how far a frame's time lies before its sending; its jitter makes times go backwards
 CHANGE_ID_BASE = 118_850_000_000  # 12 digits, patched in place
 TRADE_SEQ_BASE = 10_000_000  # 8 digits
@@ -293,6 +295,9 @@ def _amount(instrument: Instrument, chance: random.Random) -> float:
 
 
 def _books(instrument: Instrument, chance: random.Random, mark: float, count: int) -> list[Book]:
+    """As many as there are changes. The second half goes back over the first, so no change is a leap: not the last one
+    either, which leads to the first book again."""
+    assert count % 2 == 0
     depth = 4 if instrument.kind in ("option", "option_combo") else 20
     middle = max(1, round(mark / instrument.tick_size))
     spread = max(1, middle // 60)
@@ -302,13 +307,14 @@ def _books(instrument: Instrument, chance: random.Random, mark: float, count: in
         for step in range(chance.randint(0 if depth == 4 else 5, depth))
     }
     books = [Book({price: amount for price, amount in bids.items() if price > 0}, asks)]
-    while len(books) < count:
+    while len(books) < count // 2 + 1:
         last = books[-1]
         book = Book(dict(last.bids), dict(last.asks))
-        for _ in range(1 if depth == 4 else chance.randint(1, 6)):
+        moves = chance.choices(range(1, 1 + len(MOVES)), MOVES)[0] if depth == 4 else chance.randint(1, 6)
+        for _ in range(moves):
             _move(instrument, chance, book, middle, 2 * depth)
         books.append(book)
-    return books
+    return books + books[-2:0:-1]
 
 
 def _move(instrument: Instrument, chance: random.Random, book: Book, middle: int, depth_max: int) -> None:

@@ -1,17 +1,20 @@
 """The whole way of a frame into a database, beside the peer: cryptofeed's Deribit handler with its own Postgres and
 QuestDB backends; and the writer's commits beside asyncpg's executemany into the table and key of an older collector.
 
-Frames are the simulator's for both. The peer gets them from memory: no socket, no journal, and what is in its queue is
-lost where it dies; of a ticker it stores bid and ask, of a book's message one row of JSON. Into QuestDB it gets tickers
-only: its backend wants ten levels on each side of a book, and writes a trade's id as a number, which Deribit's is not.
+Frames are the simulator's for both. The peer gets them from memory, and once more over a WebSocket, as ours come: no
+journal, and what is in its queue is lost where it dies; of a ticker it stores bid and ask, of a book's message one row
+of JSON. Into QuestDB it gets tickers only: its backend wants ten levels on each side of a book, and writes a trade's id
+as a number, which Deribit's is not.
 Ours is the running engine: sockets, rings, journal, exactly once, 43 columns of a ticker, a row for each level, every
 row compared with what was sent.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ import orjson
 from bench import corpus, peer, same_rows, usage
 from bench.pipeline import questdb_absent
 from bench.result import Result, Size, main
-from bench.whole_path import Outcome, Plan, database, environment, postmaster, run
+from bench.whole_path import Outcome, Plan, database, environment, postmaster, run, simulated
 from tickbay import demo
 from tickbay.config import Questdb
 from tickbay.embedded import USER, free_port
@@ -52,17 +55,37 @@ def measure(size: Size) -> Result:
         theirs["cpu_s"] += server_cpu_s(Path(name)) - before_s
         # More: after a thousand changes of a book it stores the whole book again.
         assert theirs["frames"] == len(frames) and theirs["rows"] >= events_in(frames), theirs
+        live = over_websocket(python, Path(name), where, size)
         rates = same_rows.measure(server, python, size)
     ours = run(Plan(name="peer", options=size.of(830, 10), pace=("--flat-out",), frames=size.of(500_000, 2_000)), size)
     alike = f"{rates.rows:,} rows of 8 columns are alike"
     result.checked = f"{theirs['rows']} rows of the peer's are there; {alike}; ours: {ours.verdict}"
     tell_postgres(result, theirs, ours)
+    tell_live(result, live, ours)
     tell_rows(result, rates)
     if (absent := questdb_absent()) != "":
         result.notes.append(f"into QuestDB: not measured: {absent}")
         return result
     tell_questdb(result, python, frames, size)
     return result
+
+
+def over_websocket(python: Path, folder: Path, where: tuple[str, ...], size: Size) -> dict[str, Any]:
+    """The peer behind a WebSocket of the simulator, all options on one connection, flat out."""
+    options, frames = size.of(830, 10), size.of(PEER_FRAMES, 1_000)
+    waits = ("--wait-channels", str(2 * options + 1))
+    plan = Plan(name="peer", options=options, pace=("--flat-out", "--no-limits", *waits))
+    with simulated(folder, plan, size.seed) as simulator:
+        query = f"{simulator.rest_url}/public/get_instruments?currency=ETH&kind=option"
+        with urllib.request.urlopen(query, timeout=demo.HTTP_TIMEOUT_S) as answer:
+            listed = [each["instrument_name"] for each in json.load(answer)["result"]]
+        (folder / "names").write_text("\n".join(listed))
+        before_s = server_cpu_s(folder)
+        arguments = (simulator.ws_url, str(folder / "names"), str(frames), *where)
+        live = peer.ask(python, "websocket", *arguments, program=peer.STORES)
+        live["cpu_s"] += server_cpu_s(folder) - before_s
+    assert live["frames"] == frames and live["rows"] >= frames, live
+    return live
 
 
 def server_cpu_s(folder: Path) -> float:
@@ -89,6 +112,15 @@ def tell_postgres(result: Result, theirs: dict[str, Any], ours: Outcome) -> None
     result.add("CPU of a frame, peer / engine", cpu_us / own_cpu_us, "x", "does not depend on the load")
     if not result.size.small:
         result.aim("pipeline", "rows a second, over cryptofeed → its Postgres", 50, own_rows / rows, "x")
+
+
+def tell_live(result: Result, live: dict[str, Any], ours: Outcome) -> None:
+    """Both from the simulator's sockets."""
+    rows, own_rows = live["rows"] / live["seconds"], ours.stored.rows / ours.stored.seconds
+    result.add("peer behind a WebSocket, as ours is", live["frames"] / live["seconds"], "frames/s")
+    cpu_us = 1e6 * live["cpu_s"] / live["frames"]
+    result.add("peer behind a WebSocket: CPU of a frame, its server's too", cpu_us, "µs")
+    result.add("rows a second, engine / peer behind a WebSocket", own_rows / rows, "x")
 
 
 def tell_rows(result: Result, rates: same_rows.Rates) -> None:

@@ -2,11 +2,13 @@
 nothing of tickbay. The database's password is in PGPASSWORD.
 
 bench.peer_stores postgres FRAMES PORT USER DBNAME           message_handler() → its queue → its Postgres backend
+bench.peer_stores websocket URL NAMES FRAMES PORT USER DBNAME   the same behind `websockets`, subscribed to the tickers,
+                                                             books and trades of the instruments that NAMES lists
 bench.peer_stores questdb FRAMES PORT                        the same → its QuestDB backend (ILP over TCP)
 bench.peer_stores executemany FIRST ROWS BATCH PORT USER DBNAME   quotes into the table and key of an older collector
 
-Its handler is called as its connection calls it, without the socket, and gives way to the writer every BREATH frames:
-in its batches are then as many rows, which suits it better than the few of a live feed.
+Its handler is called as its connection calls it, without the socket or with it, and gives way to the writer every
+BREATH frames: in its batches are then as many rows, which suits it better than the few of a live feed.
 """
 
 from __future__ import annotations
@@ -17,16 +19,23 @@ import json
 import os
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from bench.peer_cryptofeed import Callbacks, handler, names_in, read
 
 BREATH = 1000
+CHANNELS_PER_CALL = 400
+# Its backends → frames, seconds, CPU seconds.
+Source = Callable[[dict[str, Any]], Awaitable[tuple[int, float, float]]]
 # As the tables in its documentation, with doubles for its NUMERIC(64, 32), which would cost the server more.
 HEAD = "id serial PRIMARY KEY, timestamp timestamp, receipt timestamp, feed text, symbol text"
 TABLES = f"""
+    DROP TABLE IF EXISTS ticker, trades, book;
     CREATE TABLE ticker ({HEAD}, bid float8, ask float8);
     CREATE TABLE trades ({HEAD}, side text, amount float8, price float8, trade_id text, order_type text);
     CREATE TABLE book ({HEAD}, data jsonb);
@@ -56,14 +65,44 @@ async def handled(path: Path, backends: dict[str, Any]) -> tuple[int, float, flo
     return len(frames), time.monotonic() - began, time.process_time() - cpu
 
 
-async def postgres(path: Path, port: int, user: str, dbname: str) -> dict[str, object]:
+async def received(url: str, names: list[str], count: int, backends: dict[str, Any]) -> tuple[int, float, float]:
+    """The same for `count` frames from a WebSocket, from the answer to the last request on: what comes before it is
+    handled too, and not counted."""
+    websockets = importlib.import_module("websockets")
+    feed, link = handler(names, Callbacks()), SimpleNamespace(uuid="peer")
+    feed.callbacks |= {channel: [backend] for channel, backend in backends.items()}
+    for backend in backends.values():
+        backend.start(asyncio.get_running_loop())
+    channels = [f"{kind}.{name}.100ms" for name in names for kind in ("ticker", "book")]
+    channels.append("trades.option.ETH.100ms")
+    async with websockets.connect(url, max_size=2**23, close_timeout=0.1) as connection:
+        unanswered = 0
+        for first in range(0, len(channels), CHANNELS_PER_CALL):
+            params = {"channels": channels[first : first + CHANNELS_PER_CALL]}
+            request = {"jsonrpc": "2.0", "id": 101, "method": "public/subscribe", "params": params}
+            await connection.send(json.dumps(request))
+            unanswered += 1
+        while unanswered:
+            text = await connection.recv()
+            unanswered -= '"id":101' in text
+            await feed.message_handler(text, link, time.time())
+        began, cpu = time.monotonic(), time.process_time()
+        for number in range(count):
+            await feed.message_handler(await connection.recv(), link, time.time())
+            if number % BREATH == 0:
+                await asyncio.sleep(0)
+        for backend in backends.values():
+            await backend.queue.join()
+        return count, time.monotonic() - began, time.process_time() - cpu
+
+
+async def postgres(source: Source, port: int, user: str, dbname: str) -> dict[str, object]:
     own = importlib.import_module("cryptofeed.backends.postgres")
     defines = importlib.import_module("cryptofeed.defines")
     connection = await connect(port, user, dbname)
     await connection.execute(TABLES)
     where = {"host": "127.0.0.1", "port": port, "user": user, "pw": os.environ["PGPASSWORD"], "db": dbname}
-    frames, seconds, cpu_s = await handled(
-        path,
+    frames, seconds, cpu_s = await source(
         {
             defines.TICKER: own.TickerPostgres(**where),
             defines.TRADES: own.TradePostgres(**where),
@@ -111,7 +150,11 @@ async def connect(port: int, user: str, dbname: str) -> Any:
 
 def main(what: str, *given: str) -> None:
     if what == "postgres":
-        answer = asyncio.run(postgres(Path(given[0]), int(given[1]), given[2], given[3]))
+        answer = asyncio.run(postgres(partial(handled, Path(given[0])), int(given[1]), *given[2:]))
+    elif what == "websocket":
+        names = Path(given[1]).read_text().split()
+        source = partial(received, given[0], names, int(given[2]))
+        answer = asyncio.run(postgres(source, int(given[3]), *given[4:]))
     elif what == "questdb":
         answer = asyncio.run(questdb(Path(given[0]), int(given[1])))
     else:

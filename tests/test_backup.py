@@ -18,6 +18,7 @@ from psycopg import sql
 
 from audited import Stored, play
 from faults.rig import Rig
+from journal_case import JournalCase
 from patience import wait_for
 from servers.community import community
 from servers.postgres import fresh_database, postgres_server
@@ -291,6 +292,27 @@ def test_a_database_that_is_away_costs_the_journal_no_backup_and_no_restore_begi
     spoilt.write_bytes(whole)
     assert database.tickbay("restore", *both, "--replace")[0] == 0
     assert database.content(database.settings) == content
+
+
+@pytest.mark.slow
+def test_a_backup_to_which_the_journal_does_not_reach_back_is_told_with_status_3(
+    database: Database, shm_dir: Path
+) -> None:
+    """A database that was lost then was restored with a hole, and nobody had been told."""
+    case = JournalCase(shm_dir / "run", database.tmp_path / "data")
+    journal = case.open()
+    case.fill_segments(journal, 2)
+    journal.segments.drop_oldest()
+    journal.close()
+    held = next(case.chunks("feed-1.quote")).end
+    set_cursor = "UPDATE sink_cursor SET (epoch, seq) = ({}, {}) WHERE stream = 'feed-1.quote'"
+    database.run(set_cursor.format(held.epoch, 5))
+    status, told = database.tickbay("backup")
+    assert status == 3 and "has let go of rows that came after this backup began. Back up more often" in told, told
+    database.run(set_cursor.format(*held))
+    status, told = database.tickbay("backup")
+    assert status == 3 and "rows that came after the last backup, of 20" in told, told
+    assert database.tickbay("backup")[0] == 0
 
 
 @pytest.mark.slow

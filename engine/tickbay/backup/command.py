@@ -20,12 +20,14 @@ from tickbay import __version__
 from tickbay.backup.folder import Folder, Manifest, Part
 from tickbay.backup.journal import JournalBackup
 from tickbay.backup.questdb import QuestdbBackup
+from tickbay.backup.reach import gone
 from tickbay.backup.store import Found, Store
 from tickbay.backup.timescale import TimescaleBackup
 from tickbay.config import Config, add_argument, find, load
 from tickbay.errors import BackupFault, ConfigError, TickbayError
 
 RECOUNT_DAYS = 30
+BROKEN = 3  # exit status
 STORES = ("timescale", "questdb", "journal")
 
 
@@ -41,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="one line for each store instead of one for each part")
     if parser.prog.endswith("backup"):
+        parser.epilog = (
+            "Exit status 0: all is backed up; 1: a store is not; 2: the configuration; 3: all is, but the journal has "
+            "let go of what came after the last backup, or after this one began: a database restored from that lacks "
+            "it."
+        )
         parser.add_argument(
             "--forget", action="store_true", help="also where the store has fewer rows of a day than the last backup"
         )
@@ -59,7 +66,9 @@ def main(arguments: argparse.Namespace) -> int:
     config = load(find(arguments.config, os.environ), os.environ)
     with ExitStack() as stack:
         stores = [stack.enter_context(closing(store)) for store in _chosen(config, arguments)]
-        return (_back_up_each if arguments.command == "backup" else _restore_all)(stores, arguments)
+        if arguments.command == "backup":
+            return _back_up_each(stores, config.data_dir / "journal", arguments)
+        return _restore_all(stores, arguments)
 
 
 @contextmanager
@@ -93,18 +102,37 @@ def _chosen(config: Config, arguments: argparse.Namespace) -> list[Store]:
 # ------------------------------------------------------------ backup
 
 
-def _back_up_each(stores: list[Store], arguments: argparse.Namespace) -> int:
+def _back_up_each(stores: list[Store], journal: Path, arguments: argparse.Namespace) -> int:
     """One that is away keeps no other from its backup, least of all the journal. The worst exit status."""
-    status = 0
+    status, broken = 0, 0
     for store in stores:
         folder = Folder(arguments.folder / store.name)
         try:
             with _disk_of(folder), folder.locked():
+                last = folder.manifest()
                 back_up(store, folder, arguments)
+                if why := _broken(journal, last, folder.manifest()):
+                    print(f"tickbay backup: {store.name}: {why}", file=sys.stderr, flush=True)
+                    broken = BROKEN
         except TickbayError as error:
             print(f"tickbay backup: {store.name}: {error}", file=sys.stderr, flush=True)
             status = max(status, 2 if isinstance(error, ConfigError) else 1)
-    return status
+    return status or broken
+
+
+def _broken(journal: Path, last: Manifest | None, made: Manifest | None) -> str:
+    """Why a database could not be, or cannot be, brought up to date from its backup and the journal; empty: it can."""
+    assert made is not None, "it was finished"
+    if gone(journal, made.cursors, {}):
+        when = "after this backup began"
+    elif last and gone(journal, last.cursors, made.cursors):
+        when = f"after the last backup, of {last.made_at}: until this one they were in the database alone"
+    else:
+        return ""
+    return (
+        f"the journal has let go of rows that came {when}. Back up more often, or raise journal.retain_hours and "
+        "journal.quota_gb"
+    )
 
 
 def back_up(store: Store, folder: Folder, arguments: argparse.Namespace) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -81,6 +83,30 @@ def test_when_its_terminal_is_closed_all_that_it_started_stops_in_order(tmp_path
     assert "in doubt" not in said.read_text(), "the feeds had read all that was sent"
     assert '"supervisor","event":"process_stopped"' in log.read_text()
     assert not (tmp_path / "sim" / "postgres" / "db" / "postmaster.pid").exists()
+
+
+@pytest.mark.slow
+def test_when_it_is_killed_its_engine_ends_in_order_and_the_next_one_begins_from_nothing(tmp_path: Path) -> None:
+    """The engine and the simulator went on, for ever."""
+    log, config = tmp_path / "sim" / "engine.log", tmp_path / "sim" / "tickbay.toml"
+    with (tmp_path / "said").open("wb") as output:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "tickbay", "demo", "--dir", str(tmp_path)],
+            stdout=output,
+            stderr=output,
+            env=os.environ | {"PYTHONPATH": str(ENGINE)},
+        )
+    try:
+        wait_for(lambda: log.exists() and log.read_text().count('"session_live"') >= FEEDS, "live feeds")
+        settings, said = load(config, os.environ), log.open()
+    finally:
+        demo.kill()
+        demo.wait()
+    with said, own_folder(tmp_path, "sim"):
+        assert not settings.run_dir.exists() and not log.exists()
+        assert '"supervisor","event":"process_stopped"' in said.read()
+    with pytest.raises(ConnectionError), socket.create_connection(("127.0.0.1", urlsplit(settings.venue.ws_url).port)):
+        pass
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import urllib.request
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -36,10 +37,13 @@ from tickbay.config import Questdb
 from tickbay.embedded import USER, EmbeddedServer
 from tickbay.embedded_questdb import EmbeddedQuestdb
 from tickbay.errors import ConfigError
+from tickbay.identity import is_running
+from tickbay.lifeline import tied
 from tickbay.sinks.questdb_server import QuestdbServer
 from tickbay.status import snapshot, status
 
 DATABASE = "tickbay"
+CONFIG = "tickbay.toml"
 MARKER = "made-by-tickbay-demo"  # in a folder that may be emptied
 OPTIONS = 830  # ETH options that the simulated venue lists, as many as the real one
 REFRESH_S = 1.0
@@ -172,6 +176,7 @@ def own_folder(top: Path, venue: str) -> Iterator[Path]:
 
 def make_folder(folder: Path, *, empty: bool) -> None:
     """The simulator's is emptied, for its ledger tells of one run; a live record stays."""
+    wait_for_end_of_killed(folder)
     if empty and folder.exists():
         if any(folder.iterdir()) and not (folder / MARKER).exists():
             raise ConfigError(f"{folder} was made by no demo: move it away, or choose another --dir")
@@ -179,6 +184,19 @@ def make_folder(folder: Path, *, empty: bool) -> None:
         shutil.rmtree(folder)
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / MARKER).write_text("Made by `tickbay demo`. It empties the folder sim at each start.\n")
+
+
+def wait_for_end_of_killed(folder: Path) -> None:
+    """The engine of a demo that was killed stores what it has (lifeline.py); then nobody needs its rings any more."""
+    try:
+        text = (folder / CONFIG).read_text()
+    except FileNotFoundError:
+        return
+    run_dir = Path(tomllib.loads(text)["run_dir"])
+    names = [path.stem for path in run_dir.glob("pids/*.lock")]
+    complaint = f"the engine of the last demo does not end: see {folder / 'engine.log'}"
+    wait_for(lambda: not any(is_running(run_dir, name) for name in names), complaint, STOP_TIMEOUT_S)
+    shutil.rmtree(run_dir, ignore_errors=True)
 
 
 @contextmanager
@@ -227,7 +245,7 @@ def write_config(
 ) -> Path:
     """tickbay.toml in `folder`."""
     venue = f'[venue]\nws_url = "{simulator.ws_url}"\nrest_url = "{simulator.rest_url}"\n\n' if simulator else ""
-    path = folder / "tickbay.toml"
+    path = folder / CONFIG
     path.write_text(
         f'data_dir = "engine"\nrun_dir = "{run_dir}"\n\n{venue}'
         "[metrics]\nport = 0\n[health]\nport = 0\n[web]\nport = 0\n"  # beside an engine that has the usual ones
@@ -257,7 +275,8 @@ def engine(folder: Path, config: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def child(command: Sequence[str], log: Path, *, stop_timeout_s: float = 10.0) -> Iterator[subprocess.Popen[bytes]]:
-    """`tickbay <command>` until the block ends, then SIGTERM. In a session of its own: Ctrl-C is ours to handle."""
+    """`tickbay <command>` until the block ends, then SIGTERM, also where we are killed. In a session of its own: Ctrl-C
+    is ours to handle."""
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "tickbay", *command],
@@ -265,6 +284,7 @@ def child(command: Sequence[str], log: Path, *, stop_timeout_s: float = 10.0) ->
             stdout=output,
             stderr=output,
             start_new_session=True,
+            preexec_fn=tied(),
         )
     try:
         yield process

@@ -1,12 +1,13 @@
-/* commas.c: see commas.h. Masks of 64 bytes, and from each the places of its bits: four at once, for a loop over two or three
- * bits ends after an unpredictable count; what is too much is written over by the next. */
+/* commas.c: see commas.h. Masks of 64 bytes, and from each the places of its bits: four at once or sixteen, for a loop over two or
+ * three bits ends after an unpredictable count; what is too much is written over by the next. */
 #include "commas.h"
 
 #include <stddef.h>
 
 #include "block.h"
 
-enum { STRIDE = 64, AT_ONCE = COMMAS_SPARE };
+enum { STRIDE = 64, AT_ONCE = 4 };
+_Static_assert((int)AT_ONCE <= (int)COMMAS_SPARE && (int)STRIDE <= (int)COMMAS_SPARE, "room for what is too much");
 
 typedef uint64_t finder(const char *text); /* bit i is set where byte i of 64 is a comma */
 typedef uint64_t counter(uint64_t bits);   /* how many are set */
@@ -57,7 +58,7 @@ INLINE uint64_t count_by_sums(uint64_t bits)
     return ((bits + (bits >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f)) * UINT64_C(0x0101010101010101) >> 56;
 }
 
-bool commas_find_portable(struct commas *commas, const char *text, const char *end)
+static bool find_portable(struct commas *commas, const char *text, const char *end)
 {
     return find(commas, text, end, find_by_blocks, count_by_sums);
 }
@@ -88,17 +89,84 @@ WITH_AVX2 static bool find_with_avx2(struct commas *commas, const char *text, co
     return find(commas, text, end, find_by_avx2, count_by_popcnt);
 }
 
+/* ------------------------------------------------------------------ with AVX-512, half of that again */
+
+#define WITH_AVX512 __attribute__((target("avx512bw,avx512vl,avx512vbmi2,bmi,bmi2,popcnt")))
+
+enum { USUAL_MAX = 16 }; /* commas in 64 bytes */
+
+/* The places of the bits that are set, behind `begin` in every lane; how many they are. */
+INLINE WITH_AVX512 uint64_t note_at_once(uint16_t *out, __m512i begin, uint64_t found)
+{
+    static const uint8_t bits[STRIDE] = {
+        0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+        32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63,
+    };
+    uint64_t count = count_by_popcnt(found);
+    __m512i places = _mm512_maskz_compress_epi8(found, _mm512_loadu_si512(bits));
+    __m256i usual = _mm256_cvtepu8_epi16(_mm512_castsi512_si128(places));
+    _mm256_storeu_si256((__m256i *)(void *)out, _mm256_add_epi16(_mm512_castsi512_si256(begin), usual));
+    if (UNLIKELY(count > USUAL_MAX)) {
+        __m512i low = _mm512_cvtepu8_epi16(_mm512_castsi512_si256(places));
+        __m512i high = _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(places, 1));
+        _mm512_storeu_si512(out, _mm512_add_epi16(begin, low));
+        _mm512_storeu_si512(out + STRIDE / 2, _mm512_add_epi16(begin, high));
+    }
+    return count;
+}
+
+WITH_AVX512 static bool find_with_avx512(struct commas *commas, const char *text, const char *end)
+{
+    const __m512i comma = _mm512_set1_epi8(',');
+    __m512i begin = _mm512_setzero_si512();
+    size_t length = (size_t)(end - text), rest = length % STRIDE;
+    uint16_t *out = commas->places;
+    if (length < COMMAS_TEXT_MIN || length > COMMAS_TEXT_MAX)
+        return false;
+    for (const char *at = text; at < end - rest; at += STRIDE, begin = _mm512_add_epi16(begin, _mm512_set1_epi16(STRIDE)))
+        out += note_at_once(out, begin, _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(at), comma));
+    uint64_t within = _bzhi_u64(UINT64_MAX, (unsigned)rest); /* what is masked out is not read */
+    out += note_at_once(out, begin, _mm512_cmpeq_epi8_mask(_mm512_maskz_loadu_epi8(within, end - rest), comma));
+    for (int i = 0; i < COMMAS_ENDS; i++)
+        out[i] = (uint16_t)length;
+    return true;
+}
+
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("bmi");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2");
+}
+
+commas_finder *commas_way(enum commas_way way)
+{
+    return way == COMMAS_PORTABLE                 ? find_portable
+           : way == COMMAS_AVX2 && has_avx2()     ? find_with_avx2
+           : way == COMMAS_AVX512 && has_avx512() ? find_with_avx512
+                                                  : NULL;
+}
+
 bool commas_find(struct commas *commas, const char *text, const char *end)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("bmi")
-               ? find_with_avx2(commas, text, end)
-               : commas_find_portable(commas, text, end);
+    return has_avx512() ? find_with_avx512(commas, text, end)
+           : has_avx2() ? find_with_avx2(commas, text, end)
+                        : find_portable(commas, text, end);
 }
 
 #else
 
+commas_finder *commas_way(enum commas_way way)
+{
+    return way == COMMAS_PORTABLE ? find_portable : NULL;
+}
+
 bool commas_find(struct commas *commas, const char *text, const char *end)
 {
-    return commas_find_portable(commas, text, end);
+    return find_portable(commas, text, end);
 }
 #endif

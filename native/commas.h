@@ -14,7 +14,7 @@ enum {
     COMMAS_TEXT_MIN = 64,   /* bytes of a text */
     COMMAS_TEXT_MAX = 2048, /* enough for what is of known length: a ticker has 800 */
     COMMAS_ENDS = 2,        /* places behind the last comma: both are the text's length */
-    COMMAS_SPARE = 4,       /* written, but not to be read */
+    COMMAS_SPARE = 64,      /* written, but not to be read */
 };
 
 struct commas {
@@ -23,7 +23,11 @@ struct commas {
 
 /* False where the text is too short or too long; then nothing was written. Reads nothing outside of the text. */
 bool commas_find(struct commas *commas, const char *text, const char *end);
-/* The same without instructions that not every processor has. */
-bool commas_find_portable(struct commas *commas, const char *text, const char *end);
+
+typedef bool commas_finder(struct commas *commas, const char *text, const char *end);
+enum commas_way { COMMAS_PORTABLE, COMMAS_AVX2, COMMAS_AVX512, COMMAS_WAYS };
+
+/* A way to do the same; NULL where this processor lacks its instructions. commas_find() takes the last of those that there are. */
+commas_finder *commas_way(enum commas_way way);
 
 #endif

@@ -1,7 +1,7 @@
 /* literal.c: see literal.h. */
 #include "literal.h"
 
-bool literal_any_number(const struct literal *literal, const char *at, const char *end, double *value)
+bool literal_any_number(const char *at, const char *end, const char *text_end, double *value)
 {
-    return (end - at == 4 && memcmp(at, "null", 4) == 0) || number_double_within(at, literal->end, value) == end;
+    return (end - at == 4 && memcmp(at, "null", 4) == 0) || number_double_within(at, text_end, value) == end;
 }

@@ -18,6 +18,7 @@
 #include "block.h"
 #include "commas.h"
 #include "number.h"
+#include "numbers.h"
 
 enum {
     LITERAL_BEFORE = 2 * BLOCK_BYTES, /* readable bytes before the text, of any value */
@@ -29,12 +30,15 @@ struct literal {
     const char *text, *end;
     const char *at;       /* behind the comma before; beyond the end where that was the end */
     const uint16_t *next; /* comma */
+    struct numbers *numbers;
+    uint64_t count; /* of those noted */
 };
 
-/* Makes the text ready to be read; false where it is too short or too long (commas_find()). `commas` must stay. */
-INLINE bool literal_begin(struct literal *literal, struct commas *commas, const char *text, const char *end)
+/* Makes the text ready to be read; false where it is too short or too long (commas_find()). `commas` must stay, and `numbers`: where
+ * that is NULL a number is read when its turn comes, else by literal_numbers() at the end. */
+INLINE bool literal_begin(struct literal *literal, struct commas *commas, struct numbers *numbers, const char *text, const char *end)
 {
-    *literal = (struct literal){.text = text, .end = end, .at = text, .next = commas->places};
+    *literal = (struct literal){text, end, text, commas->places, numbers, 0};
     return commas_find(commas, text, end);
 }
 
@@ -59,25 +63,38 @@ INLINE const char *literal_comma(struct literal *literal)
     return comma;
 }
 
-/* The way of literal_number() for what is not usual: null, a sign, an exponent, no fraction, many digits. */
-bool literal_any_number(const struct literal *literal, const char *at, const char *end, double *value);
+/* The way of literal_number() for what is not usual: null, an exponent, no fraction, many digits. */
+bool literal_any_number(const char *at, const char *end, const char *text_end, double *value);
 
 /* A number up to the next comma and `closers` marks before it, or null, with which *value stays. */
 INLINE bool literal_number(struct literal *literal, const char *key, size_t key_length, size_t closers, double *value)
 {
     const char *at = literal->at + key_length, *end = literal_comma(literal) - closers;
+    uint64_t length = (uint64_t)(end - at), i = literal->count++;
+    if (literal->numbers != NULL && LIKELY(length - NUMBERS_LENGTH_MIN <= NUMBERS_LENGTH_MAX - NUMBERS_LENGTH_MIN)) {
+        numbers_note(literal->numbers, i, end, length, value);
+        return literal_is_key(at, key, key_length);
+    }
     if (UNLIKELY(end - at <= 0 || !literal_is_key(at, key, key_length)))
         return false;
-    return LIKELY(number_plain_until(at, end, value)) || literal_any_number(literal, at, end, value);
+    if (literal->numbers == NULL && LIKELY(number_plain_signed_until(at, end, value)))
+        return true;
+    if (literal->numbers != NULL)
+        numbers_note_nothing(literal->numbers, i);
+    return literal_any_number(at, end, literal->end, value);
 }
 
-/* The same, where a minus sign is as usual as none. */
-INLINE bool literal_signed(struct literal *literal, const char *key, size_t key_length, size_t closers, double *value)
+/* Reads what was noted, so that all numbers are read. */
+INLINE bool literal_numbers(const struct literal *literal)
 {
-    const char *at = literal->at + key_length, *end = literal_comma(literal) - closers;
-    if (UNLIKELY(end - at <= 0 || !literal_is_key(at, key, key_length)))
-        return false;
-    return LIKELY(number_plain_signed_until(at, end, value)) || literal_any_number(literal, at, end, value);
+    if (literal->numbers == NULL)
+        return true;
+    for (uint64_t others = numbers_read(literal->numbers, literal->count); others != 0; others &= others - 1) {
+        const struct number *number = &literal->numbers->noted[block_first(others)];
+        if (!literal_any_number(number->end - number->length, number->end, literal->end, number->value))
+            return false;
+    }
+    return true;
 }
 
 /* A positive integer of at most 16 digits, in the same place. */

@@ -9,6 +9,7 @@
 #include "../json.c"
 #include "../literal.c"
 #include "../number.c"
+#include "../numbers.c"
 #include "../shape.c"
 
 #include "test_decode_deribit.c"

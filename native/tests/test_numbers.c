@@ -1,0 +1,134 @@
+/* test_numbers.c: numbers read together are the same as one by one, whatever is around them and beside them. */
+#define _GNU_SOURCE
+#include "../numbers.h"
+
+#include "../number.h"
+#include "guarded_text.h"
+
+enum { LISTS = 100000, TEXT_MAX = NUMBERS_LENGTH_MAX + 1 };
+
+static uint64_t random_state = 20261121;
+static unsigned plain, others;
+static struct numbers numbers;
+static double values[NUMBERS_MAX];
+
+static unsigned below(unsigned bound) /* xorshift64* */
+{
+    random_state ^= random_state >> 12, random_state ^= random_state << 25, random_state ^= random_state >> 27;
+    return (unsigned)((random_state * 0x2545f4914f6cdd1du) >> 33) % bound;
+}
+
+/* A text in 3 to 16 bytes: most are plain, and many of the others nearly. Returns its length. */
+static size_t random_text(char *text)
+{
+    static const char *const odd[] = {"null", "1e5", "-1.5e-3", "01.5", "-00.5", "1.5.5", "--1.5", "1.-5", ".15", "15.", "-.5", "-5.", "...", "---",
+                                      "123", "-12", "0123456789012345", "1.5\"", "1,5", "0.0", "-0.0", "00.0", "1/5", "1:5", "123456789012345."};
+    if (below(20) == 0)
+        return strlen(strcpy(text, odd[below(sizeof odd / sizeof *odd)]));
+    size_t length = NUMBERS_LENGTH_MIN + below(NUMBERS_LENGTH_MAX - NUMBERS_LENGTH_MIN + 1), first = length > 3 && below(4) == 0;
+    for (size_t i = 0; i < length; i++)
+        text[i] = (char)('0' + below(10));
+    text[0] = first ? '-' : text[0];
+    size_t point = first + 1 + below((unsigned)(length - first - 2));
+    text[first] = point == first + 1 ? text[first] : (char)('1' + below(9));
+    text[point] = '.';
+    if (below(20) == 0)
+        text[below((unsigned)length)] = below(2) ? "0123456789.-+e"[below(14)] : (char)below(256);
+    return length;
+}
+
+/* Number `i` at `at`, behind anything. Returns its end. */
+static char *put(char *at, uint64_t i, const char *text, size_t length)
+{
+    for (int byte = 0; byte < NUMBER_BEFORE; byte++)
+        *at++ = below(2) ? "0123456789.-"[below(12)] : (char)below(256);
+    memcpy(at, text, length);
+    numbers_note(&numbers, i, at + length, length, &values[i]);
+    return at + length;
+}
+
+/* What was put at `list`, moved to the end of what is readable. */
+static void move_to_the_end(const char *list, size_t length, uint64_t count)
+{
+    const char *moved = against_the_end(list, length);
+    for (uint64_t i = 0; i < count; i++)
+        numbers.noted[i].end = moved + (numbers.noted[i].end - list);
+}
+
+/* Those that were noted, read together and one by one. */
+static void same_as_one_by_one(uint64_t count)
+{
+    static const double stays = -7;
+    for (uint64_t i = 0; i < NUMBERS_MAX; i++)
+        values[i] = stays;
+    uint64_t left = numbers_read(&numbers, count);
+    for (uint64_t i = 0; i < count; i++) {
+        const struct number *number = &numbers.noted[i];
+        double expected = stays;
+        bool is_plain = number_plain_signed_until(number->end - number->length, number->end, &expected);
+        char text[TEXT_MAX] = "";
+        memcpy(text, number->end - number->length, number->length);
+        check(is_plain == !(left >> i & 1), is_plain ? "left" : "taken", text);
+        check(memcmp(&values[i], &expected, sizeof expected) == 0, "another value", text);
+        plain += is_plain;
+        others += !is_plain;
+    }
+    check(count == NUMBERS_MAX || left >> count == 0, "more than there are", "");
+    for (uint64_t i = count; i < NUMBERS_MAX; i++)
+        check(memcmp(&values[i], &stays, sizeof stays) == 0, "written, though not to be read", "");
+}
+
+/* At the beginning of what is readable, and at its end. */
+static void any_list_is_read_as_one_by_one(void)
+{
+    for (int list = 0; list < LISTS; list++) {
+        uint64_t count = below(NUMBERS_MAX + 1);
+        char text[TEXT_MAX], *at = guarded;
+        for (uint64_t i = 0; i < count; i++) {
+            size_t length = random_text(text);
+            at = put(at, i, text, length);
+        }
+        same_as_one_by_one(count);
+        move_to_the_end(guarded, (size_t)(at - guarded), count);
+        same_as_one_by_one(count);
+    }
+}
+
+/* Every byte in every place, in each lane; the neighbours stay what they are. */
+static void one_wrong_byte_is_seen_and_harms_no_other(void)
+{
+    static const char *const texts[] = {"1.5", "0.0", "-0.5", "12.34", "-7.125", "0.00000", "12345678.1234567", "-1.3456789012345"};
+    enum { TEXTS = sizeof texts / sizeof *texts };
+    for (unsigned lane = 0; lane < TEXTS; lane++)
+        for (unsigned which = 0; which < TEXTS; which++)
+            for (size_t place = 0; place < strlen(texts[which]); place++)
+                for (int byte = 0; byte < 256; byte++) {
+                    char *at = guarded;
+                    for (unsigned i = 0; i < TEXTS; i++) {
+                        const char *text = texts[(which + TEXTS - lane + i) % TEXTS];
+                        at = put(at, i, text, strlen(text));
+                        if (i == lane)
+                            at[(ptrdiff_t)place - (ptrdiff_t)strlen(text)] = (char)byte;
+                    }
+                    same_as_one_by_one(TEXTS);
+                }
+}
+
+static void nothing_is_noted_without_a_trace(void)
+{
+    for (uint64_t i = 0; i < NUMBERS_MAX; i++)
+        numbers_note_nothing(&numbers, i);
+    for (uint64_t count = 0; count <= NUMBERS_MAX; count++)
+        check(numbers_read(&numbers, count) == 0, "left", "nothing");
+}
+
+int main(void)
+{
+    make_guards();
+    any_list_is_read_as_one_by_one();
+    one_wrong_byte_is_seen_and_harms_no_other();
+    nothing_is_noted_without_a_trace();
+    check(plain > others, "too few plain numbers to test", "");
+    printf("test_numbers: %u plain numbers and %u others, %s\n", plain, others, numbers_gain() ? "eight at once" : "one by one");
+    return failures != 0;
+}

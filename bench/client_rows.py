@@ -1,8 +1,8 @@
 """What a row for QuestDB costs our CPU, beside the client's own row() and dataframe() (in the peer's interpreter): the
-same rows, of a quote's 42 columns and of 18, as many as the goal was measured with (326 bytes a row; these are larger).
+same rows, of a quote's 42 columns and of 18, as many as the goal was measured with (326 bytes a row; these are 356).
 
-CPU of making the lines. Then each of the three ways sends its rows to a table of those columns, and the server says of
-every one how many there are and what each number adds up to.
+CPU of making the lines, ours by the writer's own code. Then each of the three ways sends its rows to a table of those
+columns, and the server says of every one how many there are and what each number adds up to.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import math
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +22,13 @@ from bench import peer
 from bench.result import Result, median
 from tickbay.record import Records
 from tickbay.sinks.columns import TABLES, Table
-from tickbay.sinks.questdb_columns import SHAPES, plan
+from tickbay.sinks.lines import Body, bodies
+from tickbay.sinks.questdb_columns import SHAPES
 from tickbay.sinks.questdb_server import QuestdbServer
+from tickbay.sinks.sink import Chunk
 
 STREAM, OURS = "feed-1.quote", 11
 EPOCHS = {"row": 12, "dataframe": 13}  # each way's rows have one of their own
-ROW_BYTES_MAX = 1100
 APPLY_TIMEOUT_S = 120.0
 PRIME = 1_000_003  # sums of times would not fit 64 bits
 WIDE = TABLES[0]
@@ -51,9 +53,9 @@ def measure(result: Result, records: Records, server: QuestdbServer, port: int) 
     server.query(MAKE)
     for table in (WIDE, NARROW):
         count = len([column for column in table.columns if column.name in TYPES])
-        body = encoded(table, records)
-        own = result.add(f"ours, {count} columns, our CPU", ns_of(table, records, result), "ns/row")
-        result.add(f"ours, {count} columns", len(body) / len(records), "bytes/row")
+        body = body_of(table, records)
+        own = result.add(f"ours, {count} columns, our CPU", ns_of(body, result.size.of(15, 2)), "ns/row")
+        result.add(f"ours, {count} columns", body.bytes / len(records), "bytes/row")
         server.send(body)
         ways = {OURS: records}
         if (python := peer.questdb()) is None:
@@ -74,18 +76,16 @@ def measure(result: Result, records: Records, server: QuestdbServer, port: int) 
             result.aim("QuestDB", f"a row of {count} columns, our CPU", 120, own, " ns", most=True)
 
 
-def encoded(table: Table, records: Records) -> memoryview:
-    body = bytearray(len(records) * ROW_BYTES_MAX)
-    taken, _, end = plan(table, STREAM, OURS).encode(records, body, 0, table.mask, table.value)
-    assert taken == len(records)
-    return memoryview(body)[:end]
+def body_of(table: Table, records: Records) -> Body:
+    """As the writer makes it: piece by piece, all in one small buffer."""
+    (body,) = bodies([(table, [(Chunk(STREAM, table.kind, OURS, records), records)])])
+    return body
 
 
-def ns_of(table: Table, records: Records, result: Result) -> float:
-    encoder, body = plan(table, STREAM, OURS), bytearray(len(records) * ROW_BYTES_MAX)
-    turns = result.size.of(15, 2)
-    spent = [cpu_s(lambda: encoder.encode(records, body, 0, table.mask, table.value)) for _ in range(turns)]
-    return 1e9 * median(spent) / len(records)
+def ns_of(body: Body, turns: int) -> float:
+    """CPU of a row."""
+    spent = [cpu_s(lambda: deque(body, maxlen=0)) for _ in range(turns)]
+    return 1e9 * median(spent) / body.rows
 
 
 def cpu_s(work: Callable[[], object]) -> float:

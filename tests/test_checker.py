@@ -9,7 +9,7 @@ import pytest
 
 from tickbay.checker.check import LATE_NS, SPEAKS_MIN, Check, Disagreement, Told
 from tickbay.checker.checker import SILENT_NS, forget_silent
-from tickbay.checker.folded_book import PAST_NS, Level
+from tickbay.checker.folded_book import PAST_MAX, PAST_NS, Level
 from tickbay.record import Flag
 
 S = 1_000_000_000
@@ -98,6 +98,21 @@ def test_a_best_price_is_forgotten_when_no_ticker_can_tell_of_it_any_more(venue:
         venue.book([(BID, 10.0, 1.0)])
     assert bids.had(9.0, since_ns=venue.now_ns), "it ceased right now"
     assert bids.past == 2 and PAST_NS > 2 * LATE_NS
+
+
+def test_a_ticker_of_a_time_that_the_book_has_forgotten_means_nothing(venue: Venue) -> None:
+    """Where the checker gets no CPU, tickers are old when it comes to them."""
+    old = []
+    for _ in range(20):
+        venue.sleep(1)
+        old.append(venue.now_ns)
+    for _ in range(PAST_MAX + 2):
+        venue.sleep(1)
+        venue.book([(BID, 10.0, 0.0)])
+        venue.sleep(1)
+        venue.book([(BID, 10.0, 1.0)])
+    assert [venue.check.judge(Told(at_ns, venue.conn, 8.0, 11.0, "open")) for at_ns in old] == [None] * 20
+    assert not venue.check.differs
 
 
 def test_what_comes_to_agree_in_time_is_not_told(venue: Venue) -> None:

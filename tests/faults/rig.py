@@ -1,7 +1,7 @@
 """The engine under test: simulated venue → `tickbay up` → PostgreSQL, all real processes, and the audit of every row.
 
 A figure breaks some of it while data flow, then calls finish(): the data end, everything is stored, the engine stops,
-and the simulator's ledger is compared with the database row by row.
+and the simulator's ledger is compared with the journal and with the database, row by row.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ import psycopg
 from patience import PATIENCE_S, seconds_until, wait_for
 from servers import postgres
 from simulator import ENGINE, Simulator, simulating
+from tickbay.audit.database import Database
 from tickbay.audit.stored import Postgres
+from tickbay.audit.stored_journal import JournalDatabase
 from tickbay.audit.verdict import Verdict, audit_ledger
 from tickbay.config import Timescale, load
 from tickbay.embedded import EmbeddedServer
+from tickbay.files import Files
 from tickbay.health import Report, read_report
 from tickbay.identity import Identity, pid_file
+from tickbay.journal.journal_reader import JournalReader
 from tickbay.legs import merger_of, place_of
 from tickbay.sim.ledger import LedgerReader
 from tickbay.status.snapshot import StreamStatus, collect
@@ -234,10 +238,19 @@ class Rig:
         wait_for(lambda: self.lag() == 0, "everything to be stored", patience_s)
         self.stop()
         self.simulator.stop()
+        ledger = LedgerReader(self.folder / "ledger")
+        journal = JournalReader(Files(), self.folder / "data" / "journal")
+        self._audited(JournalDatabase(journal), ledger, "the journal")
+        journal.close()
         with psycopg.connect(self.server.conninfo(self.database.dbname)) as connection:
-            verdict = audit_ledger(Postgres(connection), LedgerReader(self.folder / "ledger"))
+            return self._audited(Postgres(connection), ledger, "")
+
+    def _audited(self, database: Database, ledger: LedgerReader, name: str) -> Verdict:
+        """What is wrong in the journal is wrong whatever a figure makes of its database."""
+        verdict = audit_ledger(database, ledger)
         for line in verdict.lines:
-            print(f"     {line}", file=sys.stderr)
+            print(f"     {name}: {line}" if name else f"     {line}", file=sys.stderr)
+        assert verdict.good or not name, f"{name}: {verdict}"
         return verdict
 
     def _wait_read(self) -> None:

@@ -66,11 +66,13 @@ class Check:
         self._differs_ns = 0
 
     def judge(self, told: Told) -> Disagreement | None:
-        """The newest ticker, once the book is folded up to about the same time."""
+        """A ticker, once the book is folded up to its time or beyond."""
         book = self.book
         comparable = book.whole_ns and told.conn == book.conn and told.recv_ns >= book.whole_ns and told.state == OPEN
         sides = ((book.bids, told.bid), (book.asks, told.ask))
-        agrees = comparable and all(side.had(price, told.recv_ns - LATE_NS) for side, price in sides)
+        since_ns = told.recv_ns - LATE_NS
+        comparable = comparable and all(side.known_ns < since_ns for side, _ in sides)
+        agrees = comparable and all(side.had(price, since_ns) for side, price in sides)
         if agrees:
             self._agreed_ns = told.recv_ns
         if agrees or not comparable or self._differs_ns < book.whole_ns:

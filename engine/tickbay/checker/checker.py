@@ -15,7 +15,7 @@ is whole again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tickbay import memory
@@ -72,19 +72,22 @@ class Checker:
         self._patience_ns = int(context.config.check.disagree_s * NS_PER_S)
         self._positions: dict[str, Position] = {}
         self._checks: dict[str, dict[str, Check]] = {}  # feed → instrument
+        self._told: dict[str, dict[str, Told]] = {}  # feed → tickers that wait until its books are folded
         self._health.counters |= {"compared": 0, "disagreements": 0}
 
     def turn(self) -> bool:
-        """Fold what the books did, then look at the newest tickers. False: there is more, and nothing is compared with
-        a book that is behind."""
+        """Look at the newest tickers once the books are folded beyond them: a book remembers what it was, and none is
+        compared with a ticker that is ahead of it. False: there is more to fold first."""
         self._reader.refresh()
         told, whole = 0, True
         for feed in self._feeds():
             checks = self._checks.setdefault(feed, {})
+            newest = self._told.pop(feed, {}) | self._newest(feed)
             if not self._fold(feed, checks):
+                self._told[feed] = newest
                 whole = False
                 continue
-            for instrument, ticker in self._newest(feed).items():
+            for instrument, ticker in newest.items():
                 check = checks.get(instrument)
                 if check is not None:
                     check.spoke_ns = ticker.recv_ns
@@ -146,7 +149,7 @@ class Checker:
                 return False
         return True
 
-    def _newest(self, feed: str) -> Mapping[str, Told]:
+    def _newest(self, feed: str) -> dict[str, Told]:
         """The newest ticker of each instrument that spoke since the last turn, or of those that spoke last."""
         newest: dict[bytes, Sequence[Any]] = {}
         for records in self._read(stream_name(feed, Kind.QUOTE)):

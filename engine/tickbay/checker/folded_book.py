@@ -14,7 +14,7 @@ from tickbay.record import Flag
 
 # How long a best price that ceased is remembered: a ticker is looked at within two turns, and may be late by LATE_NS.
 PAST_NS = 10_000_000_000
-PAST_MAX = 64  # and at most so many a side: a channel of 100 ms has ten in a second
+PAST_MAX = 256  # and at most so many a side: a channel of 100 ms has ten in a second
 BID = 1  # enum book_side
 LAST, SNAPSHOT = int(Flag.LAST), int(Flag.SNAPSHOT)  # an enum's & costs as much as all else that is done with a level
 
@@ -43,7 +43,8 @@ class Side:
         self.best: float | None = None
         self._is_bid = is_bid
         self._moved = False  # the best price may be another one than before this message
-        self._past: deque[tuple[float | None, int]] = deque(maxlen=PAST_MAX)  # price, when it ceased to be the best
+        self._past: deque[tuple[float | None, int]] = deque()  # price, when it ceased to be the best
+        self.known_ns = 0  # since when every best price is remembered
 
     @property
     def past(self) -> int:
@@ -67,18 +68,19 @@ class Side:
         self._moved = False
         best = (max if self._is_bid else min)(self.levels, default=None)
         if best != self.best:
-            while self._past and self._past[0][1] < now_ns - PAST_NS:
-                self._past.popleft()
+            while self._past and (self._past[0][1] < now_ns - PAST_NS or len(self._past) == PAST_MAX):
+                self.known_ns = self._past.popleft()[1]
             self._past.append((self.best, now_ns))
             self.best = best
 
     def had(self, price: float | None, since_ns: int) -> bool:
-        """Is it the best price, or was it at any time since then?"""
+        """Is it the best price, or was it at any time since then? Asked of no time before known_ns."""
         return price == self.best or any(past == price and ended >= since_ns for past, ended in self._past)
 
     def begin(self) -> None:
         self.levels.clear()
         self._past.clear()
+        self.known_ns = 0
         self._moved = True
 
 

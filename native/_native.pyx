@@ -44,6 +44,7 @@ PGCOPY_TRAILER = PyBytes_FromStringAndSize(c.PGCOPY_TRAILER, c.PGCOPY_TRAILER_SI
 
 RecordField = namedtuple("RecordField", "name type offset size")
 RecordTable = namedtuple("RecordTable", "name size layout fields")
+RecordExtent = namedtuple("RecordExtent", "first_ns last_ns any_flags all_flags")
 BatchHeader = namedtuple("BatchHeader", "segment stream kind epoch first_seq records length record_size layout written_ns")
 SegmentHeader = namedtuple("SegmentHeader", "segment epoch created_ns")
 PgcopyColumn = namedtuple("PgcopyColumn", "type offset width argument words constant", defaults=(0, 0, 0, (), b""))
@@ -121,6 +122,16 @@ def record_tables():
             field += 1
         tables[number] = RecordTable(c.record_name(kind).decode(), c.record_size(kind), c.record_layout(kind), tuple(fields))
     return tables
+
+
+def record_extent(records, int kind):
+    cdef Held held = Held(records)
+    cdef uint32_t size = c.record_size(<c.record_kind> kind)
+    cdef size_t count = whole_records(held, size)
+    cdef c.record_extent extent
+    with nogil:
+        extent = c.record_extent_of(held.buffer.buf, size, count)
+    return RecordExtent(extent.first_ns, extent.last_ns, extent.any_flags, extent.all_flags)
 
 
 def continuity_table():

@@ -2,6 +2,7 @@
 #include "pgcopy_step.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 /* Every x86-64 has SSE2; elsewhere words do (and with PGCOPY_PORTABLE, so that a test on x86-64 can try them). */
@@ -10,6 +11,7 @@
 #define PGCOPY_SSE2
 #endif
 
+#define CACHE_LINE 64
 #define EPOCH_2000_US INT64_C(946684800000000) /* 2000-01-01 in microseconds since 1970 */
 
 static uint32_t load32(const unsigned char *at)
@@ -149,6 +151,14 @@ static unsigned char *next(unsigned char *out, const struct pgcopy_step *step, c
 {
     step++;
     return step->put(out, step, record);
+}
+
+unsigned char *pgcopy_put_ask(unsigned char *out, const struct pgcopy_step *step, const unsigned char *record)
+{
+    for (uint32_t at = 0; at < step->count; at += CACHE_LINE) {
+        __builtin_prefetch(record + step->offset + at);
+    }
+    return next(out, step, record);
 }
 
 static unsigned char *int8_u64s(unsigned char *out, const struct pgcopy_step *step, const unsigned char *record)

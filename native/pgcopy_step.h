@@ -8,7 +8,6 @@
 #ifndef TICKBAY_PGCOPY_STEP_H
 #define TICKBAY_PGCOPY_STEP_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "pgcopy.h"
@@ -39,6 +38,8 @@ struct pgcopy_step {
 pgcopy_put *pgcopy_put_of(enum pgcopy_type type, uint32_t width);
 /* The same without instructions that not every processor has. */
 pgcopy_put *pgcopy_put_plain(enum pgcopy_type type);
+/* Writes nothing, but asks for the `count` bytes at `offset`, which may lie in a record to come (or in none). */
+unsigned char *pgcopy_put_ask(unsigned char *out, const struct pgcopy_step *step, const unsigned char *record);
 /* Behind the last step: the row ends here. */
 unsigned char *pgcopy_put_end(unsigned char *out, const struct pgcopy_step *step, const unsigned char *record);
 

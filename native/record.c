@@ -1,5 +1,8 @@
-/* record.c: the fields of every kind, as record.h declares them, for whoever cannot include a header. */
+/* record.c: the fields of every kind, as record.h declares them, for whoever cannot include a header; and what records have in
+ * common. */
 #include "record.h"
+
+#include <string.h>
 
 /* The type comes from the declaration itself, so that table and struct cannot disagree. Byte arrays that are padding are
  * listed too, as text: every byte of a record belongs to exactly one field. */
@@ -175,4 +178,21 @@ uint64_t record_layout(enum record_kind kind)
         hash = fnv1a_u32(hash, field->size);
     }
     return hash;
+}
+
+struct record_extent record_extent_of(const void *records, uint32_t size, size_t count)
+{
+    struct record_extent extent = {.first_ns = INT64_MAX, .last_ns = INT64_MIN, .all_flags = UINT32_MAX};
+    const unsigned char *record = records;
+    for (size_t i = 0; i < count; i++, record += size) {
+        int64_t exch_ns;
+        uint32_t flags;
+        memcpy(&exch_ns, record + offsetof(struct record_head, exch_ns), sizeof exch_ns);
+        memcpy(&flags, record + offsetof(struct record_head, flags), sizeof flags);
+        extent.first_ns = exch_ns < extent.first_ns ? exch_ns : extent.first_ns;
+        extent.last_ns = exch_ns > extent.last_ns ? exch_ns : extent.last_ns;
+        extent.any_flags |= flags;
+        extent.all_flags &= flags;
+    }
+    return extent;
 }

@@ -255,4 +255,11 @@ const char *record_name(enum record_kind kind);
 uint32_t record_size(enum record_kind kind);
 uint64_t record_layout(enum record_kind kind);
 
+/* What is known of many records without looking at each: found in one pass, for they may be more than the caches hold. */
+struct record_extent {
+    int64_t first_ns, last_ns;     /* exch_ns of the earliest and the latest; INT64_MAX and INT64_MIN where there is no record */
+    uint32_t any_flags, all_flags; /* those that at least one has; those that all have (every bit where there is none) */
+};
+struct record_extent record_extent_of(const void *records, uint32_t size, size_t count);
+
 #endif

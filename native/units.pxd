@@ -37,6 +37,12 @@ cdef extern from "record.h" nogil:
     const char *record_name(record_kind kind)
     uint32_t record_size(record_kind kind)
     uint64_t record_layout(record_kind kind)
+    struct record_extent:
+        int64_t first_ns
+        int64_t last_ns
+        uint32_t any_flags
+        uint32_t all_flags
+    record_extent record_extent_of(const void *records, uint32_t size, size_t count)
 
 cdef extern from "ring.h" nogil:
     enum:

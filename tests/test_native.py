@@ -99,6 +99,18 @@ def test_rows_are_postgresql_s_binary_rows() -> None:
     assert (bytes(data), rows) == (first + second, 2)
 
 
+def test_an_extent_tells_what_numpy_finds_in_all_records() -> None:
+    records = blank(Kind.BOOK, 5)
+    records["exch_ns"], records["flags"] = [7, -2, 11, 11, 3], [6, 7, 14, 4, 12]
+    for part in (records, records[1:], records[2:3]):
+        times, flags = part["exch_ns"], part["flags"]
+        expected = (times.min(), times.max(), np.bitwise_or.reduce(flags), np.bitwise_and.reduce(flags))
+        assert _native.record_extent(part, Kind.BOOK) == expected
+    assert _native.record_extent(records[:0], Kind.BOOK).any_flags == 0
+    with pytest.raises(ValueError, match="whole records"):
+        _native.record_extent(records.tobytes()[1:], Kind.BOOK)
+
+
 def test_a_plan_takes_only_the_records_with_its_flags() -> None:
     records = blank(Kind.BOOK, 4)
     records["flags"], records["seq"] = [1, 2, 3, 0], [1, 2, 3, 4]

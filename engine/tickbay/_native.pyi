@@ -90,8 +90,17 @@ class RecordTable(NamedTuple):
     layout: int
     fields: tuple[RecordField, ...]
 
+class RecordExtent(NamedTuple):
+    first_ns: int  # exch_ns of the earliest and the latest; the first above the last where there is no record
+    last_ns: int
+    any_flags: int  # that at least one has
+    all_flags: int  # that all have
+
 def record_tables() -> dict[int, RecordTable]:
     """What record.c says of each kind."""
+
+def record_extent(records: Memory, kind: int) -> RecordExtent:
+    """What is known of all `records`, whole ones of `kind`, in one pass over them."""
 
 def continuity_table() -> RecordTable:
     """The entries of FeedListener.instruments."""

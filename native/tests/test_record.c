@@ -1,4 +1,5 @@
-/* test_record.c: every byte of every record belongs to exactly one field, and the layout hash sees every field. */
+/* test_record.c: every byte of every record belongs to exactly one field, the layout hash sees every field, and an extent every
+ * record. */
 #include "../record.h"
 
 #include <stdio.h>
@@ -61,6 +62,21 @@ static void a_number_that_is_no_kind_has_nothing(int number)
     check(record_layout(kind) == 0, "layout", "no kind");
 }
 
+static void an_extent_is_that_of_all_records(void)
+{
+    struct mark marks[] = {
+        {.head = {.exch_ns = 20, .flags = RECORD_LAST | RECORD_HEALED}},
+        {.head = {.exch_ns = -3, .flags = RECORD_LAST}},
+        {.head = {.exch_ns = 7, .flags = RECORD_LAST | RECORD_OPTION}},
+    };
+    struct record_extent all = record_extent_of(marks, sizeof *marks, 3), last = record_extent_of(marks + 2, sizeof *marks, 1);
+    check(all.first_ns == -3 && all.last_ns == 20, "the times of three", "extent");
+    check(all.any_flags == (RECORD_LAST | RECORD_HEALED | RECORD_OPTION) && all.all_flags == RECORD_LAST, "their flags", "extent");
+    check(last.first_ns == 7 && last.last_ns == 7 && last.any_flags == last.all_flags, "one", "extent");
+    struct record_extent none = record_extent_of(NULL, sizeof *marks, 0);
+    check(none.first_ns > none.last_ns && none.any_flags == 0 && none.all_flags == UINT32_MAX, "none", "extent");
+}
+
 int main(void)
 {
     for (int kind = 1; kind < RECORD_KIND_COUNT; kind++) {
@@ -69,6 +85,7 @@ int main(void)
         check(record_layout((enum record_kind)kind) != 0, "layout", record_name((enum record_kind)kind));
     }
     layouts_differ_between_kinds();
+    an_extent_is_that_of_all_records();
     a_number_that_is_no_kind_has_nothing(0);
     a_number_that_is_no_kind_has_nothing(RECORD_KIND_COUNT);
     a_number_that_is_no_kind_has_nothing(-1);

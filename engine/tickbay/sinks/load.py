@@ -13,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from tickbay._native import record_extent
 from tickbay.record import LAYOUTS, Kind, Records
 from tickbay.sinks.columns import TABLES, Table
 from tickbay.sinks.sink import Chunk
@@ -62,13 +63,17 @@ def sort(chunks: Sequence[Chunk], *, now_ns: int) -> Load:
     pieces: dict[str, Pieces] = {}
     for chunk in chunks:
         assert len(chunk.records)
-        records = chunk.records
+        records, extent = chunk.records, record_extent(chunk.records, chunk.kind)
         if any(table.cut for table in _TABLES[chunk.kind]):
-            records = _sane(load, chunk, now_ns)
-        flags = np.bitwise_or.reduce(records["flags"]), np.bitwise_and.reduce(records["flags"])
+            latest_ns = now_ns + AHEAD_NS
+            if extent.first_ns < EARLIEST_NS or extent.last_ns > latest_ns:
+                records = _sane(load, chunk, latest_ns)
+                extent = record_extent(records, chunk.kind)
+            if len(records):
+                load.spans_ns.append((extent.first_ns, extent.last_ns))
         for table in _TABLES[chunk.kind]:
             # Does any have the flag, or lack it? Most streams are of one table only.
-            if len(records) and (flags[0] if table.value else ~flags[1]) & table.mask == table.mask:
+            if len(records) and (extent.any_flags if table.value else ~extent.all_flags) & table.mask == table.mask:
                 pieces.setdefault(table.name, []).append((chunk, records))
     load.tables = [(table, pieces[table.name]) for table in TABLES if table.name in pieces]
     return load
@@ -90,18 +95,12 @@ def cut_out(pieces: Pieces, first: int, last: int) -> Pieces:
     return result
 
 
-def _sane(load: Load, chunk: Chunk, now_ns: int) -> Records:
+def _sane(load: Load, chunk: Chunk, latest_ns: int) -> Records:
     """The records of `chunk` whose time is sane; the others become poison."""
-    times = np.ascontiguousarray(chunk.records["exch_ns"])
-    latest_ns = now_ns + AHEAD_NS
     records = chunk.records
-    if times.min() < EARLIEST_NS or times.max() > latest_ns:
-        sane = (times >= EARLIEST_NS) & (times <= latest_ns)
-        for table in _TABLES[chunk.kind]:
-            for index in np.flatnonzero(~sane & chosen(table, records)):
-                reason = "TIME-1: its time is before 2010 or more than a day ahead"
-                load.poison.append(Poison(chunk, records[index : index + 1], table.name, "", reason))
-        records, times = records[sane], times[sane]
-    if len(times):
-        load.spans_ns.append((int(times.min()), int(times.max())))
-    return records
+    sane = (records["exch_ns"] >= EARLIEST_NS) & (records["exch_ns"] <= latest_ns)
+    for table in _TABLES[chunk.kind]:
+        for index in np.flatnonzero(~sane & chosen(table, records)):
+            reason = "TIME-1: its time is before 2010 or more than a day ahead"
+            load.poison.append(Poison(chunk, records[index : index + 1], table.name, "", reason))
+    return np.asarray(records[sane])

@@ -162,7 +162,7 @@ def other(value: Any, form: str) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, int) or (value is None and form == "<i8"):
-        return (value or 0) + 1
+        return (value or 0) + (1 if (value or 0) < 1000 else 1 << 40)  # a number of trade + 1 is that of another one
     if isinstance(value, float) or (value is None and form == "<f8"):
         return np.nextafter(value or 0.0, 1e300)  # the nearest other double
     return (value or "") + "x"

@@ -235,6 +235,42 @@ static void a_whole_line_of_a_book_change(void)
     check(memcmp(out + size - 4, " 5n\n", 4) == 0, "without a time of its own it has ours");
 }
 
+/* Doubles that lie one behind the other are written in one go: each order, each of them absent, a name as long as may be. */
+static void doubles_keep_their_names_in_any_order(void)
+{
+    static const char *const names[] = {"bid", "exactly_forty_letters_make_longest_names", "ask"};
+    static const unsigned char orders[][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    struct quote quote = {.head = {.exch_ns = 1}};
+    for (unsigned absent = 0; absent < 8; absent++) {
+        double values[3];
+        for (unsigned i = 0; i < 3; i++) {
+            values[i] = absent >> i & 1 ? (double)NAN : i + 0.5;
+        }
+        memcpy(&quote.bid_price, values, sizeof values);
+        for (size_t order = 0; order < 6; order++) {
+            struct ilp_column columns[5] = {BOOK[0], {.type = ILP_LONG_CONST, .name = "epoch", .argument = 4}};
+            struct ilp_table table = {.name = "t", .columns = columns, .column_count = 5,
+                                      .at_offset = offsetof(struct record_head, exch_ns), .at_else_offset = offsetof(struct record_head, recv_ns)};
+            char line[256] = "t,stream=feed-1.book epoch=4i";
+            unsigned char out[1024];
+            size_t length = strlen(line), taken, rows, size;
+            for (unsigned i = 0; i < 3; i++) {
+                unsigned place = orders[order][i];
+                columns[2 + i] = (struct ilp_column){.type = ILP_DOUBLE, .name = names[place],
+                                                     .offset = (uint32_t)(offsetof(struct quote, bid_price) + 8 * place)};
+                if ((absent >> place & 1) == 0) {
+                    length += (size_t)sprintf(line + length, ",%s==\20", names[place]);
+                    memcpy(line + length, &values[place], 8);
+                    length += 8;
+                }
+            }
+            memcpy(line + length, " 1n\n", 4);
+            ilp_encode(&table, &quote, sizeof quote, 1, 0, 0, out, sizeof out, &taken, &rows, &size);
+            check(rows == 1 && size == length + 4 && memcmp(out, line, size) == 0, "three doubles");
+        }
+    }
+}
+
 static void whole_rows_only_and_nothing_behind_the_end(void)
 {
     enum { COUNT = 20 };
@@ -280,6 +316,7 @@ int main(void)
     times_are_nanoseconds_and_0_is_absent();
     text_ends_at_its_first_nul_or_its_width_and_is_escaped();
     words_flags_and_constants();
+    doubles_keep_their_names_in_any_order();
     a_whole_line_of_a_book_change();
     whole_rows_only_and_nothing_behind_the_end();
 #ifdef ILP_PORTABLE

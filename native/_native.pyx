@@ -254,6 +254,7 @@ cdef class PgcopyPlan:
     cdef size_t count, record_size, row_max
     cdef list kept  # the words and constants that `columns` points to
     cdef bytearray out
+    cdef object view  # of `out`
 
     def __cinit__(self, int kind, columns):
         columns = [PgcopyColumn(*column) for column in columns]
@@ -263,6 +264,7 @@ cdef class PgcopyPlan:
             raise ValueError(f"{kind} is no kind of record")
         self.kept = []
         self.out = bytearray()
+        self.view = memoryview(self.out)
         self.columns = <c.pgcopy_column *> PyMem_Calloc(self.count + 1, sizeof(c.pgcopy_column))
         self.words = <const char **> PyMem_Calloc(sum(len(column.words) for column in columns) + 1, sizeof(char *))
         if self.columns == NULL or self.words == NULL:
@@ -304,13 +306,14 @@ cdef class PgcopyPlan:
         cdef size_t out_max = count * self.row_max
         if <size_t> len(self.out) < out_max:
             self.out = bytearray(out_max)  # a new one: the old one may still be in a caller's hands
+            self.view = memoryview(self.out)
         cdef unsigned char *out = <unsigned char *> PyByteArray_AS_STRING(self.out)
         cdef size_t taken = 0, rows = 0, size = 0
         with nogil:
             c.pgcopy_encode(self.columns, self.count, held.buffer.buf, self.record_size, count, flag_mask, flag_value, out,
                             out_max, &taken, &rows, &size)
         assert taken == count  # there was room for every row at its longest
-        return memoryview(self.out)[:size], rows
+        return self.view[:size], rows
 
 
 include "_ilp.pxi"

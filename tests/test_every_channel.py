@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from faults.rig import Rig
-from patience import wait_for
+from patience import PATIENCE_S, wait_for
 from servers.postgres import postgres_server
 from servers.questdb import QuestdbServer
 from servers.questdb import running as running_questdb
@@ -61,6 +61,7 @@ def test_every_channel_is_stored_as_sent_in_both_databases(
         simulating(tmp_path, *MARKET) as simulator,
         whole_engine(tmp_path, shm_dir, postgres_server, simulator, more=more) as rig,
     ):
+        rig.allow_silence(PATIENCE_S)  # of a simulator on a busy machine
         rig.up()
         wait_for(lambda: len(simulator.feeds()) == 2, "both feeds to be there")
         simulator.start()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from faults.rig import HASTY, Rig
-from patience import wait_for
+from patience import PATIENCE_S, wait_for
 from servers.postgres import postgres_server
 from simulator import Simulator, simulating
 from tickbay.embedded import EmbeddedServer
@@ -38,8 +38,8 @@ GAPS = (
 def paired(rig: Rig) -> Rig:
     """The engine of `rig` with two legs instead of one feed, which are patient: an overloaded simulator is silent on
     both."""
-    text = rig.file.read_text().replace("[feeds]\n", "[feeds]\nredundancy = 2\n")
-    rig.file.write_text(text.replace("ticker_stale_s = 10", "ticker_stale_s = 60\nstale_s = 60"))
+    rig.file.write_text(rig.file.read_text().replace("[feeds]\n", "[feeds]\nredundancy = 2\n"))
+    rig.allow_silence(PATIENCE_S)
     return rig
 
 

@@ -120,11 +120,11 @@ def compare_with_status(rig: Rig, server: PrometheusServer) -> None:
         labels = f'{{process="{process}",kind="{kind}"}}'
         assert one["last"] <= server.value(f"tickbay_stream_published_total{labels}") <= two["last"]
         assert one["durable"] <= server.value(f"tickbay_stream_durable_total{labels}") <= two["durable"]
-    for process in before["processes"]:
+    for process, later in zip(before["processes"], after["processes"], strict=True):
         labels = f'{{process="{process["name"]}"}}'
         assert server.value(f"tickbay_process_up{labels}") == (process["pid"] is not None)
-        state = f'tickbay_process_state{{process="{process["name"]}",state="{process["state"]}"}}'
-        assert server.value(state) == 1
+        state = 'tickbay_process_state{{process="{name}",state="{state}"}}'
+        assert any(server.value(state.format(**each)) == 1 for each in (process, later))
         if process["restarts"] is not None:
             assert server.value(f"tickbay_process_restarts_total{labels}") == process["restarts"]
     assert server.value(f'tickbay_verdict{{verdict="{before["verdict"]}"}}') == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from faults.rig import Rig
-from patience import wait_for
+from patience import PATIENCE_S, wait_for
 from servers.postgres import postgres_server
 from simulator import simulating
 from tickbay.embedded import EmbeddedServer
@@ -38,17 +38,22 @@ TWO_INDICES = "".join(
     f'[[select]]\ncurrency = "{currency}"\nchannels = ["ticker", "trades", "book", "index", "mark"]\n'
     for currency in ("ETH", "BTC")
 )
+PAUSE_S = 7  # of a settlement
 GAPS = "SELECT cause, instrument, expected FROM gaps"
 
 
 @contextmanager
-def recording(folder: Path, run_dir: Path, server: EmbeddedServer, market: str, rules: str) -> Iterator[Rig]:
-    """The engine at work. A ticker silent for 4 s is stale, unless there is a reason; the data end with finish()."""
+def recording(
+    folder: Path, run_dir: Path, server: EmbeddedServer, market: str, rules: str, stale_s: float = PATIENCE_S
+) -> Iterator[Rig]:
+    """The engine at work. A ticker silent for `stale_s` is stale, unless there is a reason; the data end with
+    finish().
+    """
     with (
         simulating(folder, "--instruments", market, "--rate", "800", "--no-limits") as simulator,
         whole_engine(folder, run_dir, server, simulator, more=SELDOM + rules) as rig,
     ):
-        rig.file.write_text(rig.file.read_text().replace("[venue]", "[venue]\nstale_s = 4"))
+        rig.allow_silence(stale_s)
         rig.up()
         rig.wait_flowing()
         wait_for(lambda: len(simulator.announced_to()) == 1, "the universe's own connection")
@@ -112,11 +117,11 @@ def test_what_is_announced_is_recorded_at_once_and_what_was_not_is_found_by_comp
 def test_an_expiry_is_an_expected_end_and_disturbs_nothing_else(
     postgres_server: EmbeddedServer, tmp_path: Path, shm_dir: Path
 ) -> None:
-    with recording(tmp_path, shm_dir, postgres_server, "ETH=60", "") as rig:
+    with recording(tmp_path, shm_dir, postgres_server, "ETH=60", "", PAUSE_S - 1) as rig:
         day = names_of(rig, "ETH")[0].split("-")[1]
         ending = [name for name in names_of(rig, "ETH") if name.split("-")[1] == day]
         accepted = rig.simulator.status()["accepted"]
-        rig.simulator.fault(f"settle name=ETH-{day}-*-? seconds=5")
+        rig.simulator.fault(f"settle name=ETH-{day}-*-? seconds={PAUSE_S}")
         assignment = tmp_path / "data" / "universe" / "assignment.json"
         wait_for(lambda: f"-{day}-" not in assignment.read_text(), "the expired ones to leave")
         last = "SELECT count(*) FROM gaps WHERE cause = 'expired' AND expected"
@@ -143,7 +148,7 @@ def test_an_expiry_is_an_expected_end_and_disturbs_nothing_else(
 def test_a_locked_index_pauses_its_own_instruments_and_maintenance_everything_as_expected_gaps(
     postgres_server: EmbeddedServer, tmp_path: Path, shm_dir: Path
 ) -> None:
-    with recording(tmp_path, shm_dir, postgres_server, "ETH=24,BTC=16", TWO_INDICES) as rig:
+    with recording(tmp_path, shm_dir, postgres_server, "ETH=24,BTC=16", TWO_INDICES, 4) as rig:
         simulator = rig.simulator
         accepted = simulator.status()["accepted"]
         simulator.fault("lock name=eth_usd state=on")

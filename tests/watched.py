@@ -53,10 +53,8 @@ class Watched:
     def run(self) -> None:
         """All that a person would look at."""
         self.assign(*NAMES)
-        self.quote(CALL, bid=0.05, ask=0.0525, iv=55.5)
-        self.quote(PUT, bid=0.061, ask=0.07, iv=54.25)
         self.quote(SILENT, bid=0.01, ask=0.02, iv=60.0, age_s=100)
-        self.quote(HOSTILE, bid=0.1, ask=0.2, iv=1.0)
+        self.quote_others()
         now_ns = time.time_ns()
         self.gap(Gap(cause=Cause.DISCONNECT, from_ns=now_ns - 60 * S, to_ns=now_ns - 50 * S, detail="cut"))
         self.gap(Gap(cause=Cause.STALE, from_ns=now_ns - 30 * S, kind=Kind.QUOTE, instrument=SILENT))
@@ -65,6 +63,12 @@ class Watched:
         self.event("info", FEED, "feed_live", channels=12)
         self.event("warning", "journal", "disk_slow", seconds=1.5)
         self.beat()
+
+    def quote_others(self) -> None:
+        """All but the silent one and the one that never spoke: in ten seconds they are stale."""
+        self.quote(CALL, bid=0.05, ask=0.0525, iv=55.5)
+        self.quote(PUT, bid=0.061, ask=0.07, iv=54.25)
+        self.quote(HOSTILE, bid=0.1, ask=0.2, iv=1.0)
 
     def beat(self) -> None:
         """The processes live."""

@@ -7,6 +7,7 @@ and the simulator's ledger is compared with the journal and with the database, r
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,7 @@ ws_url = "{ws_url}"
 rest_url = "{rest_url}"
 backoff_min_s = 0.1
 backoff_max_s = 0.5
+stale_s = 10
 ticker_stale_s = 10  # the simulator may be paced slower than a venue
 [feeds]
 count = {feeds}
@@ -91,6 +93,10 @@ class Rig:
     def names(self) -> list[str]:
         """Every process of the engine."""
         return ["supervisor", *process_names(load(self.file, self.env))]
+
+    def allow_silence(self, seconds: float) -> None:
+        """How long a channel may be silent before it is stale; to be said before up()."""
+        self.file.write_text(re.sub(r"stale_s = \d+", f"stale_s = {seconds:g}", self.file.read_text()))
 
     def up(self) -> None:
         """`tickbay up`, beside whatever an earlier one left running."""
@@ -261,12 +267,15 @@ class Rig:
             time.sleep(1.5)
 
     def stop(self) -> None:
-        """The orderly end of engine and rival: exit status 0."""
-        for process in (self._rival, self._supervisor):
+        """The orderly end of engine and rival: exit status 0, but of a rival that has only begun to start."""
+        supervisor = self._supervisor
+        if supervisor is not None:
+            wait_for(lambda: supervisor.poll() is not None or self.report("supervisor"), "the supervisor to be at work")
+        for process in (self._rival, supervisor):
             if process is not None and process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-        for process in (self._rival, self._supervisor):
-            assert process is None or process.wait(STOP_S) == 0, f"status {process.returncode}"
+        for process, allowed in ((self._rival, (0, -signal.SIGTERM)), (supervisor, (0,))):
+            assert process is None or process.wait(STOP_S) in allowed, f"status {process.returncode}"
 
     def kill_all(self) -> None:
         """Whatever still runs, also what was stopped by SIGSTOP. The supervisor first: it would start others."""

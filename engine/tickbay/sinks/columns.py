@@ -14,7 +14,7 @@ from tickbay._native import PgcopyColumn, PgcopyPlan
 from tickbay.gap import Cause
 from tickbay.record import DTYPES, FeedState, Flag, Kind
 
-PLANS_MAX = 4096  # one for each table, stream and epoch that is in use
+PLANS_MAX = 512  # one for each table, stream and epoch in use; each keeps room for its rows, up to 256 KB
 
 
 @dataclass(frozen=True, slots=True)

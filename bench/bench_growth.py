@@ -1,15 +1,16 @@
 """Growth: what a frame costs with 10 options and with 10,000, over one connection and over eight.
 
-The whole path as in pipeline.py, flat out, each point with servers of its own; the audit has found every row before a
-point counts. What is compared is the CPU of the processes on a tick's way. That of a feed alone tells more, because the
-others take the frames in batches, whose size depends on what the machine does besides.
+The whole path as in pipeline.py, flat out, each run with servers of its own; the audit has found every row before it
+counts. What is compared is the CPU of the processes on a tick's way. That of a feed alone tells more, because the
+others take the frames in batches, whose size depends on what the machine does besides. The points come in turn, for the
+host's speed changes within minutes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.result import Result, Size, main
+from bench.result import Result, Size, main, median
 from bench.whole_path import Outcome, Plan, run
 
 CHANNELS_MAX = 32_000  # so that one connection may carry all; the venue would not allow it
@@ -25,25 +26,34 @@ class Point:
 INSTRUMENTS = (Point(10, 2), Point(830, 2), Point(10_000, 2))
 FEEDS = (Point(830, 1), Point(830, 8))
 SMALL = (Point(20, 2),)
+TURNS = 3
 
 
 def measure(size: Size) -> Result:
     result = Result("growth", size)
-    costs: dict[Point, float] = {}
-    verdicts = []
-    for point in SMALL if size.small else (*INSTRUMENTS, *FEEDS):
-        outcome = run(plan_of(point, size), size)
-        verdicts.append(outcome.verdict)
-        name = f"{point.options:,} options, {point.feeds} feeds"
-        costs[point] = result.add(f"{name}: capture's CPU", cost_us(outcome), "µs/frame", f"{outcome.frames:,} frames")
-        result.add(f"{name}: rows a frame", outcome.stored.rows / outcome.frames, "")
-        for process in sorted(outcome.cpu_s):
-            if process.startswith(CAPTURE):
-                result.add(f"{name}: CPU {process}", 1e6 * outcome.cpu_s[process] / outcome.frames, "µs/frame")
-    result.checked = "; ".join(verdicts)
+    points = SMALL if size.small else (*INSTRUMENTS, *FEEDS)
+    outcomes: dict[Point, list[Outcome]] = {point: [] for point in points}
+    for _ in range(size.of(TURNS, 1)):
+        for point in points:
+            outcomes[point].append(run(plan_of(point, size), size))
+    costs = {point: add(result, point, runs) for point, runs in outcomes.items()}
+    done = [outcome for runs in outcomes.values() for outcome in runs]
+    result.checked = f"{len(done)} runs; of the last: {done[-1].verdict}"
     if not size.small:
         tell(result, costs)
     return result
+
+
+def add(result: Result, point: Point, runs: list[Outcome]) -> float:
+    """The figures of a point, medians of its runs; what a frame costs, µs."""
+    name = f"{point.options:,} options, {point.feeds} feeds"
+    cost = result.add(f"{name}: capture's CPU", median([cost_us(each) for each in runs]), "µs/frame")
+    result.add(f"{name}: rows a frame", median([each.stored.rows / each.frames for each in runs]), "")
+    for process in sorted(runs[0].cpu_s):
+        if process.startswith(CAPTURE):
+            each_us = [1e6 * each.cpu_s[process] / each.frames for each in runs]
+            result.add(f"{name}: CPU {process}", median(each_us), "µs/frame")
+    return cost
 
 
 def plan_of(point: Point, size: Size) -> Plan:

@@ -191,18 +191,14 @@ class Plan:
             if window is not None and (window := self._for_its_host(case, window, now_ns)) is not None:
                 window.asked = True
                 return AskWindow(key, window)
+        # Of these gaps it is not known yet who traded in them: what is missing of whom may be of one of them.
+        untold = [case for case in self.cases.values() if case.windows and not case.is_check]
         for instrument, due_ns in self._due_ns.items():
-            if due_ns <= mono_ns and instrument not in self._asked and not self._may_be_told(self.courses[instrument]):
-                return self._ask_range(instrument)
+            if due_ns <= mono_ns and instrument not in self._asked:
+                from_ns, to_ns = self.courses[instrument].doubt_ns
+                if not any(case.gap.from_ns - CLOCK_NS <= to_ns and from_ns <= case.until_ns for case in untold):
+                    return self._ask_range(instrument)
         return None
-
-    def _may_be_told(self, course: Course) -> bool:
-        """May what is missing be of a gap of which it is not known yet who traded in it?"""
-        from_ns, to_ns = course.doubt_ns
-        return any(
-            case.windows and not case.is_check and case.gap.from_ns - CLOCK_NS <= to_ns and from_ns <= case.until_ns
-            for case in self.cases.values()
-        )
 
     def _for_its_host(self, case: Case, window: Window, now_ns: int) -> Window | None:
         """What to ask of it; None: nothing. The venue's own host answers to a list that begins before all that it has

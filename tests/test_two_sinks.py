@@ -152,7 +152,7 @@ def test_the_other_database_goes_on_while_questdb_is_away_suspended_or_parked(
     engine.wait_for_questdb(3000)
 
     engine.report(QUESTDB, lambda found: found.state == "live", "it is live")
-    engine.questdb.query("ALTER TABLE book_changes SUSPEND WAL")
+    engine.questdb.suspend("book_changes")
     engine.append(BOOKS, records[3000:6000])
     engine.wait_for_rows(6000)
     suspended = engine.report(QUESTDB, lambda found: "suspended: book_changes" in found.detail, "it says so")

@@ -60,14 +60,7 @@ def test_both_databases_have_every_row_after_a_day_of_faults(tmp_path: Path, shm
 
 def suspend_and_resume(rig: Rig, questdb: QuestdbServer) -> None:
     wait_for(lambda: rig.state(QUESTDB) == "live", "QuestDB's writer to be replaced")
-
-    def stays_suspended() -> bool:
-        """What the server applies just then makes the table go on at once: ask until it stays."""
-        questdb.query("ALTER TABLE book_changes SUSPEND WAL")
-        time.sleep(0.5)
-        return [True] in questdb.query("SELECT suspended FROM wal_tables() WHERE name = 'book_changes'")
-
-    wait_for(stays_suspended, "the table to be suspended")
+    questdb.suspend("book_changes")
     wait_for(lambda: "suspended: book_changes" in listed(rig), "the suspended table to be noticed")
     assert "the journal can hold" in listed(rig)
     time.sleep(PAUSE_S)

@@ -7,6 +7,7 @@ import itertools
 import json
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
+from patience import wait_for
 from tickbay.config import Questdb
 from tickbay.embedded_questdb import EmbeddedQuestdb
 from tickbay.errors import ConfigError
@@ -42,6 +44,16 @@ class QuestdbServer(EmbeddedQuestdb):
             connection.close()
         assert "error" not in answer, f"{sql}: {answer['error']}"
         return list(answer.get("dataset", []))
+
+    def suspend(self, table: str) -> None:
+        """What the server applies just then makes the table go on at once: ask until it stays."""
+
+        def stays() -> bool:
+            self.query(f"ALTER TABLE {table} SUSPEND WAL")
+            time.sleep(0.5)
+            return self.query(f"SELECT suspended FROM wal_tables() WHERE name = '{table}'") == [[True]]
+
+        wait_for(stays, f"{table} to be suspended")
 
     def clear(self) -> None:
         """Drop every table and view, so that the next test finds an empty database."""

@@ -228,7 +228,7 @@ def test_the_cursor_waits_until_the_rows_are_applied(keeper: Keeper) -> None:
     sink.open([BOOKS])
     sink.commit([books(100)])
     assert sink.settled(WAIT_S) == {BOOKS: Position(7, 100)}
-    keeper.server.suspend("book_changes")
+    keeper.server.query("ALTER TABLE book_changes SUSPEND WAL")
     committed = sink.commit([books(50, first_seq=101)])
     assert committed.rows == 50
     assert sink.settled(1.0) == {BOOKS: Position(7, 100)}
@@ -244,7 +244,7 @@ def test_the_cursor_waits_until_the_rows_are_applied(keeper: Keeper) -> None:
 def test_a_suspended_table_is_noticed_while_nothing_is_written(keeper: Keeper) -> None:
     sink = keeper.sink()
     sink.open([BOOKS])
-    keeper.server.suspend("option_trades")
+    keeper.server.query("ALTER TABLE option_trades SUSPEND WAL")
     with pytest.raises(SinkDown, match="suspended: option_trades"):
         maintain(sink)
 

@@ -46,7 +46,7 @@ class QuestdbServer(EmbeddedQuestdb):
         return list(answer.get("dataset", []))
 
     def suspend(self, table: str) -> None:
-        """What the server applies just then makes the table go on at once: ask until it stays."""
+        """While rows come: what the server applies just then makes the table go on at once, so ask until it stays."""
 
         def stays() -> bool:
             self.query(f"ALTER TABLE {table} SUSPEND WAL")

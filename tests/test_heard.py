@@ -49,5 +49,9 @@ def test_all_channels_at_once_are_heard_as_each_of_them_is(shm_dir: Path) -> Non
     others = [quote(f"other-{number}") for number in range(ROOM // 2)]
     rig.play(text(quote("ETH-2"), *others, book("ETH-2", 10), book("ETH-1", 10), book("ETH-1", 12, 11)), conn=6)
     check("ticker.ETH-2.raw", "book.ETH-2.raw")  # the other book's chain is broken
-    assert heard.forget_silent(NOW_NS, {"ETH-2"})
-    check("ticker.ETH-2.raw", "book.ETH-2.raw")  # wherever they are now
+    used = rig.listener.instruments_used
+    assert heard.forget_silent(NOW_NS, {"ETH-2"}) and rig.listener.instruments_used < used
+    newcomers = [quote(f"newcomer-{number}") for number in range(used - rig.listener.instruments_used - 1)]
+    rig.play(text(quote("ETH-3"), *newcomers, quote("ETH-2"), book("ETH-2", 10)), conn=7)
+    assert rig.listener.instruments_used == used, "as many as before, others"
+    check("ticker.ETH-2.raw", "ticker.ETH-3.raw", "book.ETH-2.raw")  # wherever they are now

@@ -18,6 +18,7 @@ import numpy as np
 
 from bench.bench_encode import records_of
 from bench.result import Result, Size, main, median
+from bench.rings import memory_folder
 from tickbay.config import Config, Feeds, Timescale
 from tickbay.config import Journal as Settings
 from tickbay.cursor import START
@@ -45,14 +46,10 @@ class NoSync(Files):
 @contextmanager
 def opened(files: Files, size: Size) -> Iterator[tuple[Journal, Path]]:
     """A journal in a folder of its own, with a feed's rings of the default sizes, this process as the feed."""
-    shared = Path("/dev/shm")
-    with (
-        tempfile.TemporaryDirectory(prefix="tickbay-bench-") as data,
-        tempfile.TemporaryDirectory(prefix="tickbay-bench-", dir=shared if os.access(shared, os.W_OK) else None) as run,
-    ):
+    with tempfile.TemporaryDirectory(prefix="tickbay-bench-") as data, memory_folder() as run:
         config = Config(
             data_dir=Path(data),
-            run_dir=Path(run),
+            run_dir=run,
             feeds=Feeds(count=1),
             timescale=Timescale(enabled=False),
             journal=Settings(segment_mb=size.of(64, 4)),

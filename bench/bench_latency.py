@@ -25,8 +25,8 @@ import numpy.typing as npt
 import picows
 import uvloop
 
-from bench import corpus
-from bench.bench_receive import SLOTS, Ends, made, upgrade
+from bench import corpus, rings
+from bench.bench_receive import Ends, upgrade
 from bench.result import Result, Size, main, median, native
 from tickbay._native import FeedListener
 from tickbay.feed.feed import TICK_S
@@ -48,7 +48,7 @@ def measure(size: Size) -> Result:
     limit: list[list[float]] = []
     with sending(frames, count) as (port, sent), tempfile.TemporaryDirectory() as name:
         for _ in range(turns):
-            ours.append(lateness(sent, lambda: asyncio_received(port, count, Path(name))))
+            ours.append(lateness(sent, lambda: asyncio_received(port, count)))
             limit.append(lateness(sent, lambda: c_received(port, count, Path(name))))
     result.checked = f"{2 * turns * count} frames, each after it was sent and in its order"
     medians = {}
@@ -76,25 +76,24 @@ def c_received(port: int, count: int, folder: Path) -> Times:
     return np.fromfile(folder / "times", np.int64)
 
 
-def asyncio_received(port: int, count: int, folder: Path) -> Times:
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(_received(port, count, folder))
+def asyncio_received(port: int, count: int) -> Times:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_received(port, count))
 
 
-async def _received(port: int, count: int, folder: Path) -> Times:
-    rings = {kind: made(folder, kind) for kind in SLOTS}
+async def _received(port: int, count: int) -> Times:
     done = asyncio.Event()
-    listener = FeedListener(Ends(done), *(rings[kind].native for kind in SLOTS), full_wait_ms=0)
-    listener.start(1)
-    transport, _ = await picows.ws_connect(lambda: listener, f"ws://127.0.0.1:{port}/", enable_auto_ping=False)
-    while listener.counters()["frames"] < count:  # noqa: ASYNC110 - a feed looks around so often, too
-        await asyncio.sleep(TICK_S)
-    transport.disconnect()
-    await done.wait()
-    quotes = rings[Kind.QUOTE]
-    assert listener.counters()["quotes"] == count < SLOTS[Kind.QUOTE]
-    for kind in SLOTS:
-        (folder / f"{kind.name}.ring").unlink()
-    return quotes.read(1)["recv_ns"].copy()
+    with rings.produced() as made:
+        quotes = made[Kind.QUOTE]
+        listener = FeedListener(Ends(done), quotes.native, made[Kind.TRADE].native, made[Kind.BOOK].native)
+        listener.start(1)
+        transport, _ = await picows.ws_connect(lambda: listener, f"ws://127.0.0.1:{port}/", enable_auto_pong=False)
+        while listener.counters()["frames"] < count:  # noqa: ASYNC110 - a feed looks around so often, too
+            await asyncio.sleep(TICK_S)
+        transport.disconnect()
+        await done.wait()
+        assert listener.counters()["quotes"] == count < rings.SLOTS[Kind.QUOTE]
+        return quotes.read(1)["recv_ns"].copy()
 
 
 # ------------------------------------------------------------ the sender, a process of its own

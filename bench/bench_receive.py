@@ -2,7 +2,8 @@
 beside a C socket reader with the same decoder, and cryptofeed's handler behind `websockets`.
 
 The listener does more than the C reader: rings, continuity of every book and trade, counters, and an event loop that
-could do other things meanwhile. Over TLS, as a venue speaks, it is held against reading and decrypting alone.
+could do other things meanwhile. Over TLS, as a venue speaks, it is held against reading and decrypting alone. The first
+half of each run's frames is not timed: memory is touched for the first time then, which a recorder does once in months.
 """
 
 from __future__ import annotations
@@ -25,31 +26,29 @@ from pathlib import Path
 import picows
 import uvloop
 
-from bench import corpus, peer
+from bench import corpus, peer, rings
 from bench.result import Result, Size, main, median, native
-from tickbay import ring
 from tickbay._native import FeedListener
-from tickbay.identity import Identity, boot_id
-from tickbay.record import Kind, stream_name
+from tickbay.record import Kind
 from tickbay.sim.strip import websocket_frame
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455
-SLOTS = {Kind.QUOTE: 1 << 16, Kind.TRADE: 1 << 13, Kind.BOOK: 1 << 17}  # as native/bench/bench_receive.c has room for
 DRAIN_S = 0.002  # how often the rings are emptied, as a journal with a fast disk would
 
 
 def measure(size: Size) -> Result:
     result = Result("receive", size)
     found = corpus.load(size)
-    rounds = size.of(60, 2)
+    rounds = size.of(120, 40)  # half of them: each ring once around
     frames = rounds * len(found.frames)
     with sending(found.frames, rounds) as port, tempfile.TemporaryDirectory() as folder:
         limits, ours, records = [], [], set()
         for _ in range(size.of(7, 1)):
             answer = native("bench_receive", port, frames)
             limits.append(float(str(answer["ns"])))
-            spent_ns, counters = asyncio.Runner(loop_factory=uvloop.new_event_loop).run(receive(port, frames, folder))
-            ours.append(spent_ns / frames)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                spent_ns, counters = runner.run(receive(port, frames))
+            ours.append(spent_ns)
             records |= {answer["records"], counters["quotes"] + counters["trades"] + counters["books"]}
             assert not counters["undecodable"] and not counters["lost_records"]
         assert len(records) == 1, f"the two received different records: {records}"
@@ -85,8 +84,8 @@ def over_tls(result: Result, frames: list[bytes], rounds: int) -> None:
             for _ in range(result.size.of(5, 1)):
                 decrypted.append(decrypt(port, size, context) / count)
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    spent_ns, counters = runner.run(receive(port, count, folder, context))
-                ours.append(spent_ns / count)
+                    spent_ns, counters = runner.run(receive(port, count, context))
+                ours.append(spent_ns)
                 assert not counters["undecodable"] and not counters["lost_records"]
     result.add("limit over TLS: read and decrypt, no more", median(decrypted), "ns/frame", "CPU")
     result.add("compiled listener over TLS, into rings", median(ours), "ns/frame", "CPU")
@@ -128,26 +127,28 @@ def decrypt(port: int, size: int, context: ssl.SSLContext) -> int:
         return time.process_time_ns() - began
 
 
-async def receive(port: int, frames: int, folder: str, tls: ssl.SSLContext | None = None) -> tuple[int, dict[str, int]]:
-    """CPU nanoseconds of this process, and the feed's counters."""
-    rings = {kind: made(Path(folder), kind) for kind in SLOTS}
+async def receive(port: int, frames: int, tls: ssl.SSLContext | None = None) -> tuple[float, dict[str, int]]:
+    """CPU nanoseconds of this process for a frame of the second half, and the feed's counters."""
     done = asyncio.Event()
-    listener = FeedListener(Ends(done), *(rings[kind].native for kind in SLOTS), full_wait_ms=0)
-    listener.start(1)
-    began = time.process_time_ns()
     url = f"wss://localhost:{port}/" if tls else f"ws://127.0.0.1:{port}/"
-    transport, _ = await picows.ws_connect(lambda: listener, url, enable_auto_ping=False, ssl_context=tls)
-    while listener.counters()["frames"] < frames:
-        for each in rings.values():
-            each.set_durable(each.head - 1)  # what a journal does: the slots are free again
-        await asyncio.sleep(DRAIN_S)
-    spent = time.process_time_ns() - began
-    transport.disconnect()
-    await done.wait()
-    counters = listener.counters()
-    for kind in SLOTS:
-        (Path(folder) / f"{kind.name}.ring").unlink()
-    return spent, counters
+    with rings.produced() as made:
+        listener = FeedListener(Ends(done), made[Kind.QUOTE].native, made[Kind.TRADE].native, made[Kind.BOOK].native)
+        listener.start(1)
+
+        async def until(count: int) -> tuple[int, int]:
+            """How many frames there were then, and what they had cost."""
+            while (found := listener.counters()["frames"]) < count:
+                for each in made.values():
+                    each.set_durable(each.head - 1)  # what a journal does: the slots are free again
+                await asyncio.sleep(DRAIN_S)
+            return found, time.process_time_ns()
+
+        transport, _ = await picows.ws_connect(lambda: listener, url, enable_auto_pong=False, ssl_context=tls)
+        began, began_ns = await until(frames // 2)
+        ended, ended_ns = await until(frames)
+        transport.disconnect()
+        await done.wait()
+    return (ended_ns - began_ns) / (ended - began), listener.counters()
 
 
 class Ends:
@@ -182,15 +183,6 @@ class Ends:
 
     def on_overflow_end(self, kind: int, records: int, from_ns: int, to_ns: int) -> None:
         pass
-
-
-def made(folder: Path, kind: Kind) -> ring.Ring:
-    path = folder / f"{kind.name}.ring"
-    ring.create(path, kind, SLOTS[kind], stream=stream_name("bench", kind), boot_id=boot_id(), epoch=1, first_seq=1)
-    attached = ring.Ring.attach(path, kind)
-    own = Identity.own()
-    attached.produce(own.pid, own.start_time)
-    return attached
 
 
 # ------------------------------------------------------------ the sender, a process of its own

@@ -1,5 +1,8 @@
 # The feed's side of picows: frames go straight from its read buffer through feed_frame() into the rings, with no Python
 # object for each. Included by _native.pyx.
+#
+# What one read of the socket brought was received at one moment: the clock is read for its first frame, and holds until the
+# one that picows calls the last in its buffer. So every frame must come here, pings too (enable_auto_pong=False).
 
 
 @cython.final  # picows then calls it directly: no look-up of an overriding Python method for each frame
@@ -10,6 +13,7 @@ cdef class FeedListener(WSListener):
     cdef tuple rings  # keeps mapped what `feed` points to
     cdef object handler
     cdef WSTransport transport
+    cdef int64_t recv_ns  # of the frames that are in picows' buffer; 0: none are
     cdef bytearray fragments  # the beginning of a message that came in several frames; None: there is none
     cdef Py_ssize_t frame_bytes_max
 
@@ -38,6 +42,7 @@ cdef class FeedListener(WSListener):
         if conn <= self.feed.conn:
             raise ValueError(f"connection epoch {conn} does not follow {self.feed.conn}")
         self.transport = None
+        self.recv_ns = 0
         self.fragments = None
         c.feed_connect(&self.feed, conn)
 
@@ -88,14 +93,20 @@ cdef class FeedListener(WSListener):
 
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         cdef timespec now
-        clock_gettime(CLOCK_REALTIME, &now)
-        cdef int64_t recv_ns = <int64_t> now.tv_sec * 1_000_000_000 + now.tv_nsec
+        cdef int64_t recv_ns
         if transport is not self.transport:
             return  # of a connection that has been given up
+        recv_ns = self.recv_ns
+        if recv_ns == 0:
+            clock_gettime(CLOCK_REALTIME, &now)
+            recv_ns = <int64_t> now.tv_sec * 1_000_000_000 + now.tv_nsec
+        self.recv_ns = 0 if frame.last_in_buffer else recv_ns
         if frame.msg_type == WSMsgType.TEXT and frame.fin:
             self.take(frame.payload_ptr, frame.payload_size, recv_ns)
         elif frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
             self.take_fragment(frame, recv_ns)
+        elif frame.msg_type == WSMsgType.PING:
+            transport.send_pong(frame.get_payload_as_bytes())
         elif frame.msg_type == WSMsgType.CLOSE:
             self.handler.on_close(int(frame.get_close_code()), frame.get_close_reason() or "")
             transport.send_close(frame.get_close_code())

@@ -16,8 +16,10 @@ import uvloop
 
 from tickbay import _native, ring
 from tickbay.record import CONTINUITY, DTYPES, Kind, blank
+from tickbay.sim.strip import websocket_frame
 
 SLOTS = 512
+PAUSE_S = 0.05  # the server's, between two parts of what it sends
 
 
 # -------- conversions
@@ -225,25 +227,39 @@ class Rig:
             self.rings[kind] = ring.Ring.attach(path, kind)
             self.rings[kind].produce(1, 1)
         self.told = Told()
+        self.pongs: list[bytes] = []  # that the server heard
         natives = [self.rings[kind].native for kind in (Kind.QUOTE, Kind.TRADE, Kind.BOOK)]
         more = tuple(self.rings[kind].native for kind in others)
         self.listener = _native.FeedListener(self.told, *natives, others=more, **options)  # type: ignore[arg-type]  # no unpacking of three
 
-    def play(self, frames: Callable[[picows.WSTransport], None], *, conn: int = 5) -> list[tuple[Any, ...]]:
-        """Connect to a server on loopback that sends `frames` and closes with 1000; returns what was told."""
+    def play(self, *parts: Callable[[picows.WSTransport], None], conn: int = 5) -> list[tuple[Any, ...]]:
+        """Connect to a server on loopback that sends `parts`, PAUSE_S between them, and closes with 1000; returns what
+        was told."""
         self.listener.start(conn)
-        uvloop.run(self._play(frames))
+        uvloop.run(self._play(parts))
         return self.told.calls
 
-    async def _play(self, frames: Callable[[picows.WSTransport], None]) -> None:
+    async def _play(self, parts: Sequence[Callable[[picows.WSTransport], None]]) -> None:
+        pongs = self.pongs
+
         class Server(picows.WSListener):
             def on_ws_connected(self, transport: picows.WSTransport) -> None:
-                frames(transport)
-                transport.send_close(picows.WSCloseCode.OK, b"done")
+                self.send(transport, *parts)
+
+            def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+                if frame.msg_type == picows.WSMsgType.PONG:
+                    pongs.append(frame.get_payload_as_bytes())
+
+            def send(self, transport: picows.WSTransport, *parts: Callable[[picows.WSTransport], None]) -> None:
+                parts[0](transport)
+                if len(parts) > 1:
+                    asyncio.get_running_loop().call_later(PAUSE_S, self.send, transport, *parts[1:])
+                else:
+                    transport.send_close(picows.WSCloseCode.OK, b"done")
 
         server = await picows.ws_create_server(lambda _: Server(), "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        transport, _ = await picows.ws_connect(lambda: self.listener, f"ws://127.0.0.1:{port}/")
+        transport, _ = await picows.ws_connect(lambda: self.listener, f"ws://127.0.0.1:{port}/", enable_auto_pong=False)
         await asyncio.wait_for(self.told.gone.wait(), 10)
         transport.disconnect()
         server.close()
@@ -280,6 +296,21 @@ def test_frames_become_records_and_only_the_rest_becomes_objects(shm_dir: Path) 
     counters = rig.listener.counters()
     assert (counters["frames"], counters["quotes"], counters["books"], counters["replies"]) == (5, 2, 3, 1)
     assert counters["bytes"] == sum(map(len, frames))
+
+
+def test_frames_of_one_read_are_received_at_one_moment_and_pings_are_answered(shm_dir: Path) -> None:
+    rig = Rig(shm_dir)
+
+    def send(transport: picows.WSTransport) -> None:
+        ping = b"\x89\x05there"
+        written = websocket_frame(quote("ETH-1")) + ping + websocket_frame(quote("ETH-2")) + ping
+        transport.underlying_transport.write(written)
+
+    rig.play(send, send, text(quote("ETH-3")))
+    received = rig.rings[Kind.QUOTE].read(1)["recv_ns"].tolist()
+    assert received[0] == received[1] and received[2] == received[3]
+    assert received[2] - received[1] > PAUSE_S * 0.9e9 and received[4] - received[3] > PAUSE_S * 0.9e9
+    assert rig.pongs == [b"there"] * 4
 
 
 def test_a_frame_that_cannot_be_decoded_is_handed_out_whole_and_the_next_ones_land(shm_dir: Path) -> None:

@@ -3,6 +3,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The tests start some thousand processes: where the environment (often a container's) forbids to keep bytecode, each of
+# them, and each worker its tests, would compile anew what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Each file's tests run on one core, and files begin in the order of tests/conftest.py: the longest first.
+PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
 # What make run takes: VENUE=sim|deribit, SECONDS=20 (empty: until Ctrl-C)
 VENUE ?=
 SECONDS ?=
@@ -48,7 +55,7 @@ check: ext native-check ## everything a commit needs, in under a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m 'not slow' --numprocesses auto --dist loadfile
+	$(PYTEST) -q -m 'not slow'
 
 native-test: ## the C units under both sanitizers
 	$(MAKE) --no-print-directory $(ON_EVERY_CORE) -C native check SAN=address,undefined
@@ -62,7 +69,7 @@ test: ext native-check native-test fuzz ## everything that this machine can run;
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(PYTEST)
 
 faults: ext ## break the running engine and print what was reached; DEEP=1 for hours of it, FIGURES="r1 r4", SEED=2
 	$(BIN)/python -m tests.faults $(FIGURES) $(if $(DEEP),--deep) $(if $(SEED),--seed $(SEED))

@@ -35,7 +35,7 @@ class Legs:
     out: list[Records] = field(default_factory=list)
     held: list[Records] = field(default_factory=lambda: [np.empty(0, DTYPES[Kind.TRADE])] * 2)
     breaks: list[tuple[int, int]] = field(default_factory=list)
-    now_ns: int = 1
+    now_ns: int = S  # no arrival has a time of the venue's: of equal ones the merge takes the latter for none
 
     def give(self, kind: Kind, leg: int, records: Records) -> None:
         records["recv_ns"] = self.now_ns = self.now_ns + 1

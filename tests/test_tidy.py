@@ -6,7 +6,7 @@ import ast
 import functools
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -49,13 +49,17 @@ TEXTS = [*SOURCES, *files("*", "*.md", "requirements/*", "deploy/**/*", "native/
 
 @functools.cache
 def tree_of(path: Path) -> ast.Module:
+    """Of a module. Not of all our Python: so many objects, kept, slow down whatever runs in this process later."""
     return ast.parse(path.read_text())
 
 
-def python_functions(path: Path) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1
+@functools.cache
+def python_functions(path: Path) -> list[tuple[str, int]]:
+    return [
+        (node.name, (node.end_lineno or node.lineno) - node.lineno + 1)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
 
 
 def c_functions(path: Path) -> Iterator[tuple[str, int]]:
@@ -83,6 +87,7 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ENGINE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
 
 
+@functools.cache
 def module_names() -> set[str]:
     return {module_name(path) for path in MODULES}
 
@@ -102,7 +107,7 @@ def test_no_file_is_too_long_to_read() -> None:
 
 @pytest.mark.parametrize(("paths", "functions"), [(PYTHON, python_functions), (C, c_functions)], ids=["python", "c"])
 def test_every_function_fits_a_screen(
-    paths: list[Path], functions: Callable[[Path], Iterator[tuple[str, int]]]
+    paths: list[Path], functions: Callable[[Path], Iterable[tuple[str, int]]]
 ) -> None:
     sizes = {f"{name_of(path)}: {name}": lines for path in paths for name, lines in functions(path)}
     assert {name: lines for name, lines in sizes.items() if lines > FUNCTION_LINES_MAX} == {}

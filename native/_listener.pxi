@@ -1,8 +1,9 @@
 # The feed's side of picows: frames go straight from its read buffer through feed_frame() into the rings, with no Python
 # object for each. Included by _native.pyx.
 #
-# What one read of the socket brought was received at one moment: the clock is read for its first frame, and holds until the
-# one that picows calls the last in its buffer. So every frame must come here, pings too (enable_auto_pong=False).
+# What one read of the socket brought was received at one moment: the clock is read for its first frame, and each next one is
+# a nanosecond later, so that recv_ns keeps their order, until the one that picows calls the last in its buffer. So every
+# frame must come here, pings too (enable_auto_pong=False).
 
 
 @cython.final  # picows then calls it directly: no look-up of an overriding Python method for each frame
@@ -13,7 +14,7 @@ cdef class FeedListener(WSListener):
     cdef tuple rings  # keeps mapped what `feed` points to
     cdef object handler
     cdef WSTransport transport
-    cdef int64_t recv_ns  # of the frames that are in picows' buffer; 0: none are
+    cdef int64_t recv_ns  # of the next frame in picows' buffer; 0: there is none
     cdef bytearray fragments  # the beginning of a message that came in several frames; None: there is none
     cdef Py_ssize_t frame_bytes_max
 
@@ -100,7 +101,7 @@ cdef class FeedListener(WSListener):
         if recv_ns == 0:
             clock_gettime(CLOCK_REALTIME, &now)
             recv_ns = <int64_t> now.tv_sec * 1_000_000_000 + now.tv_nsec
-        self.recv_ns = 0 if frame.last_in_buffer else recv_ns
+        self.recv_ns = 0 if frame.last_in_buffer else recv_ns + 1
         if frame.msg_type == WSMsgType.TEXT and frame.fin:
             self.take(frame.payload_ptr, frame.payload_size, recv_ns)
         elif frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):

@@ -13,18 +13,35 @@ void continuity_init(struct continuity *continuity, struct continuity_entry *ent
     *continuity = (struct continuity){.entries = entries, .capacity = capacity, .used = 0};
 }
 
-/* Multiply and fold each word. A name is hashed once per message, so a byte-wise hash of 48 bytes would show in the profile.
- * The names come from the venue, which gains nothing from making them collide: no secret seed. */
+/* A product for each word, none of which waits for another: a name is looked up for each message, with all 48 bytes. The
+ * names come from the venue, which gains nothing from making them collide: no secret seed. */
 static uint64_t hash_of(const char *instrument)
 {
+    static const uint64_t factors[NAME_WORDS] = {
+        /* SplitMix64's first numbers, made odd */
+        UINT64_C(0xe220a8397b1dcdaf), UINT64_C(0x6e789e6aa1b965f5), UINT64_C(0x06c45d188009454f),
+        UINT64_C(0xf88bb8a8724c81ed), UINT64_C(0x1b39896a51a8749b), UINT64_C(0x53cb9f0c747ea2eb),
+    };
     uint64_t hash = 0;
     for (int i = 0; i < NAME_WORDS; i++) {
         uint64_t word;
         memcpy(&word, instrument + 8 * i, sizeof word);
-        hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15); /* 2^64 / golden ratio, odd */
-        hash ^= hash >> 32;
+        hash += word * factors[i];
     }
-    return hash;
+    hash = (hash ^ hash >> 32) * UINT64_C(0x9e3779b97f4a7c15); /* a word's last bytes are in the upper bits only */
+    return hash ^ hash >> 32;
+}
+
+static bool is_same(const char *one, const char *other)
+{
+    uint64_t differ = 0;
+    for (int i = 0; i < NAME_WORDS; i++) {
+        uint64_t a, b;
+        memcpy(&a, one + 8 * i, sizeof a);
+        memcpy(&b, other + 8 * i, sizeof b);
+        differ |= a ^ b;
+    }
+    return differ == 0;
 }
 
 struct continuity_entry *continuity_find(struct continuity *continuity, const char *instrument)
@@ -40,7 +57,7 @@ struct continuity_entry *continuity_find(struct continuity *continuity, const ch
             memcpy(entry->instrument, instrument, RECORD_INSTRUMENT_MAX);
             return entry;
         }
-        if (memcmp(entry->instrument, instrument, RECORD_INSTRUMENT_MAX) == 0)
+        if (is_same(entry->instrument, instrument))
             return entry;
     }
 }
@@ -49,7 +66,7 @@ bool continuity_forget(struct continuity *continuity, const char *instrument)
 {
     struct continuity_entry *entries = continuity->entries;
     uint64_t mask = continuity->capacity - 1, hole = hash_of(instrument) & mask;
-    while (memcmp(entries[hole].instrument, instrument, RECORD_INSTRUMENT_MAX) != 0) {
+    while (!is_same(entries[hole].instrument, instrument)) {
         if (entries[hole].instrument[0] == '\0')
             return false;
         hole = (hole + 1) & mask;
@@ -77,7 +94,7 @@ enum continuity_result continuity_quote(struct continuity *continuity, const str
 }
 
 /* FEED-1: a whole book that is ahead of the chain hides what came between. One that is behind it begins the chain anew. */
-static enum continuity_result take_snapshot(struct continuity_entry *entry, uint64_t change_id, uint64_t *expected)
+static enum continuity_result take_snapshot(struct continuity_entry *entry, uint64_t change_id, struct continuity_before *before)
 {
     uint64_t last = entry->change_id;
     bool chained = entry->book_state == BOOK_CHAINED;
@@ -87,12 +104,12 @@ static enum continuity_result take_snapshot(struct continuity_entry *entry, uint
         return CONTINUITY_REPEAT;
     if (!chained || change_id < last)
         return CONTINUITY_OK;
-    *expected = last;
+    before->expected = last;
     return CONTINUITY_BREAK;
 }
 
 /* FEED-1: a change whose predecessor we do not have is a loss. */
-static enum continuity_result take_change(struct continuity_entry *entry, const struct book *change, uint64_t *expected)
+static enum continuity_result take_change(struct continuity_entry *entry, const struct book *change, struct continuity_before *before)
 {
     if (entry->book_state != BOOK_CHAINED)
         return CONTINUITY_IGNORE;
@@ -100,7 +117,7 @@ static enum continuity_result take_change(struct continuity_entry *entry, const 
         return CONTINUITY_REPEAT;
     if (change->prev_change_id != entry->change_id) {
         entry->book_state = BOOK_BROKEN;
-        *expected = entry->change_id;
+        before->expected = entry->change_id;
         return CONTINUITY_BREAK;
     }
     entry->change_id = change->change_id;
@@ -108,23 +125,26 @@ static enum continuity_result take_change(struct continuity_entry *entry, const 
 }
 
 enum continuity_result continuity_book(struct continuity *continuity, const struct book *books, uint64_t count,
-                                       uint64_t *expected)
+                                       struct continuity_before *before)
 {
     assert(count > 0); /* a message without levels has one record that says so */
     struct continuity_entry *entry = continuity_find(continuity, books->head.instrument);
     if (entry == NULL)
         return CONTINUITY_FULL;
+    before->recv_ns = entry->book_ns;
     entry->book_ns = books->head.recv_ns;
     if (books->head.flags & RECORD_SNAPSHOT)
-        return take_snapshot(entry, books->change_id, expected);
-    return take_change(entry, books, expected);
+        return take_snapshot(entry, books->change_id, before);
+    return take_change(entry, books, before);
 }
 
-enum continuity_result continuity_trade(struct continuity *continuity, const struct trade *trade, uint64_t *expected)
+enum continuity_result continuity_trade(struct continuity *continuity, const struct trade *trade,
+                                        struct continuity_before *before)
 {
     struct continuity_entry *entry = continuity_find(continuity, trade->head.instrument);
     if (entry == NULL)
         return CONTINUITY_FULL;
+    before->recv_ns = entry->trade_ns;
     entry->trade_ns = trade->head.recv_ns;
     uint64_t last = entry->trade_seq;
     if (trade->trade_seq <= last)
@@ -132,7 +152,7 @@ enum continuity_result continuity_trade(struct continuity *continuity, const str
     entry->trade_seq = trade->trade_seq;
     if (last == 0 || trade->trade_seq == last + 1) /* 0: the first one that we see, or that we were told of */
         return CONTINUITY_OK;
-    *expected = last + 1;
+    before->expected = last + 1;
     return CONTINUITY_BREAK;
 }
 

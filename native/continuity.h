@@ -49,14 +49,22 @@ struct continuity_entry *continuity_find(struct continuity *continuity, const ch
 /* Take an instrument out; false where it is not there. Pointers to entries are not valid any more: others may have moved. */
 bool continuity_forget(struct continuity *continuity, const char *instrument);
 
-/* Each takes one message's records in order. Any message counts as heard (quote_ns, …), whatever the result. On a break,
- * *expected is for a book the last change id that we have, which prev_change_id should have been, and for a trade the
- * trade_seq that should have come now. After a break a book waits for a snapshot, unless it was one, which is whole; a trade
- * sequence goes on from the new one. */
+/* What a message of a chain is compared with. */
+struct continuity_before {
+    uint64_t expected; /* on a break. Book: the last change id that we have, which prev_change_id should have been; trade: the
+                        * trade_seq that should have come now */
+    int64_t recv_ns;   /* of its message before, on this connection; 0: there was none */
+};
+
+/* Each takes one message's records in order. Any message counts as heard (quote_ns, …), whatever the result. After a break a
+ * book waits for a snapshot, unless it was one, which is whole; a trade sequence goes on from the new one. `*before` is filled
+ * unless the table is full. */
 enum continuity_result continuity_quote(struct continuity *continuity, const struct quote *quote);
-enum continuity_result continuity_book(struct continuity *continuity, const struct book *books, uint64_t count, uint64_t *expected);
+enum continuity_result continuity_book(struct continuity *continuity, const struct book *books, uint64_t count,
+                                       struct continuity_before *before);
 /* One trade (a message may mix instruments). */
-enum continuity_result continuity_trade(struct continuity *continuity, const struct trade *trade, uint64_t *expected);
+enum continuity_result continuity_trade(struct continuity *continuity, const struct trade *trade,
+                                        struct continuity_before *before);
 /* A message of another kind, by the first of its records (not NULL). It has no sequence: it is heard, under the name of its
  * instrument; a mark under that of its index; a value of an index under `price.eth_usd`, `volatility.eth_usd` or
  * `delivery.eth_usd`, for each comes over a channel of its own. */

@@ -13,9 +13,6 @@
 /* An overflow ends when this share of the ring is free: far enough from full not to begin again at once. */
 #define SETTLE_SHARE 8u
 
-/* Those that come by the thousand. The others get their room when they need it. */
-static const enum record_kind KINDS[] = {RECORD_QUOTE, RECORD_TRADE, RECORD_BOOK};
-
 void feed_init(struct feed *feed, struct ring *quote, struct ring *trade, struct ring *book, uint32_t full_wait_ms,
                struct continuity_entry *entries, uint64_t capacity)
 {
@@ -184,8 +181,7 @@ static unsigned take_records(struct feed *feed, const struct decoded *decoded, e
     room->slots = (unsigned char *)room->slots + decoded->count * feed->rings[kind]->record_size;
     room->count -= decoded->count;
     *counter_of(&feed->counters, decoded->message) += decoded->count;
-    if (kind > RECORD_BOOK)
-        make_usual_room(feed, kind); /* for its next message */
+    make_usual_room(feed, kind); /* for its next message */
     return FEED_TELL_RECORDS;
 }
 
@@ -227,9 +223,6 @@ unsigned feed_frame(struct feed *feed, const char *frame, size_t length, int64_t
 {
     assert(feed->conn > 0);
     assert(feed->unchecked_count == 0); /* feed_next() has seen all of the last frame */
-    for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++)
-        if (feed->overflows[KINDS[i]].records == 0)
-            make_usual_room(feed, KINDS[i]);
     if (waited_ms == 0) {
         feed->counters.frames++;
         feed->counters.bytes += length;
@@ -280,10 +273,10 @@ static enum feed_finding check_books(struct feed *feed, struct feed_found *found
     const struct book *books = (const struct book *)feed->unchecked;
     uint64_t count = feed->unchecked_count;
     feed->unchecked_count = 0;
-    const struct continuity_entry *entry = continuity_find(&feed->continuity, books->head.instrument);
-    found->since_ns = entry != NULL ? entry->book_ns : 0;
-    enum feed_finding finding =
-        judge(&feed->counters, continuity_book(&feed->continuity, books, count, &found->expected));
+    struct continuity_before before = {0};
+    enum feed_finding finding = judge(&feed->counters, continuity_book(&feed->continuity, books, count, &before));
+    found->expected = before.expected;
+    found->since_ns = before.recv_ns;
     found->instrument = books->head.instrument;
     found->recv_ns = books->head.recv_ns;
     bool leaps = finding == FEED_BREAK && (books->head.flags & RECORD_SNAPSHOT);
@@ -296,12 +289,14 @@ static enum feed_finding check_trade(struct feed *feed, struct feed_found *found
     const struct trade *trade = (const struct trade *)feed->unchecked;
     feed->unchecked += sizeof *trade;
     feed->unchecked_count--;
+    struct continuity_before before = {0};
+    enum feed_finding finding = judge(&feed->counters, continuity_trade(&feed->continuity, trade, &before));
+    found->expected = before.expected;
+    found->since_ns = before.recv_ns;
     found->instrument = trade->head.instrument;
     found->got = trade->trade_seq;
     found->recv_ns = trade->head.recv_ns;
-    const struct continuity_entry *entry = continuity_find(&feed->continuity, trade->head.instrument);
-    found->since_ns = entry != NULL ? entry->trade_ns : 0;
-    return judge(&feed->counters, continuity_trade(&feed->continuity, trade, &found->expected));
+    return finding;
 }
 
 static enum feed_finding check_quote(struct feed *feed, struct feed_found *found)

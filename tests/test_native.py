@@ -298,7 +298,7 @@ def test_frames_become_records_and_only_the_rest_becomes_objects(shm_dir: Path) 
     assert counters["bytes"] == sum(map(len, frames))
 
 
-def test_frames_of_one_read_are_received_at_one_moment_and_pings_are_answered(shm_dir: Path) -> None:
+def test_frames_of_one_read_are_received_at_one_moment_in_their_order_and_pings_are_answered(shm_dir: Path) -> None:
     rig = Rig(shm_dir)
 
     def send(transport: picows.WSTransport) -> None:
@@ -308,7 +308,7 @@ def test_frames_of_one_read_are_received_at_one_moment_and_pings_are_answered(sh
 
     rig.play(send, send, text(quote("ETH-3")))
     received = rig.rings[Kind.QUOTE].read(1)["recv_ns"].tolist()
-    assert received[0] == received[1] and received[2] == received[3]
+    assert received[1] == received[0] + 2 and received[3] == received[2] + 2  # a ping came between
     assert received[2] - received[1] > PAUSE_S * 0.9e9 and received[4] - received[3] > PAUSE_S * 0.9e9
     assert rig.pongs == [b"there"] * 4
 

@@ -18,15 +18,18 @@ static void require(int holds, const char *what)
 struct remembered { /* the model: one of these for each name, in no order */
     int used, chained, broken;
     uint64_t change_id, trade_seq;
+    int64_t trade_ns, book_ns;
 };
 
-static enum continuity_result book_by_list(struct remembered *place, const struct book *book, uint64_t *expected)
+static enum continuity_result book_by_list(struct remembered *place, const struct book *book, struct continuity_before *before)
 {
+    before->recv_ns = place->book_ns;
+    place->book_ns = book->head.recv_ns;
     if (book->head.flags & RECORD_SNAPSHOT) {
         int repeat = place->chained && place->change_id == book->change_id;
         int leap = place->chained && place->change_id < book->change_id;
         if (leap)
-            *expected = place->change_id;
+            before->expected = place->change_id;
         place->chained = 1;
         place->broken = 0;
         place->change_id = book->change_id;
@@ -42,19 +45,21 @@ static enum continuity_result book_by_list(struct remembered *place, const struc
     }
     place->chained = 0;
     place->broken = 1;
-    *expected = place->change_id;
+    before->expected = place->change_id;
     return CONTINUITY_BREAK;
 }
 
-static enum continuity_result trade_by_list(struct remembered *place, uint64_t trade_seq, uint64_t *expected)
+static enum continuity_result trade_by_list(struct remembered *place, const struct trade *trade, struct continuity_before *before)
 {
-    uint64_t last = place->trade_seq;
+    before->recv_ns = place->trade_ns;
+    place->trade_ns = trade->head.recv_ns;
+    uint64_t last = place->trade_seq, trade_seq = trade->trade_seq;
     if (trade_seq <= last)
         return CONTINUITY_REPEAT;
     place->trade_seq = trade_seq;
     if (last == 0 || trade_seq == last + 1)
         return CONTINUITY_OK;
-    *expected = last + 1;
+    before->expected = last + 1;
     return CONTINUITY_BREAK;
 }
 
@@ -85,24 +90,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             require(table.used == (uint64_t)used, "counts what is left");
             continue;
         }
-        uint64_t expected = 0, expected_by_list = 0;
+        struct continuity_before before = {0}, before_by_list = {0};
         enum continuity_result result, wanted = CONTINUITY_OK;
         int is_new = !place->used, is_full = is_new && used == CAPACITY / 4 * 3;
         if (kind == 0) {
             result = continuity_quote(&table, &record.quote);
         } else if (kind == 1) {
             record.trade.trade_seq = data[at + 2];
-            result = continuity_trade(&table, &record.trade, &expected);
-            wanted = is_full ? CONTINUITY_FULL : trade_by_list(place, data[at + 2], &expected_by_list);
+            result = continuity_trade(&table, &record.trade, &before);
+            wanted = is_full ? CONTINUITY_FULL : trade_by_list(place, &record.trade, &before_by_list);
         } else {
             record.head.flags = data[at] & 4 ? RECORD_SNAPSHOT : 0;
             record.book.change_id = data[at + 2];
             record.book.prev_change_id = data[at + 3];
-            result = continuity_book(&table, &record.book, 1, &expected);
-            wanted = is_full ? CONTINUITY_FULL : book_by_list(place, &record.book, &expected_by_list);
+            result = continuity_book(&table, &record.book, 1, &before);
+            wanted = is_full ? CONTINUITY_FULL : book_by_list(place, &record.book, &before_by_list);
         }
         require(result == (is_full ? CONTINUITY_FULL : wanted), "says what the list says");
-        require(expected == expected_by_list, "expects what the list expects");
+        require(before.expected == before_by_list.expected, "expects what the list expects");
+        require(before.recv_ns == before_by_list.recv_ns, "knows when the one before was heard");
         if (!is_full) {
             used += is_new;
             place->used = 1;
@@ -110,7 +116,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             require(entry != NULL && entry->change_id == place->change_id && entry->trade_seq == place->trade_seq, "remembers the same");
             require((entry->book_state == BOOK_CHAINED) == place->chained && (entry->book_state == BOOK_BROKEN) == place->broken,
                     "is in the same state");
-            require((kind == 0 ? entry->quote_ns : kind == 1 ? entry->trade_ns : entry->book_ns) == (int64_t)at + 1, "was heard now");
+            require(kind != 0 || entry->quote_ns == (int64_t)at + 1, "was heard now");
+            require(entry->trade_ns == place->trade_ns && entry->book_ns == place->book_ns, "was heard when the list says");
         }
         require(table.used == (uint64_t)used, "counts its entries");
     }

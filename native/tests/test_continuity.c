@@ -18,13 +18,13 @@ static void check(int holds, const char *what)
 
 static struct continuity_entry entries[64];
 static struct continuity table;
-static uint64_t expected;
+static struct continuity_before before;
 
 static void begin(uint64_t capacity)
 {
     memset(entries, 0, sizeof entries);
     continuity_init(&table, entries, capacity);
-    expected = 0;
+    before = (struct continuity_before){0};
 }
 
 static enum continuity_result book(const char *name, uint32_t flags, uint64_t change_id, uint64_t prev_change_id)
@@ -33,7 +33,7 @@ static enum continuity_result book(const char *name, uint32_t flags, uint64_t ch
     record.head.flags = flags;
     record.head.recv_ns = (int64_t)change_id;
     memcpy(record.head.instrument, name, strlen(name));
-    return continuity_book(&table, &record, 1, &expected);
+    return continuity_book(&table, &record, 1, &before);
 }
 
 static enum continuity_result trade(const char *name, uint64_t trade_seq)
@@ -41,7 +41,7 @@ static enum continuity_result trade(const char *name, uint64_t trade_seq)
     struct trade record = {.trade_seq = trade_seq};
     record.head.recv_ns = 7;
     memcpy(record.head.instrument, name, strlen(name));
-    return continuity_trade(&table, &record, &expected);
+    return continuity_trade(&table, &record, &before);
 }
 
 static enum continuity_result quote(const char *name)
@@ -74,7 +74,8 @@ static void a_missing_change_breaks_once_until_the_next_snapshot(void)
 {
     begin(64);
     book("A", RECORD_SNAPSHOT, 100, 0);
-    check(book("A", 0, 130, 120) == CONTINUITY_BREAK && expected == 100, "a change whose predecessor we lack breaks");
+    check(book("A", 0, 130, 120) == CONTINUITY_BREAK && before.expected == 100, "a change whose predecessor we lack breaks");
+    check(before.recv_ns == 100, "and says when the one before it was heard");
     check(find("A")->book_state == BOOK_BROKEN, "the book is broken");
     check(book("A", 0, 140, 130) == CONTINUITY_IGNORE, "it is reported once");
     check(book("A", RECORD_SNAPSHOT, 150, 0) == CONTINUITY_OK, "a snapshot heals it");
@@ -86,7 +87,7 @@ static void a_snapshot_ahead_of_the_chain_is_a_break_that_is_over(void)
     begin(64);
     book("A", RECORD_SNAPSHOT, 100, 0);
     book("A", 0, 110, 100);
-    check(book("A", RECORD_SNAPSHOT, 150, 0) == CONTINUITY_BREAK && expected == 110, "what came between is missing");
+    check(book("A", RECORD_SNAPSHOT, 150, 0) == CONTINUITY_BREAK && before.expected == 110, "what came between is missing");
     check(find("A")->book_state == BOOK_CHAINED, "the book is whole");
     check(book("A", RECORD_SNAPSHOT, 150, 0) == CONTINUITY_REPEAT, "the same one again");
     check(book("A", 0, 151, 150) == CONTINUITY_OK, "and the chain goes on");
@@ -111,11 +112,11 @@ static void trade_sequences_grow_by_one(void)
     check(trade("A", 500) == CONTINUITY_OK, "the first trade may have any sequence");
     check(trade("A", 501) == CONTINUITY_OK, "the next");
     check(trade("A", 501) == CONTINUITY_REPEAT && trade("A", 400) == CONTINUITY_REPEAT, "known ones repeat");
-    check(trade("A", 505) == CONTINUITY_BREAK && expected == 502, "a jump breaks");
+    check(trade("A", 505) == CONTINUITY_BREAK && before.expected == 502, "a jump breaks");
     check(trade("A", 506) == CONTINUITY_OK, "and goes on from there");
     check(find("A")->trade_ns == 7, "when it was heard");
     find("B")->trade_seq = 40;
-    check(trade("B", 43) == CONTINUITY_BREAK && expected == 41, "a sequence known from before a restart shows the hole");
+    check(trade("B", 43) == CONTINUITY_BREAK && before.expected == 41, "a sequence known from before a restart shows the hole");
     check(quote("A") == CONTINUITY_OK && find("A")->quote_ns == 9, "a quote is heard");
     check(find("A")->trade_seq == 506, "without touching the rest");
 }

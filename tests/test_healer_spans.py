@@ -25,5 +25,8 @@ def test_spans_are_a_set_whose_ranges_do_not_touch(ranges: list[tuple[int, int]]
     inside = set(range(first, last + 1))
     assert numbers(spans.within(first, last)) == model & inside
     assert numbers(spans.missing(first, last)) == inside - model
+    spans.forget_up_to(one)
+    assert list(spans) == [(low, high) for low, high in found if high > one]
+    spans = Spans(found)
     spans.forget_oldest(1)
     assert list(spans) == found[-1:]

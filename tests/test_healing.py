@@ -12,13 +12,11 @@ import pytest
 
 from faults.rig import HASTY, Rig
 from patience import wait_for
-from servers.postgres import postgres_server
 from simulator import Simulator, simulating
 from tickbay.embedded import EmbeddedServer
 from tickbay.sim.ledger import LedgerReader
 from whole_engine import query, tickbay, whole_engine
 
-__all__ = ["postgres_server"]
 pytestmark = pytest.mark.slow
 
 MARKET = ("--instruments", "ETH=60", "--no-limits", "--rate", "600")
@@ -130,6 +128,8 @@ def test_trades_while_the_engine_was_down_are_fetched_when_it_is_back_without_wa
         healed = query(rig, "SELECT count FROM gaps WHERE cause = 'restart' AND kind = 'trade' AND healed")
         assert max(count for (count,) in healed) > 10
         check_against_rest(rig, simulator)
+        report = rig.report("healer")
+        assert report is not None and report.counters["failures"] == 0
         verdict = rig.finish()
     assert verdict.good and verdict.unsent > 10, verdict
 

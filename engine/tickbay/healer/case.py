@@ -68,6 +68,9 @@ class Case:
         for first, last in ranges:
             self.wanted.setdefault(instrument, Spans()).add(first, last)
 
+    def wants(self, instrument: str, number: int) -> bool:
+        return instrument in self.wanted and not self.wanted[instrument].missing(number, number)
+
     def unwanted(self, instrument: str, ranges: list[Range]) -> list[Range]:
         """What of these is not of this hole."""
         spans = self.wanted.get(instrument, Spans())

@@ -17,7 +17,8 @@ class Course:
     floor: int  # what is below is none of ours: nobody captured then
     top: int  # the highest that is known to exist
     seen: Spans = field(default_factory=Spans)  # captured or fetched: it must never be published again
-    fetched: Spans = field(default_factory=Spans)  # of those, what was fetched
+    fetched: Spans = field(default_factory=Spans)  # of those, what was fetched, as long as a hole may count it
+    mark: tuple[int, int] = (0, 0)  # the newest at some moment and when it was traded: those below it are older
     absent: Spans = field(default_factory=Spans)  # the venue does not have it
     heard_ns: int = 0  # our clock: when the newest was captured
     traded_ns: int = 0  # when the newest was traded or captured, whoever told of it
@@ -32,6 +33,11 @@ class Course:
             part for first, last in self.seen.missing(self.floor, self.top) for part in self.absent.missing(first, last)
         ]
 
+    def lacks(self, number: int) -> bool:
+        """Whether this one is missing."""
+        there = self.floor <= number <= self.top
+        return there and all(spans.missing(number, number) for spans in (self.seen, self.absent))
+
     def capture(self, first: int, last: int, at_ns: int) -> None:
         self.seen.add(first, last)
         self.top = max(self.top, last)
@@ -41,6 +47,18 @@ class Course:
         self.capture(first, last, at_ns)
         self.fetched.add(first, last)
         self.fetched.forget_oldest(FETCHED_RANGES_MAX)
+
+    def lose(self, first: int, last: int) -> None:
+        """Nobody has what of these is not here. Only that is kept: holes are told of for as long as we live."""
+        for part in self.seen.missing(first, last):
+            self.absent.add(*part)
+
+    def forget_fetched(self, before_ns: int) -> None:
+        """No hole that is open, or may yet be told of, began before that."""
+        number, traded_ns = self.mark
+        if traded_ns < before_ns:
+            self.fetched.forget_up_to(number)
+            self.mark = self.top, self.traded_ns
 
     def widen(self, first: int, last: int, at_ns: int) -> None:
         """Others know that these exist."""
@@ -59,6 +77,7 @@ class Course:
             "top": self.top,
             "seen": list(self.seen),
             "fetched": list(self.fetched),
+            "mark": self.mark,
             "absent": list(self.absent),
             "heard_ns": self.heard_ns,
             "traded_ns": self.traded_ns,
@@ -68,11 +87,13 @@ class Course:
     @classmethod
     def of(cls, said: dict[str, Any]) -> Course:
         first, last = said["doubt_ns"]
+        number, marked_ns = said["mark"]
         return cls(
             floor=int(said["floor"]),
             top=int(said["top"]),
             seen=Spans(said["seen"]),
             fetched=Spans(said["fetched"]),
+            mark=(int(number), int(marked_ns)),
             absent=Spans(said["absent"]),
             heard_ns=int(said["heard_ns"]),
             traded_ns=int(said["traded_ns"]),

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 
@@ -84,7 +85,7 @@ class Healer:
         self._intake = Intake(self._reader, self._plan, self._markets_of)
         self._trades = Outlet(context, Kind.TRADE)
         self._gaps = Outlet(context, Kind.GAP)
-        self._reports: list[Gap] = []  # that wait for space in their ring
+        self._reports: deque[Gap] = deque()  # that wait for space in their ring
         self._hosts: dict[Host, Rest] = {}
         self._under_way: set[asyncio.Task[None]] = set()
         self._assignment_path = assignment_path(self._config.data_dir)
@@ -225,7 +226,7 @@ class Healer:
         """From here to the publishing nothing else runs, so what is looked at does not change."""
         self._intake.read(self._mono_ns())
         if isinstance(ask, AskWindow):
-            self._plan.listed(ask, page.trades, page.more, self._mono_ns())
+            self._take_list(ask, page)
             return
         records = self._decode(page)
         if any(each.instrument != ask.instrument for each in page.trades):
@@ -235,6 +236,23 @@ class Healer:
             return
         self._plan.answered(ask, [each.number for each in page.trades], page.more, self._mono_ns())
 
+    def _take_list(self, ask: AskWindow, page: Page) -> None:
+        """Most of what a lost connection took is in the list of who traded in it; the rest is asked for by number."""
+        if not self._trades.has_room(len(page.trades)):
+            self._plan.later(ask)  # the journal is behind
+            return
+        self._plan.listed(ask, page.trades, page.more, self._mono_ns())
+        now_ns = self._context.clock.unix_ns()
+        owed = np.array([self._plan.owed(each, now_ns) for each in page.trades], bool)
+        if not owed.any():
+            return
+        try:
+            records = self._decode(page)
+        except VenueFault as error:  # which trade it is will show when they are asked for by number
+            self._fail(Event.HEAL_REFUSED, error)
+            return
+        self._publish(records[owed])
+
     def _decode(self, page: Page) -> Records:
         now_ns = self._context.clock.unix_ns()
         room = max(1, len(page.trades))
@@ -242,7 +260,8 @@ class Healer:
         if result != DECODE_OK or message != MESSAGE_TRADE:
             raise VenueFault("trades that cannot be decoded")
         records: Records = np.frombuffer(bytearray(data), DTYPES[Kind.TRADE])
-        if [int(number) for number in records["trade_seq"]] != [each.number for each in page.trades]:
+        decoded = zip(records["instrument"].tolist(), records["trade_seq"].tolist(), strict=True)
+        if [(name.decode(), number) for name, number in decoded] != [each[:2] for each in page.trades]:
             raise VenueFault("trades that are decoded to others")
         # Where its message ended, and with which other trades it came, is not known any more.
         records["flags"] = (records["flags"] & ~np.uint32(Flag.LAST)) | np.uint32(Flag.HEALED)
@@ -251,8 +270,8 @@ class Healer:
     def _publish(self, records: Records) -> bool:
         """HEAL-1. False where the ring is full; what went into it is known."""
         unsettled = self._intake.unsettled()
-        _, first = np.unique(records["trade_seq"], return_index=True)
-        for instrument, _, mine in by_instrument(records[np.sort(first)]):
+        for instrument, _, mine in by_instrument(records):
+            mine = mine[np.unique(mine["trade_seq"], return_index=True)[1]]
             lacking = [
                 self._plan.lacking(instrument, number) and number not in unsettled.get(instrument, ())
                 for number in mine["trade_seq"].tolist()
@@ -283,7 +302,7 @@ class Healer:
             record = self._reports[0].record(recv_ns=now_ns, conn=self._gaps.conn, writer=self._context.name)
             if not self._gaps.put(record):
                 return
-            self._reports.pop(0)
+            self._reports.popleft()
 
     def _save(self) -> None:
         """JRNL-2: knowledge of what may yet be lost is not saved; the next time, then."""
@@ -295,6 +314,8 @@ class Healer:
             memory.save(self._context.files, self._memory_path, self._intake.positions, self._plan.said())
         except OSError as error:
             self._context.events.emit(Event.HEAL_UNSAVED, error=error)
+        else:
+            self._plan.saved()
 
     def _beat(self) -> None:
         health, plan = self._health, self._plan

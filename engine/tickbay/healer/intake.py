@@ -89,7 +89,7 @@ class Intake:
         for record in records:
             gap = Gap.of_record(record)
             if not own:
-                self._plan.gap(gap, self._markets_of(gap.feed), mono_ns)
+                self._plan.gap(gap, self._markets_of, mono_ns)
             elif gap.to_ns == 0:
                 self._plan.reopened(gap, int(record["recv_ns"]), mono_ns)
             else:

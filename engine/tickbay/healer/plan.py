@@ -20,6 +20,7 @@ from typing import Any
 
 from tickbay.gap import Cause, Gap
 from tickbay.healer.case import CLOCK_NS, Case, Host, Key, Window, key_of
+from tickbay.healer.cases import Cases
 from tickbay.healer.course import Course
 from tickbay.healer.spans import Range, Spans, total
 from tickbay.record import Kind
@@ -28,7 +29,7 @@ from tickbay.venues.venue import Printed
 NS_PER_S = 1_000_000_000
 SLACK_NS = 5 * NS_PER_S  # between our clock and the venue's, and between a trade and its message
 IDLE_NS = 48 * 3600 * NS_PER_S  # what was not traded for so long is forgotten: memory is a file that is written whole
-CLOSED_MAX = 10_000  # ends of cases remembered: a journal is read again from at most half a minute ago
+LATE_NS = 300 * NS_PER_S  # a gap is told of so much after it began: longer than a feed stays dead
 NOT_OURS = frozenset({Cause.EXPIRED, Cause.JOURNAL_QUOTA})  # nothing is missing; we had it, but a database has not
 
 
@@ -67,7 +68,7 @@ class Patience:
 class Plan:
     def __init__(self, patience: Patience) -> None:
         self.courses: dict[str, Course] = {}
-        self.cases: dict[Key, Case] = {}
+        self.cases = Cases()
         self.healed = self.unhealed = 0  # cases ended
         self.checked_ns = 0  # up to when who traded was listed; 0: never
         self._began_ns = 0  # our clock: the oldest capture in the journal
@@ -75,7 +76,8 @@ class Plan:
         self._idle_ns = 0  # who was not traded since then may have been forgotten
         self._patience = patience
         self._lasting: set[Key] = set()  # gaps that have not ended
-        self._closed: dict[Key, None] = {}
+        self._closed: set[Key] = set()  # ended since the memory was saved …
+        self._closed_before: set[Key] = set()  # … and between that and the one before
         self._due_ns: dict[str, int] = {}  # instrument with something missing → when to ask
         self._asked: set[str] = set()  # instruments in a question that has no answer yet
         self._reports: list[Gap] = []
@@ -96,6 +98,7 @@ class Plan:
             course.doubt(min(course.heard_ns or from_ns, from_ns), to_ns)
         if ranges[-1][1] == course.top:  # one that comes late does not tell what came before it
             course.heard_ns = max(course.heard_ns, to_ns)
+        self.cases.learnt(instrument)
         self._look(instrument, mono_ns)
 
     def fetched(self, instrument: str, ranges: Iterable[Range], at_ns: int) -> None:
@@ -106,18 +109,19 @@ class Plan:
                 course = self.courses[instrument] = Course(floor=first, top=0)
             course.fetch(first, last, at_ns)
             self._rest(instrument, course)
+        self.cases.learnt(instrument)
 
     def forget(self, at_ns: int) -> None:
         """Captured records were deleted before we read them: what they were is not known, so nothing before now may be
         called missing (HEAL-1)."""
         self.courses.clear()
-        self.cases.clear()
+        self.cases = Cases()
         self._lasting.clear()
         self._due_ns.clear()
         self._forgotten_ns = self.checked_ns = at_ns
 
-    def gap(self, gap: Gap, markets: Sequence[str], mono_ns: int) -> None:
-        """A gap that somebody recorded. `markets`: whose trades its feed brought."""
+    def gap(self, gap: Gap, markets_of: Callable[[str], Sequence[str]], mono_ns: int) -> None:
+        """A gap that somebody recorded. `markets_of` says whose trades a feed brings."""
         if gap.healed or gap.kind not in (None, Kind.TRADE) or gap.cause in NOT_OURS:
             return
         key = key_of(gap)
@@ -125,49 +129,50 @@ class Plan:
             self._lasting.add(key)  # it is told again when it ends
             return
         self._lasting.discard(key)
-        if key in self.cases or key in self._closed:
+        if key in self.cases or self._is_closed(key):
             return
-        case = Case(gap)
         if gap.instrument and gap.first_missing:
-            self._want(case, mono_ns)
-        else:
-            case.windows = _windows(gap, markets, mono_ns + self._patience.settle_ns)
-        if case.windows or case.wanted:
-            self.cases[key] = case
+            self._want(gap, mono_ns)
+        elif windows := _windows(gap, markets_of(gap.feed), mono_ns + self._patience.settle_ns + CLOCK_NS):
+            self.cases.add(Case(gap, windows))  # when all of it is owed()
 
     def check(self, markets: Sequence[str], to_ns: int, mono_ns: int) -> None:
         """Ask who traded since the last check, up to `to_ns`. One that still goes on is not begun again."""
         if not self.checked_ns:
-            self.checked_ns = self._began_ns or to_ns  # nothing before the first capture is ours
-        if any(case.is_check for case in self.cases.values()):
+            self.checked_ns = (self._began_ns or to_ns) + CLOCK_NS  # nothing before the first capture is ours
+        if any(case.is_check for case in self.cases):
             return
         gap = Gap(cause=Cause.SEQUENCE, kind=Kind.TRADE, from_ns=self.checked_ns, to_ns=to_ns, feed="healer")
         windows = _windows(gap, markets, mono_ns)
         if windows and to_ns > self.checked_ns:
-            self.cases[key_of(gap)] = Case(gap, windows, is_check=True)
+            self.cases.add(Case(gap, windows, is_check=True))
 
     def closed(self, gap: Gap) -> None:
         """We ended this case, now or in an earlier life: it is not asked for again."""
         key = key_of(gap)
-        self._closed[key] = None
+        self._closed.add(key)
         course = self.courses.get(gap.instrument)
         if course is not None and gap.first_missing:
-            course.absent.add(gap.first_missing, gap.last_missing)
+            course.lose(gap.first_missing, gap.last_missing)
+            self.cases.learnt(gap.instrument)
             self._rest(gap.instrument, course)
-        self.cases.pop(key, None)
-        while len(self._closed) > CLOSED_MAX:
-            del self._closed[next(iter(self._closed))]
+        self.cases.remove(key)
+
+    def _is_closed(self, key: Key) -> bool:
+        return key in self._closed or key in self._closed_before
+
+    def saved(self) -> None:
+        """The memory is on disk. Who starts with it reads no gap again that was ended before the last time."""
+        self._closed, self._closed_before = set(), self._closed
 
     def reopened(self, gap: Gap, told_ns: int, mono_ns: int) -> None:
         """In an earlier life we told, at `told_ns`, of a hole that nobody else had. It may not have saved why."""
-        if key_of(gap) not in self._closed and key_of(gap) not in self.cases:
-            self.cases[key_of(gap)] = case = Case(replace(gap, to_ns=told_ns))
-            self._want(case, mono_ns)
+        if not self._is_closed(key_of(gap)) and key_of(gap) not in self.cases:
+            self._want(replace(gap, to_ns=told_ns), mono_ns)
 
-    def _want(self, case: Case, mono_ns: int) -> None:
-        """All that its gap tells of."""
-        gap = case.gap
-        case.want(gap.instrument, [(gap.first_missing, gap.last_missing)])
+    def _want(self, gap: Gap, mono_ns: int) -> None:
+        """All that it tells of."""
+        self._open(gap, gap.first_missing, gap.last_missing)
         course = self.courses.setdefault(gap.instrument, Course(gap.first_missing, gap.last_missing))
         course.heard_ns = course.heard_ns or gap.from_ns
         course.widen(gap.first_missing, gap.last_missing, gap.to_ns)
@@ -179,6 +184,17 @@ class Plan:
         course = self.courses.get(instrument)
         return course is not None and bool(course.seen.missing(number, number)) and course.floor <= number
 
+    def owed(self, trade: Printed, now_ns: int) -> bool:
+        """Whether a trade that was listed is missing, a gap told of it (FEED-1), and it will not come by itself any
+        more: then it need not be asked for by its number."""
+        course = self.courses.get(trade.instrument)
+        return (
+            course is not None
+            and trade.exch_ns <= now_ns - self._patience.settle_ns - CLOCK_NS
+            and course.lacks(trade.number)
+            and any(case.wants(trade.instrument, trade.number) for case in self.cases.wanting(trade.instrument))
+        )
+
     # ---------------------------------------------------------------- what to ask
 
     def ask(self, mono_ns: int, now_ns: int) -> Ask | None:
@@ -186,13 +202,13 @@ class Plan:
         of it: listed(), split() or answered(), down(), refused(), later()."""
         if mono_ns < self._pause_ns:
             return None
-        for key, case in self.cases.items():
+        for case in self.cases.untold():
             window = next((each for each in case.windows if each.due_ns <= mono_ns and not each.asked), None)
             if window is not None and (window := self._for_its_host(case, window, now_ns)) is not None:
                 window.asked = True
-                return AskWindow(key, window)
+                return AskWindow(case.key, window)
         # Of these gaps it is not known yet who traded in them: what is missing of whom may be of one of them.
-        untold = [case for case in self.cases.values() if case.windows and not case.is_check]
+        untold = [case for case in self.cases.untold() if not case.is_check]
         for instrument, due_ns in self._due_ns.items():
             if due_ns <= mono_ns and instrument not in self._asked:
                 from_ns, to_ns = self.courses[instrument].doubt_ns
@@ -207,14 +223,16 @@ class Plan:
         old = window.older(now_ns - self._patience.recent_ns * 99 // 100)
         if old is None:
             return window
-        if window.from_ns > window.to_ns:
-            case.windows.remove(window)
         if self._patience.history:
             case.windows.append(old)
-            return old
-        if not case.is_check:  # a check does what can be done: to begin it again from there would change nothing
+        elif not case.is_check:  # a check does what can be done: to begin it again from there would change nothing
             case.why = "older than heal.recent_hours, no heal.history_url"
-        return window if window in case.windows else None
+        is_recent = window.from_ns <= window.to_ns
+        if not is_recent:
+            self.cases.told(case, window)
+        if self._patience.history:
+            return old
+        return window if is_recent else None
 
     def _ask_range(self, instrument: str) -> AskRange:
         course = self.courses[instrument]
@@ -230,7 +248,7 @@ class Plan:
 
     def _explain(self, instrument: str, course: Course, missing: list[Range]) -> None:
         """FEED-1: what no gap tells of becomes one."""
-        for case in self.cases.values():
+        for case in self.cases.wanting(instrument):
             missing = case.unwanted(instrument, missing)
         (from_ns, to_ns), course.doubt_ns = course.doubt_ns, (0, 0)
         for first, last in missing:
@@ -247,8 +265,12 @@ class Plan:
                 detail="no gap told of it",
             )
             self._reports.append(replace(gap, to_ns=0))  # it lasts until it is healed
-            self.cases[key_of(gap)] = case = Case(gap)
-            case.want(instrument, [(first, last)])
+            self._open(gap, first, last)
+
+    def _open(self, gap: Gap, first: int, last: int) -> None:
+        """A hole whose trades are known by their numbers."""
+        self.cases.add(case := Case(gap))
+        self.cases.want(case, gap.instrument, [(first, last)])
 
     def _look(self, instrument: str, mono_ns: int) -> None:
         """Whether something of it is missing now."""
@@ -294,11 +316,11 @@ class Plan:
                     max(case.gap.to_ns, max(times) + CLOCK_NS),
                 )
             if own and not case.is_check:
-                case.want(instrument, Spans(course.missing()).within(min(own), last))
-                case.want(instrument, course.fetched.within(min(own), max(own)))
+                self.cases.want(case, instrument, Spans(course.missing()).within(min(own), last))
+                self.cases.want(case, instrument, course.fetched.within(min(own), max(own)))
             self._look(instrument, mono_ns)
         if not more or not found:
-            case.windows.remove(window)
+            self.cases.told(case, window)
         else:  # from the last millisecond on, of which there may be more; one that fills a page is left behind
             window.from_ns = max(found[-1].exch_ns, window.from_ns + 1_000_000)
 
@@ -307,8 +329,8 @@ class Plan:
         self._failures = 0
         case = self.cases.get(ask.key)
         if case is not None:
-            case.windows.remove(ask.window)
             case.windows += [replace(ask.window, market=market, asked=False, tries=0) for market in markets]
+            self.cases.told(case, ask.window)
 
     def answered(self, ask: AskRange, numbers: Sequence[int], more: bool, mono_ns: int) -> None:
         """What was lacking of the answer has been published, and is known by fetched(). `numbers` is all of it."""
@@ -330,7 +352,8 @@ class Plan:
             wait_ns = self._patience.wait_ns(course.tries)
             if course.tries >= self._patience.tries_max:
                 for first, last in left:
-                    course.absent.add(max(first, ask.first), min(last, judged))
+                    course.lose(max(first, ask.first), min(last, judged))
+                self.cases.learnt(ask.instrument)
                 course.tries, wait_ns = 0, 0
         if not self._rest(ask.instrument, course):
             self._due_ns[ask.instrument] = mono_ns + wait_ns
@@ -355,7 +378,7 @@ class Plan:
         window.due_ns = mono_ns + self._patience.wait_ns(window.tries)
         if case is not None and window.tries >= self._patience.tries_max:
             case.why = why
-            case.windows.remove(window)
+            self.cases.told(case, window)
 
     def later(self, ask: Ask) -> None:
         """It could not be asked, or its answer not used, for a reason of our own."""
@@ -371,11 +394,11 @@ class Plan:
 
     def reports(self) -> list[Gap]:
         """Gap records to be written now: holes that nobody had told of, and the ends of cases (HEAL-2)."""
-        for key, case in [(key, case) for key, case in self.cases.items() if not case.windows]:
+        for case in self.cases.moved():
             if case.is_check:
                 if not case.why:  # else the next one begins where the last whole one ended
                     self.checked_ns = case.gap.to_ns
-                del self.cases[key]
+                self.cases.remove(case.key)
                 self._forget_idle()
                 continue
             gap = self._end(case)
@@ -390,12 +413,14 @@ class Plan:
     def _forget_idle(self) -> None:
         """Who was not traded for long, and is in no question, now or to come. All that was traded up to checked_ns is
         known, so nothing is lost with it: its next trade begins a new course, and one before that the next check finds.
-        """
-        open_ns = [case.gap.from_ns for case in self.cases.values()] + [from_ns for *_, from_ns, _ in self._lasting]
-        idle_ns = min([self.checked_ns, *open_ns]) - IDLE_NS
-        wanted = {instrument for case in self.cases.values() for instrument in case.wanted}
+        And what was fetched so long ago that no hole will count it."""
+        open_ns = [case.gap.from_ns for case in self.cases] + [from_ns for *_, from_ns, _ in self._lasting]
+        known_ns = min([self.checked_ns, *open_ns])
+        idle_ns = known_ns - IDLE_NS
         for instrument, course in list(self.courses.items()):
-            if course.traded_ns < idle_ns and instrument not in wanted and instrument not in self._due_ns:
+            course.forget_fetched(known_ns - LATE_NS)
+            wanted = self.cases.wanting(instrument) or instrument in self._due_ns
+            if course.traded_ns < idle_ns and not wanted:
                 del self.courses[instrument]
         self._idle_ns = max(self._idle_ns, idle_ns + CLOCK_NS)  # the venue's clock may be a little ahead of ours
 
@@ -428,7 +453,7 @@ class Plan:
     def said(self) -> dict[str, Any]:
         return {
             "courses": {name: course.said() for name, course in self.courses.items()},
-            "cases": [case.said() for case in self.cases.values() if not case.is_check],
+            "cases": [case.said() for case in self.cases if not case.is_check],
             "checked_ns": self.checked_ns or self._began_ns,
             "forgotten_ns": self._forgotten_ns,
             "idle_ns": self._idle_ns,
@@ -438,8 +463,7 @@ class Plan:
     def remember(self, said: dict[str, Any], mono_ns: int) -> None:
         """What said() gave in an earlier life. KeyError, ValueError, TypeError: it is none of ours."""
         self.courses = {str(name): Course.of(course) for name, course in said["courses"].items()}
-        cases = [Case.of(case) for case in said["cases"]]
-        self.cases = {case.key: case for case in cases}
+        self.cases = Cases(Case.of(case) for case in said["cases"])
         self.checked_ns, self._forgotten_ns = int(said["checked_ns"]), int(said["forgotten_ns"])
         self._idle_ns = int(said["idle_ns"])
         self._lasting = {(feed, Cause(cause), *rest) for feed, cause, *rest in said["lasting"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
@@ -9,13 +10,14 @@ Range = tuple[int, int]  # both ends included
 
 
 class Spans:
-    """A set of numbers in which neighbours are many: the trades of an instrument that are known."""
+    """A set of numbers of 64 bits in which neighbours are many: the trades of an instrument that are known. 16 bytes a
+    range, since there are some for every instrument."""
 
     __slots__ = ("_firsts", "_lasts")
 
     def __init__(self, ranges: Iterable[Range] = ()) -> None:
-        self._firsts: list[int] = []
-        self._lasts: list[int] = []
+        self._firsts = array("Q")
+        self._lasts = array("Q")
         for first, last in ranges:
             self.add(first, last)
 
@@ -35,8 +37,8 @@ class Spans:
         end = bisect_right(self._firsts, last + 1)  # the first one that begins beyond
         if begin < end:
             first, last = min(first, self._firsts[begin]), max(last, self._lasts[end - 1])
-        self._firsts[begin:end] = [first]
-        self._lasts[begin:end] = [last]
+        self._firsts[begin:end] = array("Q", (first,))
+        self._lasts[begin:end] = array("Q", (last,))
 
     def within(self, first: int, last: int) -> list[Range]:
         """What there is from `first` to `last`."""
@@ -57,6 +59,11 @@ class Spans:
         if first <= last:
             found.append((first, last))
         return found
+
+    def forget_up_to(self, number: int) -> None:
+        """Keep only the ranges that reach beyond it."""
+        surplus = bisect_right(self._lasts, number)
+        del self._firsts[:surplus], self._lasts[:surplus]
 
     def forget_oldest(self, ranges_max: int) -> None:
         """Keep only so many ranges, the highest."""

@@ -45,6 +45,11 @@ class Outlet:
             return False
         return True
 
+    def has_room(self, count: int) -> bool:
+        """For so many records, or all that there ever is."""
+        assert self._ring is not None, "attach() first"
+        return self._ring.free >= count or self.is_durable()
+
     def is_durable(self) -> bool:
         """Is everything that was put on disk? (JRNL-2)"""
         assert self._ring is not None, "attach() first"

@@ -27,12 +27,19 @@ cdef extern from "record.h" nogil:
         record_type type
         uint32_t offset
         uint32_t size
+    struct record_head:
+        int64_t recv_ns
+        uint32_t conn
+        char instrument[48]
     struct quote:
-        pass
+        record_head head
+        double bid_price
+        double ask_price
+        char state[16]
     struct trade:
         pass
     struct book:
-        pass
+        record_head head
     const record_field *record_fields(record_kind kind)
     const char *record_name(record_kind kind)
     uint32_t record_size(record_kind kind)
@@ -267,6 +274,42 @@ cdef extern from "continuity.h" nogil:
     struct continuity:
         uint64_t used
     bint continuity_forget(continuity *continuity, const char *instrument)
+
+cdef extern from "folded_book.h" nogil:
+    enum:
+        FOLDED_PAST_MAX
+    int64_t FOLDED_PAST_NS
+    enum folded_verdict:
+        FOLDED_AGREES
+        FOLDED_DIFFERS
+        FOLDED_UNKNOWN
+    struct folded_past:
+        pass
+    struct folded_side:
+        double *ranks
+        folded_past *past
+        uint32_t count
+        uint32_t room
+        uint32_t past_count
+        uint32_t past_room
+    struct folded_book:
+        int64_t whole_ns
+        int64_t spoke_ns
+        uint64_t change_id
+        uint32_t conn
+        bint in_message
+        folded_side bids
+        folded_side asks
+    void folded_begin(folded_book *book)
+    bint folded_has_room(const folded_book *book)
+    void folded_take(folded_book *book, const book *record)
+    void folded_forget(folded_book *book)
+    folded_verdict folded_compare(const folded_book *book, uint32_t conn, int64_t recv_ns, double bid, double ask,
+                                  int64_t since_ns)
+    double folded_bid(const folded_book *book)
+    double folded_ask(const folded_book *book)
+    void folded_restore_price(folded_side *side, double rank)
+    void folded_restore(folded_book *book, int64_t whole_ns, uint32_t conn, uint64_t change_id)
 
 cdef extern from "feed.h" nogil:
     enum feed_tell:

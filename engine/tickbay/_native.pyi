@@ -357,3 +357,49 @@ class Merge:
     @property
     def unchained(self) -> int: ...
     def figures(self, leg: int) -> MergeFigures: ...
+
+FOLDED_AGREES: int
+FOLDED_DIFFERS: int
+FOLDED_UNKNOWN: int
+FOLDED_PAST_NS: int
+FOLDED_PAST_MAX: int
+
+class Ticker(NamedTuple):
+    """What a ticker says: these fields of a quote. A price is NaN where that side is empty."""
+
+    recv_ns: int
+    conn: int
+    bid_price: float
+    ask_price: float
+    state: bytes
+
+@final
+class FoldedBook:
+    """struct folded_book, with its memory. A book begins unknown; fold() takes its records."""
+
+    def ticker_heard(self) -> Ticker | None:
+        """The newest that hear() had since this was asked last."""
+
+    def compare(self, conn: int, recv_ns: int, bid: float, ask: float, since_ns: int) -> int:
+        """folded_compare(): FOLDED_…"""
+
+    def forget(self) -> None: ...
+    @property
+    def whole_ns(self) -> int: ...
+    @property
+    def spoke_ns(self) -> int: ...
+    @property
+    def bid(self) -> float: ...
+    @property
+    def ask(self) -> float: ...
+    def said(self) -> list[object] | None:
+        """For remember(); None where the book is not known, or not whole at the moment."""
+
+    def remember(self, said: Sequence[Any]) -> None:
+        """As it was. Nothing depends on its being new: what does not follow it makes it unknown."""
+
+def fold(books: dict[bytes, FoldedBook], records: Memory) -> None:
+    """The next records of a book stream, each into the book of its instrument, which is made where there is none."""
+
+def hear(books: dict[bytes, FoldedBook], records: Memory) -> None:
+    """The next records of a quote stream, for the books that there are; FoldedBook.ticker_heard()."""

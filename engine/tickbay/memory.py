@@ -21,7 +21,7 @@ from tickbay.files import Files, read_all, write_all
 
 FILE_BYTES_MAX = 256 << 20
 CRC_BYTES = 9  # eight digits and a line's end, before the JSON
-VERSION = 1  # of what is in the file; another release may know other things
+VERSION = 2  # of what is in the file; another release may know other things
 
 
 def memory_path(data_dir: Path, process: str) -> Path:

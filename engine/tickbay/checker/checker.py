@@ -15,13 +15,11 @@ is whole again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from tickbay import memory
-from tickbay.checker.check import FIELDS as TOLD_FIELDS
-from tickbay.checker.check import Check, Disagreement, Told
-from tickbay.checker.folded_book import FIELDS, Level
+from tickbay.checker.check import Check, Disagreement
+from tickbay.checker.comparison import Comparison
 from tickbay.control import ask
 from tickbay.cursor import Position
 from tickbay.errors import ControlDown
@@ -35,13 +33,11 @@ TURN_S = 1.0  # an option's ticker speaks about once a second
 BEAT_S = 0.25
 SAVE_S = 60.0  # how much of the journal a restart reads again, at most
 ASK_TIMEOUT_S = 1.0
-ROWS_MAX = 100_000  # of one stream read in one turn, a tenth of a second: in a flood of ticks we beat, and come after
-READ_ROWS = 4096  # at once: behind a flood of ticks or not, the lists made of them take the same 2 MB
-TICKERS_MAX = READ_ROWS  # the newest of those read at once that are looked at: more than all options of a currency have
+ROWS_MAX = 1_000_000  # of one stream read in one turn, a tenth of a second: in a flood of ticks we beat, and come after
+READ_ROWS = 4096  # at once: 2 MB
 NICENESS = 10  # whoever captures, journals and stores goes first
 TOLD_MAX = 16  # disagreements told in one turn: where many books differ at once, they are not all taken away at once
 NS_PER_S = 1_000_000_000
-SILENT_NS = 86_400 * NS_PER_S  # behind the others: it has expired, and its book goes
 
 
 def run(context: ProcessContext) -> None:
@@ -71,39 +67,31 @@ class Checker:
         self._path = memory.memory_path(context.config.data_dir, context.name)
         self._patience_ns = int(context.config.check.disagree_s * NS_PER_S)
         self._positions: dict[str, Position] = {}
-        self._checks: dict[str, dict[str, Check]] = {}  # feed → instrument
-        self._told: dict[str, dict[str, Told]] = {}  # feed → tickers that wait until its books are folded
+        self._comparisons: dict[str, Comparison] = {}  # by feed
         self._health.counters |= {"compared": 0, "disagreements": 0}
 
     def turn(self) -> bool:
-        """Look at the newest tickers once the books are folded beyond them: a book remembers what it was, and none is
-        compared with a ticker that is ahead of it. False: there is more to fold first."""
+        """Look at the newest tickers once the books are folded beyond them. False: there is more to fold first."""
         self._reader.refresh()
         told, whole = 0, True
         for feed in self._feeds():
-            checks = self._checks.setdefault(feed, {})
-            newest = self._told.pop(feed, {}) | self._newest(feed)
-            if not self._fold(feed, checks):
-                self._told[feed] = newest
+            comparison = self._comparison(feed)
+            self._hear(feed, comparison)
+            if not self._fold(feed, comparison):
                 whole = False
                 continue
-            for instrument, ticker in newest.items():
-                check = checks.get(instrument)
-                if check is not None:
-                    check.spoke_ns = ticker.recv_ns
-                if check is None or not check.book.whole_ns:
-                    continue  # its book is not recorded, or not known yet
-                self._health.counters["compared"] += 1
-                found = check.judge(ticker)
-                if found is not None and told < TOLD_MAX:
+            for instrument, check, found in comparison.judge():
+                if told < TOLD_MAX:
                     told += 1
                     self._tell(feed, instrument, check, found)
-            forget_silent(checks)
-        every = [check for checks in self._checks.values() for check in checks.values()]
-        books, differ = sum(bool(check.book.whole_ns) for check in every), sum(check.differs for check in every)
-        self._health.gauges = {"books": books, "differ": differ}
+        every = self._comparisons.values()
+        self._health.counters["compared"] = sum(each.compared for each in every)
+        self._health.gauges = {"books": sum(each.books for each in every), "differ": sum(each.differ for each in every)}
         self._health.state = "live"
         return whole
+
+    def _comparison(self, feed: str) -> Comparison:
+        return self._comparisons.setdefault(feed, Comparison(self._patience_ns))
 
     def _feeds(self) -> list[str]:
         names = {stream.rpartition(".")[0] for stream, kind in self._reader.streams().items() if kind is Kind.BOOK}
@@ -129,34 +117,23 @@ class Checker:
 
     # ---------------------------------------------------------------- reading
 
-    def _fold(self, feed: str, checks: dict[str, Check]) -> bool:
+    def _hear(self, feed: str, comparison: Comparison) -> None:
+        for quotes in self._read(stream_name(feed, Kind.QUOTE)):
+            if quotes is not None:
+                comparison.hear(quotes)
+
+    def _fold(self, feed: str, comparison: Comparison) -> bool:
         """Whether all is folded that there is."""
         rows = 0
-        for records in self._read(stream_name(feed, Kind.BOOK)):
-            if records is None:  # whose they were is not known
-                checks.clear()
+        for changes in self._read(stream_name(feed, Kind.BOOK)):
+            if changes is None:
+                comparison.forget()
                 continue
-            for instrument, *values in records[["instrument", *FIELDS]].tolist():
-                name = instrument.decode()
-                check = checks.get(name)
-                if check is None:
-                    check = checks[name] = Check(self._patience_ns)
-                level = Level(*values)
-                check.spoke_ns = level.recv_ns
-                check.book.take(level)
-            rows += len(records)
+            comparison.fold(changes)
+            rows += len(changes)
             if rows >= ROWS_MAX:
                 return False
         return True
-
-    def _newest(self, feed: str) -> dict[str, Told]:
-        """The newest ticker of each instrument that spoke since the last turn, or of those that spoke last."""
-        newest: dict[bytes, Sequence[Any]] = {}
-        for records in self._read(stream_name(feed, Kind.QUOTE)):
-            if records is not None:  # a list at a time: a numpy value for each field costs ten times as much
-                told = records[-TICKERS_MAX:][["instrument", *TOLD_FIELDS]].tolist()
-                newest.update((name, values) for name, *values in told)
-        return {name.decode(): Told.of(*values) for name, values in newest.items()}
 
     def _read(self, stream: str) -> Iterator[Records | None]:
         """All that is new; None for what the journal let go of before it was read."""
@@ -178,25 +155,13 @@ class Checker:
             return
         self._positions, said = known
         for feed, books in said.items():
-            self._checks[feed] = {}
-            for instrument, book in books.items():
-                check = self._checks[feed][instrument] = Check(self._patience_ns)
-                check.book.remember(book)
-                check.spoke_ns = check.book.whole_ns
+            self._comparison(feed).remember(books)
 
     def save(self) -> None:
-        said = {
-            feed: {instrument: book for instrument, check in checks.items() if (book := check.book.said()) is not None}
-            for feed, checks in self._checks.items()
-        }
+        for comparison in self._comparisons.values():
+            comparison.forget_silent()
+        said = {feed: comparison.said() for feed, comparison in self._comparisons.items()}
         try:
             memory.save(self._context.files, self._path, self._positions, said)
         except OSError as error:
             self._context.events.emit(Event.CHECK_UNSAVED, error=error)
-
-
-def forget_silent(checks: dict[str, Check]) -> None:
-    """Each day lists new instruments, and we run for months."""
-    newest_ns = max((check.spoke_ns for check in checks.values()), default=0)
-    for name in [name for name, check in checks.items() if check.spoke_ns < newest_ns - SILENT_NS]:
-        del checks[name]

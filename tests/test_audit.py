@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from audited import EPOCH, Stored, began_ns, insert, play
-from servers.postgres import fresh_database, postgres_server
+from servers.postgres import fresh_database
 from tickbay import audit, schema
 from tickbay.audit.columns import COLUMNS
 from tickbay.audit.expected import expected_rows
@@ -24,8 +24,6 @@ from tickbay.config import Timescale
 from tickbay.embedded import EmbeddedServer
 from tickbay.sim.ledger import LedgerReader
 from tickbay.sinks.connection import conninfo_of
-
-__all__ = ["postgres_server"]
 
 
 @pytest.fixture(scope="module")

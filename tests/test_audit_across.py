@@ -16,8 +16,8 @@ import pytest
 
 from journal_case import JournalCase
 from rows import made
-from servers.postgres import fresh_database, postgres_server
-from servers.questdb import QuestdbServer, questdb, questdb_server
+from servers.postgres import fresh_database
+from servers.questdb import QuestdbServer
 from tickbay.__main__ import main
 from tickbay.audit.checksum import PARTS_MAX, POSTGRES, QUESTDB, WEIGHT_PRIME, P, Q, checksums, hashed, weight
 from tickbay.config import Ring, Timescale
@@ -33,8 +33,6 @@ from tickbay.sinks.questdb import QuestdbSink
 from tickbay.sinks.rewind import Marks
 from tickbay.sinks.sink import Chunk
 from tickbay.sinks.timescale import TimescaleSink
-
-__all__ = ["postgres_server", "questdb", "questdb_server"]
 
 MINUTE_NS = 60 * 10**9
 BEGIN_NS = (time.time_ns() - 3600 * 10**9) // MINUTE_NS * MINUTE_NS

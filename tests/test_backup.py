@@ -21,9 +21,8 @@ from faults.rig import Rig
 from journal_case import JournalCase
 from patience import wait_for
 from servers.community import community
-from servers.postgres import fresh_database, postgres_server
-from servers.questdb import QuestdbServer, questdb, questdb_server
-from servers.timescale import timescale_server
+from servers.postgres import fresh_database
+from servers.questdb import QuestdbServer
 from simulator import ENGINE, simulating
 from tickbay import schema
 from tickbay.backup.command import RECOUNT_DAYS, back_up, is_due
@@ -37,7 +36,7 @@ from tickbay.errors import BackupFault, ConfigError
 from tickbay.sinks.connection import conninfo_of
 from whole_engine import query, tickbay, whole_engine
 
-__all__ = ["community", "postgres_server", "questdb", "questdb_server", "timescale_server"]
+__all__ = ["community"]
 
 MARKET = ("--instruments", "ETH=60", "--rate", "1500", "--frames", "24000")
 DATABASES = ("timescale", "questdb")

@@ -19,7 +19,6 @@ import pytest
 
 from faults.rig import HASTY, Rig, folders
 from patience import wait_for
-from servers.postgres import postgres_server
 from servers.questdb import running as running_questdb
 from simulator import Simulator, simulating
 from tickbay.certificate.certificate import checksum_of
@@ -28,7 +27,6 @@ from tickbay.files import Files
 from tickbay.memory import load, memory_path, save
 from whole_engine import query, tickbay, whole_engine
 
-__all__ = ["postgres_server"]
 pytestmark = pytest.mark.slow
 
 SCHEMA_README = Path(__file__).parents[1] / "schema" / "README.md"

@@ -6,13 +6,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from servers.postgres import postgres_server
 from tickbay.config import Timescale
 from tickbay.embedded import EmbeddedServer
 from tickbay.errors import SinkDown, SinkParked, SinkRefused
 from tickbay.sinks.connection import connect, conninfo_of, is_local, judge
-
-__all__ = ["postgres_server"]
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from servers.postgres import fresh_database, postgres_server
-from servers.questdb import QuestdbServer, questdb, questdb_server
+from servers.postgres import fresh_database
+from servers.questdb import QuestdbServer
 from simulator import ENGINE
 from tickbay.config import Questdb
 from tickbay.cursor import CursorFile
@@ -33,7 +33,6 @@ from tickbay.sinks.sink import Chunk, Sink
 from tickbay.sinks.timescale import TimescaleSink
 from whole_engine import tickbay
 
-__all__ = ["postgres_server", "questdb", "questdb_server"]
 pytestmark = pytest.mark.slow
 
 README = Path(__file__).parents[1] / "schema" / "README.md"

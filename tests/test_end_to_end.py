@@ -15,8 +15,6 @@ import second_opinion
 from faults.rig import HASTY, Rig
 from patience import wait_for
 from servers import postgres
-from servers.postgres import postgres_server
-from servers.timescale import timescale_server
 from simulator import Simulator, simulating
 from tap import Tap
 from tickbay.audit.columns import DTYPES, KINDS, TABLES, Rows, one_nan
@@ -27,7 +25,6 @@ from tickbay.sim import rows
 from tickbay.sim.ledger import LedgerReader
 from whole_engine import query, tickbay, whole_engine
 
-__all__ = ["postgres_server", "timescale_server"]
 pytestmark = pytest.mark.slow
 
 SMALL = ("--instruments", "ETH=60", "--no-limits")

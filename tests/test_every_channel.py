@@ -12,7 +12,6 @@ import pytest
 
 from faults.rig import Rig
 from patience import PATIENCE_S, wait_for
-from servers.postgres import postgres_server
 from servers.questdb import QuestdbServer
 from servers.questdb import running as running_questdb
 from simulator import simulating
@@ -24,7 +23,6 @@ from tickbay.sinks.columns import TABLES as SINK_TABLES
 from tickbay.sinks.columns import Table
 from whole_engine import query, tickbay, whole_engine
 
-__all__ = ["postgres_server"]
 pytestmark = pytest.mark.slow
 
 RULES = """

@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 import pytest
 
-from servers.postgres import fresh_database, postgres_server
+from servers.postgres import fresh_database
 from tickbay.config import Timescale
 from tickbay.embedded import EmbeddedServer
 from tickbay.gap import Cause, Gap
@@ -24,8 +24,6 @@ from tickbay.record import Kind
 from tickbay.sinks.sink import Chunk
 from tickbay.sinks.timescale import TimescaleSink
 from tickbay.status.status import WIDTH
-
-__all__ = ["postgres_server"]
 
 NOW_NS = time.time_ns() // 1000 * 1000
 S = 10**9

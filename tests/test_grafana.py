@@ -25,13 +25,10 @@ from faults.rig import HASTY, Rig
 from patience import wait_for
 from servers import prometheus, questdb
 from servers.prometheus import PrometheusServer
-from servers.timescale import timescale_server
 from simulator import simulating
 from test_prometheus import CONFIG, ON, RULES, port
 from tickbay.embedded import EmbeddedServer, free_port
 from whole_engine import whole_engine
-
-__all__ = ["timescale_server"]
 
 GRAFANA = Path(__file__).parent.parent / "deploy" / "monitoring" / "grafana"
 DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))

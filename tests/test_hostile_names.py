@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 from feed_case import TRADES, FeedCase, ScriptedVenue, trade_frame
-from servers.postgres import fresh_database, postgres_server
-from servers.questdb import QuestdbServer, questdb, questdb_server
+from servers.postgres import fresh_database
+from servers.questdb import QuestdbServer
 from test_questdb import Keeper
 from tickbay.config import Timescale
 from tickbay.embedded import EmbeddedServer
@@ -26,7 +26,6 @@ from tickbay.sinks.connection import conninfo_of
 from tickbay.sinks.sink import Chunk
 from tickbay.sinks.timescale import TimescaleSink
 
-__all__ = ["postgres_server", "questdb", "questdb_server"]
 pytestmark = pytest.mark.slow
 
 STREAM = stream_name("feed-1", Kind.TRADE)

@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 
 from patience import wait_for
-from servers.postgres import postgres_server
 from simulator import simulating
 from tickbay.embedded import EmbeddedServer
 from tickbay.health import read_report
 from tickbay.sim.ledger import LedgerReader
 from whole_engine import query, whole_engine
 
-__all__ = ["postgres_server"]
 pytestmark = pytest.mark.slow
 
 KEY, SECRET = "canary-key", "canary-secret"

@@ -13,13 +13,11 @@ import pytest
 
 from faults.rig import HASTY, Rig
 from patience import PATIENCE_S, wait_for
-from servers.postgres import postgres_server
 from simulator import Simulator, simulating
 from tickbay.embedded import EmbeddedServer
 from tickbay.health import heartbeat_ns
 from whole_engine import query, tickbay, whole_engine
 
-__all__ = ["postgres_server"]
 pytestmark = pytest.mark.slow
 
 MARKET = ("--instruments", "ETH=60", "--rate", "1000", "--no-limits", "--clock", "market")

@@ -21,13 +21,10 @@ import pytest
 from faults.rig import HASTY, Rig
 from patience import wait_for
 from servers import prometheus
-from servers.postgres import postgres_server
 from servers.prometheus import PrometheusServer, tool
 from simulator import simulating
 from tickbay.embedded import EmbeddedServer
 from whole_engine import tickbay, whole_engine
-
-__all__ = ["postgres_server"]
 
 ON = "[metrics]\nenabled = true\nport = 0\n[health]\nenabled = true\nport = 0\n[web]\nenabled = true\nport = 0\n"
 RULES = Path(__file__).parent.parent / "deploy" / "monitoring" / "prometheus" / "rules"

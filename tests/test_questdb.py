@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rows import DAY_NS, FLAGS, TIMES, made, row_of, table_of
-from servers.questdb import QuestdbServer, questdb, questdb_server, running
+from servers.questdb import QuestdbServer, running
 from tickbay.clock import Clock
 from tickbay.config import Questdb
 from tickbay.cursor import START, CursorFile, Position
@@ -28,8 +28,6 @@ from tickbay.sinks.questdb import BEGINNING, QuestdbSink
 from tickbay.sinks.questdb_columns import SHAPES
 from tickbay.sinks.rewind import Marks
 from tickbay.sinks.sink import Chunk, Hole
-
-__all__ = ["questdb", "questdb_server"]
 
 NOW_NS = time.time_ns()
 MINUTE_NS = NOW_NS // DAY_NS * DAY_NS

@@ -18,7 +18,7 @@ from rows import made
 from servers.fake_questdb import Behaviour, FakeQuestdb, answer, cut, drip
 from servers.fault_proxy import FaultProxy
 from servers.questdb import QuestdbServer as RealServer
-from servers.questdb import questdb, questdb_server, running
+from servers.questdb import running
 from test_link import certificate
 from tickbay.__main__ import main
 from tickbay.config import Questdb
@@ -28,8 +28,6 @@ from tickbay.sinks.columns import TABLES
 from tickbay.sinks.lines import bodies
 from tickbay.sinks.questdb_server import ANSWER_BYTES_MAX, QuestdbServer
 from tickbay.sinks.sink import Chunk
-
-__all__ = ["questdb", "questdb_server"]
 
 LINE = b"book_changes,stream=a seq=1i 1n\n"
 REFUSED = b'{"code":"invalid","message":"failed to parse line protocol:errors on line 2","line":2}'

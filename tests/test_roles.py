@@ -13,8 +13,7 @@ import pytest
 from psycopg import sql
 
 from rows import DAY_NS, made
-from servers.postgres import fresh_database, postgres_server
-from servers.timescale import timescale_server
+from servers.postgres import fresh_database
 from tickbay import schema
 from tickbay.config import Timescale
 from tickbay.cursor import START, Position
@@ -23,8 +22,6 @@ from tickbay.record import Kind
 from tickbay.sinks.connection import conninfo_of
 from tickbay.sinks.sink import Chunk
 from tickbay.sinks.timescale import TimescaleSink
-
-__all__ = ["postgres_server", "timescale_server"]
 
 PASSWORD = "only for this test"
 TODAY_NS = time.time_ns() // DAY_NS * DAY_NS

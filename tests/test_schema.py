@@ -16,8 +16,8 @@ from psycopg import sql
 
 from servers.community import community
 from servers.debian import Unavailable
-from servers.postgres import fresh_database, postgres_server, running
-from servers.timescale import binaries, timescale_server
+from servers.postgres import fresh_database, running
+from servers.timescale import binaries
 from tickbay import schema
 from tickbay.config import Timescale
 from tickbay.embedded import EmbeddedServer
@@ -27,7 +27,7 @@ from tickbay.sinks.columns import SQL_TYPES, TABLES
 from tickbay.sinks.connection import conninfo_of
 from tickbay.sinks.partitions import Edition, direct_compress_refused
 
-__all__ = ["community", "postgres_server", "timescale_server"]
+__all__ = ["community"]
 
 README = Path(__file__).parents[1] / "schema" / "README.md"
 EVERY_STEP = tuple(step.name for step in schema.steps())

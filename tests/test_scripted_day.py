@@ -17,14 +17,12 @@ import pytest
 
 from faults.rig import HASTY, Rig, folders
 from patience import wait_for
-from servers.postgres import postgres_server
 from simulator import simulating
 from tickbay.audit.verdict import Verdict
 from tickbay.embedded import EmbeddedServer
 from tickbay.sim.ledger import LedgerReader
 from whole_engine import query, tickbay, whole_engine
 
-__all__ = ["postgres_server"]
 pytestmark = pytest.mark.slow
 
 MARKET = ("--instruments", "ETH=60", "--no-limits", "--rate", "600")

@@ -16,12 +16,10 @@ import pytest
 
 from faults.rig import HASTY, Rig
 from patience import wait_for
-from servers.postgres import postgres_server
 from simulator import simulating
 from tickbay.embedded import EmbeddedServer
 from whole_engine import tickbay, whole_engine
 
-__all__ = ["postgres_server"]
 pytestmark = pytest.mark.slow
 
 WRONG = "canary-0815-canary"

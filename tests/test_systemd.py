@@ -17,13 +17,11 @@ from psycopg import sql
 from patience import wait_for
 from servers.booted import Booted, booted
 from servers.debian import Unavailable
-from servers.postgres import fresh_database, postgres_server
+from servers.postgres import fresh_database
 from simulator import Simulator, simulating
 from tickbay.config import SECRETS, Timescale
 from tickbay.embedded import EmbeddedServer
 from tickbay.sinks.connection import conninfo_of
-
-__all__ = ["postgres_server"]
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "systemd"

@@ -135,6 +135,18 @@ def test_every_test_s_name_is_a_sentence() -> None:
     assert [(path, name) for path, name in tests if name.count("_") < 3] == []
 
 
+def test_no_module_has_the_session_s_servers_for_itself() -> None:
+    """A module that imports a fixture has one of its own: 21 PostgreSQLs and 6 QuestDBs ran at once."""
+    shared = {
+        name
+        for path in files("tests/servers/*.py")
+        for name in re.findall(r'^@pytest\.fixture\(scope="session"\)\ndef (\w+)', path.read_text(), re.MULTILINE)
+    }
+    assert shared == {"postgres_server", "questdb_server", "timescale_server"}
+    imported = re.compile(r"^from servers\.\w+ import .*\b(?:" + "|".join(shared) + r")\b", re.MULTILINE)
+    assert [name_of(path) for path in files("tests/test_*.py") if imported.search(path.read_text())] == []
+
+
 # -------- what must not be written
 
 

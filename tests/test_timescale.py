@@ -17,8 +17,7 @@ from psycopg.rows import dict_row
 
 from rows import DAY_NS, made, row_of, table_of
 from servers.cable import Cable
-from servers.postgres import fresh_database, postgres_server, running
-from servers.timescale import timescale_server
+from servers.postgres import fresh_database, running
 from tickbay.config import Timescale
 from tickbay.cursor import START, Position
 from tickbay.embedded import EmbeddedServer, free_port
@@ -29,8 +28,6 @@ from tickbay.sinks.connection import conninfo_of
 from tickbay.sinks.partitions import Edition
 from tickbay.sinks.sink import Chunk, CursorMoved, Hole
 from tickbay.sinks.timescale import TimescaleSink
-
-__all__ = ["postgres_server", "timescale_server"]
 
 NOW_NS = time.time_ns()
 MINUTE_NS = NOW_NS // DAY_NS * DAY_NS  # today's first minute: never split by midnight

@@ -14,7 +14,7 @@ import pytest
 
 from patience import wait_for
 from rows import made
-from servers.postgres import fresh_database, postgres_server, running
+from servers.postgres import fresh_database, running
 from servers.questdb import QuestdbServer
 from servers.questdb import running as running_questdb
 from test_writer import BOOKS, TODAY_NS, WRITER, Engine
@@ -24,8 +24,6 @@ from tickbay.embedded import EmbeddedServer
 from tickbay.files import Files
 from tickbay.health import Report, read_report
 from tickbay.record import Kind
-
-__all__ = ["postgres_server"]
 
 QUESTDB = "writer-questdb"
 

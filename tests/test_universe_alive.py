@@ -13,12 +13,10 @@ import pytest
 
 from faults.rig import Rig
 from patience import PATIENCE_S, wait_for
-from servers.postgres import postgres_server
 from simulator import simulating
 from tickbay.embedded import EmbeddedServer
 from whole_engine import query, whole_engine
 
-__all__ = ["postgres_server"]
 pytestmark = pytest.mark.slow
 
 # Fetched only at the start, and when the universe itself sees a reason to.

@@ -14,12 +14,10 @@ import pytest
 
 from faults.rig import HASTY, Rig, folders
 from patience import wait_for
-from servers.postgres import postgres_server
 from simulator import simulating
 from tickbay.embedded import EmbeddedServer
 from whole_engine import query, tickbay, whole_engine
 
-__all__ = ["postgres_server"]
 pytestmark = pytest.mark.slow
 
 MARKET = ("--instruments", "ETH=40", "--no-limits", "--rate", "400")

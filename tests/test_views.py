@@ -10,16 +10,13 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from servers.postgres import fresh_database, postgres_server
-from servers.timescale import timescale_server
+from servers.postgres import fresh_database
 from tickbay.config import Timescale
 from tickbay.gap import Cause, Gap
 from tickbay.record import Flag, Kind, Records, blank, set_text, stream_name
 from tickbay.sinks.connection import conninfo_of
 from tickbay.sinks.sink import Chunk
 from tickbay.sinks.timescale import TimescaleSink
-
-__all__ = ["postgres_server", "timescale_server"]
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

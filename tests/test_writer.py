@@ -17,8 +17,7 @@ import pytest
 
 from patience import wait_for
 from rows import DAY_NS, made
-from servers.postgres import fresh_database, postgres_server, running
-from servers.timescale import timescale_server
+from servers.postgres import fresh_database, running
 from tickbay.config import Timescale
 from tickbay.cursor import Position, read_cursor
 from tickbay.embedded import EmbeddedServer
@@ -28,8 +27,6 @@ from tickbay.record import Kind, Records, parse_stream
 from tickbay.ring import Ring, RingFull, RingMissing
 from tickbay.sinks.connection import conninfo_of
 from tickbay.sinks.orders import Orders
-
-__all__ = ["postgres_server", "timescale_server"]
 
 WRITER = "writer-timescale"
 TODAY_NS = time.time_ns() // DAY_NS * DAY_NS

@@ -84,9 +84,11 @@ def test_a_listed_trade_is_published_only_where_it_is_missing_was_told_of_and_ca
 
 
 def test_what_was_traded_before_the_first_capture_is_no_hole() -> None:
-    """With every start there was one for each instrument that had traded in the second before."""
+    """With every start there was one for each instrument that had traded in the ten seconds before."""
     plan = Plan(PATIENCE)
+    plan.check(["option.ETH"], 990 * S, 1000 * S)
     captured(plan, 5, 1000)
+    assert plan.ask(1050 * S, 1050 * S) is None
     plan.check(["option.ETH"], 1060 * S, 1060 * S)
     ask = plan.ask(1060 * S, 1060 * S)
     assert isinstance(ask, AskWindow)
@@ -95,6 +97,17 @@ def test_what_was_traded_before_the_first_capture_is_no_hole() -> None:
     plan.listed(ask, before + behind, False, 1060 * S)
     plan.reports()
     assert plan.missing == 1 and plan.checked_ns == 1060 * S
+    assert plan.ask(1080 * S, 1080 * S) == AskRange(NAMES[0], 6, 6, Host.RECENT)
+
+
+def test_where_nothing_was_captured_at_all_the_venue_is_asked_who_traded_since_the_start() -> None:
+    """FEED-1: a channel may be mute from the beginning."""
+    plan = Plan(PATIENCE)
+    for now in (1000, 1060):
+        plan.check(["option.ETH"], now * S, now * S)
+    ask = plan.ask(1060 * S, 1060 * S)
+    assert isinstance(ask, AskWindow)
+    plan.listed(ask, [Printed(NAMES[0], 6, 1000 * S)], False, 1060 * S)
     assert plan.ask(1080 * S, 1080 * S) == AskRange(NAMES[0], 6, 6, Host.RECENT)
 
 

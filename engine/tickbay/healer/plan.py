@@ -6,6 +6,7 @@ answered. Out: what to ask, which rows are lacking, which gap records to write.
 Each instrument's trades have a sequence that grows by 1 (course.py), so what is between two that are known, and is not
 known itself, is missing, whoever lost it. What nobody has seen because it was the last is found by listing who
 traded in the time of a gap (case.py), and now and then in the time since the last such check, for what no gap tells of.
+What such a list has of a gap's trades is published as it is (owed()); the rest is asked for by its numbers.
 What is missing may still come by itself: nothing is asked before it settled.
 
 HEAL-1: a trade is published at most once, and never when it was captured: only what is lacking is (lacking()).
@@ -72,6 +73,7 @@ class Plan:
         self.healed = self.unhealed = 0  # cases ended
         self.checked_ns = 0  # up to when who traded was listed; 0: never
         self._began_ns = 0  # our clock: the oldest capture in the journal
+        self._waits_ns = 0  # our clock: when we would have checked, and nothing had been captured yet
         self._forgotten_ns = 0  # our clock: before that it is not known what was captured
         self._idle_ns = 0  # who was not traded since then may have been forgotten
         self._patience = patience
@@ -139,7 +141,10 @@ class Plan:
     def check(self, markets: Sequence[str], to_ns: int, mono_ns: int) -> None:
         """Ask who traded since the last check, up to `to_ns`. One that still goes on is not begun again."""
         if not self.checked_ns:
-            self.checked_ns = (self._began_ns or to_ns) + CLOCK_NS  # nothing before the first capture is ours
+            if not (self._began_ns or self._waits_ns):
+                self._waits_ns = to_ns  # the feeds begin too: the next check is the first one
+                return
+            self.checked_ns = (self._began_ns or self._waits_ns) + CLOCK_NS  # nothing before the first capture is ours
         if any(case.is_check for case in self.cases):
             return
         gap = Gap(cause=Cause.SEQUENCE, kind=Kind.TRADE, from_ns=self.checked_ns, to_ns=to_ns, feed="healer")

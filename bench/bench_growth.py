@@ -62,7 +62,7 @@ def plan_of(point: Point, size: Size) -> Plan:
         options=point.options,
         feeds=point.feeds,
         pace=("--flat-out",),
-        frames=size.of(500_000, 2_000),
+        frames=size.of(1_500_000, 2_000),  # the snapshots of the beginning are a hundredth of them at most
         channels_max=CHANNELS_MAX,
     )
 

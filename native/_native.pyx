@@ -451,4 +451,5 @@ cdef class Ring:
 
 include "_merge.pxi"
 include "_folded_book.pxi"
+include "_histogram.pxi"
 include "_listener.pxi"

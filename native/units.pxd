@@ -275,6 +275,18 @@ cdef extern from "continuity.h" nogil:
         uint64_t used
     bint continuity_forget(continuity *continuity, const char *instrument)
 
+cdef extern from "histogram.h" nogil:
+    enum:
+        HISTOGRAM_FIRST_BITS
+        HISTOGRAM_LAST_BITS
+        HISTOGRAM_PART_BITS
+        HISTOGRAM_BUCKETS
+    struct histogram:
+        int64_t counts[130]
+        int64_t sum_ns
+        int64_t negative
+    void histogram_add(histogram *histogram, const int64_t *durations_ns, uint64_t count)
+
 cdef extern from "folded_book.h" nogil:
     enum:
         FOLDED_PAST_MAX

@@ -5,11 +5,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from tickbay.histogram import BUCKETS, ENDS_NS, Histogram, bucket_counts, quantile_ns
+from tickbay._native import HISTOGRAM_BUCKETS
+from tickbay.histogram import ENDS_NS, Counts, Histogram, quantile_ns
 
 ENDS = np.array([end for end in ENDS_NS if end is not None])
+
+
+def bucket_counts(durations_ns: npt.NDArray[np.int64]) -> Counts:
+    histogram = Histogram()
+    histogram.add(durations_ns)
+    return histogram.counts
 
 
 def test_every_duration_lies_below_the_end_of_its_bucket_and_not_below_the_end_of_the_one_before() -> None:
@@ -17,13 +25,13 @@ def test_every_duration_lies_below_the_end_of_its_bucket_and_not_below_the_end_o
     edges = np.concatenate([ENDS - 1, ENDS, ENDS + 1, [-(1 << 62), -1, 0, 1, (1 << 62)]])
     values = np.concatenate([edges, np.exp(rng.uniform(0, 40, 100_000)).astype(np.int64)])
     places = np.searchsorted(ENDS, values, side="right")
-    assert (bucket_counts(values) == np.bincount(places, minlength=BUCKETS)).all()
+    assert (bucket_counts(values) == np.bincount(places, minlength=HISTOGRAM_BUCKETS)).all()
 
 
 def test_buckets_grow_by_at_most_a_quarter_from_a_microsecond_to_over_an_hour() -> None:
     assert ENDS[0] == 1024 and ENDS[-1] == 1 << 42 > 3600e9
     assert (ENDS[1:] / ENDS[:-1]).max() <= 1.25
-    assert len(ENDS_NS) == BUCKETS and ENDS_NS[-1] is None
+    assert len(ENDS_NS) == HISTOGRAM_BUCKETS and ENDS_NS[-1] is None
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])

@@ -358,6 +358,27 @@ class Merge:
     def unchained(self) -> int: ...
     def figures(self, leg: int) -> MergeFigures: ...
 
+HISTOGRAM_FIRST_BITS: int
+HISTOGRAM_LAST_BITS: int
+HISTOGRAM_PART_BITS: int
+HISTOGRAM_BUCKETS: int
+
+@final
+class HistogramCounts:
+    """struct histogram, empty."""
+
+    def add(self, durations_ns: Memory) -> None:
+        """A contiguous array of int64."""
+
+    @property
+    def counts(self) -> memoryview:
+        """Live: `np.frombuffer(histogram.counts, np.int64)`."""
+
+    @property
+    def sum_ns(self) -> int: ...
+    @property
+    def negative(self) -> int: ...
+
 FOLDED_AGREES: int
 FOLDED_DIFFERS: int
 FOLDED_UNKNOWN: int

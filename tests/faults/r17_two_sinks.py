@@ -21,7 +21,7 @@ from servers.questdb import QuestdbServer
 from servers.questdb import running as running_questdb
 from tickbay.audit.stored_questdb import QuestdbDatabase
 from tickbay.audit.verdict import Verdict, audit_ledger
-from tickbay.histogram import BUCKETS, ENDS_NS, Counts, quantile_ns
+from tickbay.histogram import ENDS_NS, Counts, quantile_ns
 from tickbay.sim.ledger import LedgerReader
 from tickbay.sinks.questdb_server import QuestdbServer as Client
 
@@ -87,7 +87,7 @@ def p99_ms(rig: Rig, sink: str, seconds: float) -> float:
 def counts(rig: Rig, sink: str) -> Counts:
     report = rig.report(f"writer-{sink}")
     assert report is not None, f"the writer of {sink} lives"
-    found = np.zeros(BUCKETS, np.int64)
+    found = np.zeros(len(ENDS_NS), np.int64)
     for end_ns, count in report.stages["receive_to_commit"][sink]["buckets"]:
         found[ENDS_NS.index(end_ns)] = count
     return found

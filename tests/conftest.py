@@ -20,11 +20,11 @@ os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSeria
 
 # Half a minute and more each, the longest first. They begin, so that no worker is alone with one of them at the end.
 LONGEST = (
-    "test_simulation", "test_container", "test_upstream_faults", "test_backup", "test_end_to_end", "test_healing",
-    "test_systemd", "test_certificate_end_to_end", "test_pairs", "test_faults", "test_two_sinks_end_to_end",
-    "test_bench", "test_questdb", "test_demo", "test_supervisor", "test_universe_alive", "test_two_sinks",
-    "test_scripted_day", "test_questdb_server", "test_every_channel", "test_package", "test_prometheus",
-    "test_stuck_journal", "test_decode",
+    "test_simulation", "test_container", "test_backup", "test_end_to_end", "test_healing", "test_systemd",
+    "test_certificate_end_to_end", "test_pairs", "test_faults", "test_two_sinks_end_to_end", "test_bench",
+    "test_questdb", "test_demo", "test_supervisor", "test_universe_alive", "test_two_sinks", "test_scripted_day",
+    "test_questdb_server", "test_every_channel", "test_package", "test_prometheus", "test_stuck_journal",
+    "test_upstream_faults", "test_decode",
 )  # fmt: skip
 
 

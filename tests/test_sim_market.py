@@ -42,6 +42,12 @@ def venue(
     return Venue(Settings(market=parse_market(market), seed=seed, virtual_clock=virtual, ledger=folder))
 
 
+@pytest.fixture(scope="module")
+def market() -> Venue:
+    """One for all who only read what it sends: it makes each channel's frames once."""
+    return venue()
+
+
 def channel(of: Venue, name: str) -> Channel:
     found = of.channel(name)
     assert found
@@ -156,8 +162,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
     assert first != other
 
 
-def test_what_an_instrument_sends_does_not_depend_on_what_else_is_subscribed() -> None:
-    of, name = venue(), "ticker.ETH-PERPETUAL.100ms"
+def test_what_an_instrument_sends_does_not_depend_on_what_else_is_subscribed(market: Venue) -> None:
+    of, name = market, "ticker.ETH-PERPETUAL.100ms"
     every = Tape(1, all_strips(of), of.cycle_ms)
     alone = Tape(2, [(of.strip(channel(of, name)), 0)], of.cycle_ms)
     among = [payload for payload in payloads(every.render(0, len(every), 5, CLOCK_MS)) if name.encode() in payload]
@@ -197,8 +203,8 @@ def test_books_chain_over_cycles_and_changes_lead_from_snapshot_to_snapshot(fami
         play_book(book, frames[place])
 
 
-def test_change_ids_are_one_counter_and_never_follow_by_one() -> None:
-    of = venue()
+def test_change_ids_are_one_counter_and_never_follow_by_one(market: Venue) -> None:
+    of = market
     tape = Tape(1, [each for each in all_strips(of) if each[0].kind == rows.BOOK], of.cycle_ms)
     ids: list[int] = []
     for loop in range(3):
@@ -208,8 +214,8 @@ def test_change_ids_are_one_counter_and_never_follow_by_one() -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_trade_sequences_grow_by_one_and_trade_ids_are_never_used_twice() -> None:
-    of = venue()
+def test_trade_sequences_grow_by_one_and_trade_ids_are_never_used_twice(market: Venue) -> None:
+    of = market
     wildcard = [(of.strip(channel(of, "trades.option.ETH.100ms")), 0)]
     tape = Tape(1, wildcard, of.cycle_ms)
     last: dict[str, int] = {}
@@ -253,8 +259,8 @@ def test_a_ticker_shows_the_top_of_the_book_and_repeats_the_greeks_at_a_change_o
     assert empty, "some sides of some books are empty"
 
 
-def test_an_empty_side_is_spelled_as_zeros_and_absent_statistics_as_null() -> None:
-    of = venue()
+def test_an_empty_side_is_spelled_as_zeros_and_absent_statistics_as_null(market: Venue) -> None:
+    of = market
     names = [f"ticker.{name}.100ms" for name in of.instruments]
     tape = Tape(1, [(of.strip(channel(of, name)), 0) for name in names], of.cycle_ms)
     tickers = [message["data"] for message in messages(tape.render(0, len(tape), 0, CLOCK_MS))]

@@ -111,6 +111,30 @@ def test_where_nothing_was_captured_at_all_the_venue_is_asked_who_traded_since_t
     assert plan.ask(1080 * S, 1080 * S) == AskRange(NAMES[0], 6, 6, Host.RECENT)
 
 
+def test_while_a_connection_stays_lost_its_trades_are_published_from_the_list_of_each_check() -> None:
+    """FEED-1: the beginning of its gap told of them; the end counts them."""
+    plan = Plan(PATIENCE)
+    captured(plan, 1, 1000)
+    plan.gap(Gap(cause=Cause.DISCONNECT, from_ns=1001 * S, feed="feed-1"), markets_of, 1001 * S)
+    lost = [Printed(name, 2, 1030 * S) for name in NAMES]
+    plan.check(["option.ETH"], 1060 * S, 1071 * S)
+    check = plan.ask(1071 * S, 1071 * S)
+    assert isinstance(check, AskWindow)
+    plan.listed(check, lost, False, 1071 * S)
+    assert all(plan.owed(trade, 1071 * S) for trade in lost)
+    assert not plan.owed(Printed(NAMES[0], 2, 999 * S), 1071 * S), "it was traded before that"
+    for trade in lost:
+        plan.fetched(trade.instrument, [(trade.number, trade.number)], trade.exch_ns)
+    plan.reports()
+    ended = Gap(cause=Cause.DISCONNECT, from_ns=1001 * S, to_ns=1080 * S, feed="feed-1")
+    plan.gap(ended, markets_of, 1080 * S)
+    ask = plan.ask(1091 * S, 1091 * S)
+    assert isinstance(ask, AskWindow) and plan.ask(1100 * S, 1100 * S) is None
+    plan.listed(ask, lost, False, 1091 * S)
+    (end,) = plan.reports()
+    assert end.healed and end.count == len(NAMES)
+
+
 def test_a_gap_that_names_its_trades_needs_no_markets() -> None:
     """To know them is to read the assignment of every channel."""
     asked: list[str] = []

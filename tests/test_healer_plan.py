@@ -106,7 +106,7 @@ class World:
             self.tell_hole(0)
 
     def check(self) -> None:
-        self.plan.check(["any"], (self.now - 2) * S, self.now * S)
+        self.plan.check(["any"], (self.now - 3) * S, self.now * S)
 
     def answer(self, *, down: bool = False) -> bool:
         """One question and what comes of it; False where there is none."""

@@ -29,7 +29,7 @@ from tickbay.events import Event
 from tickbay.feed.backoff import Backoff
 from tickbay.feed.credits import Credits
 from tickbay.gap import Gap
-from tickbay.healer.case import Host
+from tickbay.healer.case import CLOCK_NS, Host
 from tickbay.healer.intake import Intake, by_instrument
 from tickbay.healer.plan import Ask, AskWindow, Patience, Plan
 from tickbay.journal.stream_reader import StreamReader
@@ -169,7 +169,7 @@ class Healer:
         if self._beats.due():
             self._beat()
         if self._checks.due():
-            to_ns = self._context.clock.unix_ns() - int(self._config.heal.settle_s * NS_PER_S)
+            to_ns = self._context.clock.unix_ns() - int(self._config.heal.settle_s * NS_PER_S) - CLOCK_NS
             self._plan.check(self._markets_of(""), to_ns, self._mono_ns())
         if self._saves.due():
             self._save()

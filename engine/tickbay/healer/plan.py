@@ -197,7 +197,14 @@ class Plan:
             course is not None
             and trade.exch_ns <= now_ns - self._patience.settle_ns - CLOCK_NS
             and course.lacks(trade.number)
-            and any(case.wants(trade.instrument, trade.number) for case in self.cases.wanting(trade.instrument))
+            and self._was_told(trade)
+        )
+
+    def _was_told(self, trade: Printed) -> bool:
+        """By a gap that wants it, or by one that lasts: that one counts what was fetched meanwhile when it ends."""
+        return any(case.wants(trade.instrument, trade.number) for case in self.cases.wanting(trade.instrument)) or any(
+            instrument in ("", trade.instrument) and trade.exch_ns >= from_ns - CLOCK_NS
+            for _, _, instrument, from_ns, _ in self._lasting
         )
 
     # ---------------------------------------------------------------- what to ask

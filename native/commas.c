@@ -63,6 +63,17 @@ static bool find_portable(struct commas *commas, const char *text, const char *e
     return find(commas, text, end, find_by_blocks, count_by_sums);
 }
 
+static uint32_t find_sparse(uint16_t *places, const char *text, const char *end)
+{
+    uint16_t length = (uint16_t)(end - text), count = 0;
+    for (uint16_t i = 0; i < length && count < COMMAS_SPARSE_MAX; i++)
+        if (text[i] == ',')
+            places[count++] = i;
+    for (uint16_t i = count; i < COMMAS_SPARSE_MAX; i++)
+        places[i] = length;
+    return count;
+}
+
 /* ------------------------------------------------------------------ with AVX2, a third of the instructions */
 
 #if defined __x86_64__ && !defined BLOCK_PORTABLE
@@ -132,6 +143,77 @@ WITH_AVX512 static bool find_with_avx512(struct commas *commas, const char *text
     return true;
 }
 
+/* ------------------------------------------------------------------ sparse ones: 256 bytes at once, a comma or none in each eight */
+
+enum { WORDS = 32, WORD = 8 };
+
+/* Of each word where its comma is, counted from 1, or 0; of more than one, their sum. */
+INLINE WITH_AVX512 __m512i commas_of_words(__m512i text)
+{
+    const __m512i counted = _mm512_set1_epi64(0x0807060504030201), comma = _mm512_set1_epi8(',');
+    return _mm512_sad_epu8(_mm512_maskz_mov_epi8(_mm512_cmpeq_epi8_mask(text, comma), counted), _mm512_setzero_si512());
+}
+
+/* The same of 32 words, each in a lane of its own. */
+INLINE WITH_AVX512 __m512i commas_of_lanes(__m512i first, __m512i second, __m512i third, __m512i fourth)
+{
+    static const uint16_t order[WORDS] = {
+        0, 4, 8,  12, 16, 20, 24, 28, 1, 5, 9,  13, 17, 21, 25, 29, 2, 6, 10, 14, 18, 22, 26, 30, 3, 7, 11, 15, 19, 23, 27, 31,
+    };
+    __m512i low = _mm512_or_si512(commas_of_words(first), _mm512_slli_epi64(commas_of_words(second), 16));
+    __m512i high = _mm512_or_si512(_mm512_slli_epi64(commas_of_words(third), 32), _mm512_slli_epi64(commas_of_words(fourth), 48));
+    return _mm512_permutexvar_epi16(_mm512_loadu_si512(order), _mm512_or_si512(low, high));
+}
+
+/* 64 bytes, and NULs behind the end. What is masked out is not read. */
+INLINE WITH_AVX512 __m512i load_within(const char *at, const char *end)
+{
+    ptrdiff_t left = end - at;
+    return _mm512_maskz_loadu_epi8(left <= 0 ? 0 : _bzhi_u64(UINT64_MAX, left < STRIDE ? (unsigned)left : STRIDE), at);
+}
+
+INLINE WITH_AVX512 __m512i lanes_at(const char *at, const char *end)
+{
+    if (LIKELY(end - at >= WORDS * WORD))
+        return commas_of_lanes(_mm512_loadu_si512(at), _mm512_loadu_si512(at + STRIDE), _mm512_loadu_si512(at + 2 * STRIDE),
+                               _mm512_loadu_si512(at + 3 * STRIDE));
+    return commas_of_lanes(load_within(at, end), load_within(at + STRIDE, end), load_within(at + 2 * STRIDE, end),
+                           load_within(at + 3 * STRIDE, end));
+}
+
+/* All lanes from `count` on; beyond COMMAS_SPARSE_MAX it does not matter which. */
+INLINE uint32_t lanes_from(uint64_t count)
+{
+    return (uint32_t)(UINT64_MAX << count % STRIDE);
+}
+
+/* In two stores: of what was stored as 64 bytes at once, less is loaded late where it is in the upper half. */
+INLINE WITH_AVX512 void store_halves(uint16_t *out, __m512i lanes)
+{
+    _mm256_store_si256((__m256i *)(void *)out, _mm512_castsi512_si256(lanes));
+    _mm256_store_si256((__m256i *)(void *)(out + STRIDE / 4), _mm512_extracti64x4_epi64(lanes, 1));
+}
+
+WITH_AVX512 static uint32_t find_sparse_with_avx512(uint16_t *places, const char *text, const char *end)
+{
+    static const uint16_t words[WORDS] = { /* one before the place of each */
+        UINT16_MAX, 7,   15,  23,  31,  39,  47,  55,  63,  71,  79,  87,  95,  103, 111, 119,
+        127,        135, 143, 151, 159, 167, 175, 183, 191, 199, 207, 215, 223, 231, 239, 247,
+    };
+    __m512i begin = _mm512_loadu_si512(words), all = _mm512_setzero_si512(), length = _mm512_set1_epi16((int16_t)(end - text));
+    uint64_t count = 0;
+    for (const char *at = text; at < end; at += WORDS * WORD, begin = _mm512_add_epi16(begin, _mm512_set1_epi16(WORDS * WORD))) {
+        __m512i lanes = lanes_at(at, end);
+        __mmask32 found = _mm512_test_epi16_mask(lanes, lanes);
+        uint32_t before = lanes_from(count);
+        count += count_by_popcnt(found);
+        lanes = _mm512_maskz_compress_epi16(found, _mm512_add_epi16(begin, lanes));
+        all = _mm512_or_si512(all, _mm512_maskz_expand_epi16(before ^ lanes_from(count), lanes));
+    }
+    store_halves(places, _mm512_min_epu16(length, _mm512_mask_mov_epi16(all, lanes_from(count), length)));
+    return (uint32_t)count;
+}
+
 static bool has_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("bmi");
@@ -141,6 +223,13 @@ static bool has_avx512(void)
 {
     return has_avx2() && __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2");
+}
+
+uint32_t commas_find_sparse(uint16_t *places, const char *text, const char *end)
+{
+    return end - text > COMMAS_TEXT_MAX ? COMMAS_SPARSE_MAX + 1
+           : has_avx512()               ? find_sparse_with_avx512(places, text, end)
+                                        : find_sparse(places, text, end);
 }
 
 commas_finder *commas_way(enum commas_way way)
@@ -159,6 +248,11 @@ bool commas_find(struct commas *commas, const char *text, const char *end)
 }
 
 #else
+
+uint32_t commas_find_sparse(uint16_t *places, const char *text, const char *end)
+{
+    return end - text > COMMAS_TEXT_MAX ? COMMAS_SPARSE_MAX + 1 : find_sparse(places, text, end);
+}
 
 commas_finder *commas_way(enum commas_way way)
 {

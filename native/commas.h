@@ -15,6 +15,7 @@ enum {
     COMMAS_TEXT_MAX = 2048, /* enough for what is of known length: a ticker has 800 */
     COMMAS_ENDS = 2,        /* places behind the last comma: both are the text's length */
     COMMAS_SPARE = 64,      /* written, but not to be read */
+    COMMAS_SPARSE_MAX = 32,
 };
 
 struct commas {
@@ -23,6 +24,11 @@ struct commas {
 
 /* False where the text is too short or too long; then nothing was written. Reads nothing outside of the text. */
 bool commas_find(struct commas *commas, const char *text, const char *end);
+
+/* The same of a text with no two commas in eight bytes, and COMMAS_SPARSE_MAX of them at most: how many there are. All places are
+ * written (32 bytes aligned): theirs, then the text's length. Of another text they are anywhere in it: to be trusted only where there
+ * turns out to be a comma. */
+uint32_t commas_find_sparse(uint16_t *places, const char *text, const char *end);
 
 typedef bool commas_finder(struct commas *commas, const char *text, const char *end);
 enum commas_way { COMMAS_PORTABLE, COMMAS_AVX2, COMMAS_AVX512, COMMAS_WAYS };

@@ -1,7 +1,7 @@
 /* decode_deribit.c: Deribit v2 JSON-RPC frames (https://docs.deribit.com): which message is it, and where is its data.
  *
  * A notification that begins as they all do is decoded in one pass; its data is first tried as it is usually spelled
- * (deribit_usual.c). Anything else is walked over as a whole, with the places of its parts noted, so the keys may come in any
+ * (deribit_ticker.c, deribit_usual.c). Anything else is walked over as a whole, with the places of its parts noted, so the keys may come in any
  * order. What is not usual is read by the same tables in either way (deribit_data.c).
  *
  * What counts as a fault of the frame (DECODE_BAD), beyond JSON itself: a known key that comes twice in one object, a value of
@@ -79,7 +79,7 @@ enum {
     COMMON_DATA = sizeof common_data - 1,
     COMMON_END = sizeof common_end - 1,
 };
-_Static_assert((int)COMMON_BEGINNING >= (int)LITERAL_BEFORE, "deribit_usual.c looks back so far from the data");
+_Static_assert((int)COMMON_BEGINNING >= (int)LITERAL_BEFORE, "what is usual looks back so far from the data");
 
 /* The data of a notification that begins as they all do, of a channel that we record; NULL where it is anything else. */
 static const char *find_common_data(const struct json *json, const char *frame, enum message *message,

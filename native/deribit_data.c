@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdbool.h>
 
+#include "deribit_ticker.h"
 #include "deribit_usual.h"
 #include "shape.h"
 
@@ -243,23 +244,6 @@ static void clear_empty_side(double *price, double *amount, double *iv)
         *price = *amount = *iv = NAN;
 }
 
-/* All numbers of a quote lie between its first price and its first text. */
-_Static_assert(offsetof(struct quote, bid_price) == sizeof(struct record_head) &&
-                   offsetof(struct quote, state) + sizeof(((struct quote *)0)->state) == sizeof(struct quote),
-               "a quote is head, numbers, underlying_index and state");
-enum { QUOTE_NUMBERS = (offsetof(struct quote, underlying_index) - offsetof(struct quote, bid_price)) / sizeof(double) };
-
-/* Everything absent, but for what all records of the frame begin with. */
-static void clear_quote(struct quote *quote, const struct record_head *head)
-{
-    quote->head = *head;
-    memset(quote->underlying_index, 0, sizeof quote->underlying_index);
-    memset(quote->state, 0, sizeof quote->state);
-    double *numbers = (double *)(void *)((char *)quote + offsetof(struct quote, bid_price));
-    for (int i = 0; i < QUOTE_NUMBERS; i++)
-        numbers[i] = NAN;
-}
-
 /* A ticker whose keys come in any order. */
 static const char *take_any_ticker(struct decoding *decoding, const char *at, struct quote *quote)
 {
@@ -277,10 +261,9 @@ static const char *take_any_ticker(struct decoding *decoding, const char *at, st
 static const char *take_ticker(struct decoding *decoding, const char *at)
 {
     struct quote beyond, *quote = decoding->room->quotes_max > 0 ? decoding->room->quotes : &beyond;
-    clear_quote(quote, &decoding->head);
-    const char *behind = decoding->is_common ? deribit_usual_ticker(at, decoding->json.end, quote) : NULL;
+    const char *behind = decoding->is_common ? deribit_ticker(at, decoding->json.end, &decoding->head, quote) : NULL;
     if (behind == NULL) {
-        clear_quote(quote, &decoding->head);
+        deribit_ticker_clear(&decoding->head, quote);
         behind = take_any_ticker(decoding, at, quote);
     }
     if (behind == NULL)

@@ -12,75 +12,12 @@ enum { CLOSERS = 3 }; /* behind the last value: of the data, the params and the 
 #define SPELLED(key) "\"" key "\":"
 #define KEY(key) SIZED(SPELLED(key))
 #define FIRST_KEY(key) SIZED("{" SPELLED(key))
-#define KEY_WITHIN(object, key) SIZED(SPELLED(object) "{" SPELLED(key))
 
 /* Behind the data, if that was all of it; or NULL. The other two closers are the caller's to look at. */
 static inline const char *finish(const struct literal *literal)
 {
     const char *behind = literal->end - CLOSERS + 1;
     return literal->at == literal->end + 1 && behind[-1] == '}' ? behind : NULL;
-}
-
-/* ------------------------------------------------------------------ ticker */
-
-#define NUMBER(key, field) literal_number(literal, KEY(key), 0, &quote->field)
-#define TEXT(key, field) literal_text(literal, KEY(key), quote->field, sizeof quote->field)
-/* The first and last member of the data, and of an object in it. */
-#define FIRST(key, field) literal_number(literal, FIRST_KEY(key), 0, &quote->field)
-#define LAST(key, field) literal_number(literal, KEY(key), CLOSERS, &quote->field)
-#define FIRST_OF(object, key, field) literal_number(literal, KEY_WITHIN(object, key), 0, &quote->field)
-#define LAST_OF(key, field) (literal_number(literal, KEY(key), 1, &quote->field) && literal->at[-2] == '}')
-
-INLINE bool is_ticker_2026(struct literal *literal, struct quote *quote)
-{
-    return literal_time_ms(literal, FIRST_KEY("timestamp"), &quote->head.exch_ns) && TEXT("state", state) &&
-           FIRST_OF("stats", "high", high) && NUMBER("low", low) && NUMBER("price_change", price_change) &&
-           NUMBER("volume", volume) && LAST_OF("volume_usd", volume_usd) &&
-           FIRST_OF("greeks", "delta", delta) && NUMBER("gamma", gamma) && NUMBER("vega", vega) && NUMBER("theta", theta) &&
-           LAST_OF("rho", rho) &&
-           NUMBER("index_price", index_price) && TEXT("instrument_name", head.instrument) && NUMBER("last_price", last_price) &&
-           NUMBER("settlement_price", settlement_price) && NUMBER("min_price", min_price) && NUMBER("max_price", max_price) &&
-           NUMBER("open_interest", open_interest) && NUMBER("mark_price", mark_price) && NUMBER("interest_rate", interest_rate) &&
-           NUMBER("estimated_delivery_price", estimated_delivery_price) && NUMBER("best_ask_price", ask_price) &&
-           NUMBER("best_bid_price", bid_price) && NUMBER("mark_iv", mark_iv) && NUMBER("bid_iv", bid_iv) &&
-           NUMBER("ask_iv", ask_iv) && NUMBER("underlying_price", underlying_price) &&
-           TEXT("underlying_index", underlying_index) && NUMBER("best_ask_amount", ask_amount) &&
-           LAST("best_bid_amount", bid_amount);
-}
-
-INLINE bool is_ticker_2021(struct literal *literal, struct quote *quote)
-{
-    return FIRST("underlying_price", underlying_price) && TEXT("underlying_index", underlying_index) &&
-           literal_time_ms(literal, KEY("timestamp"), &quote->head.exch_ns) &&
-           FIRST_OF("stats", "volume", volume) && NUMBER("price_change", price_change) && NUMBER("low", low) &&
-           LAST_OF("high", high) &&
-           TEXT("state", state) && NUMBER("settlement_price", settlement_price) && NUMBER("open_interest", open_interest) &&
-           NUMBER("min_price", min_price) && NUMBER("max_price", max_price) && NUMBER("mark_price", mark_price) &&
-           NUMBER("mark_iv", mark_iv) && NUMBER("last_price", last_price) && NUMBER("interest_rate", interest_rate) &&
-           TEXT("instrument_name", head.instrument) && NUMBER("index_price", index_price) &&
-           FIRST_OF("greeks", "vega", vega) && NUMBER("theta", theta) && NUMBER("rho", rho) && NUMBER("gamma", gamma) &&
-           LAST_OF("delta", delta) &&
-           NUMBER("estimated_delivery_price", estimated_delivery_price) && NUMBER("bid_iv", bid_iv) &&
-           NUMBER("best_bid_price", bid_price) && NUMBER("best_bid_amount", bid_amount) && NUMBER("best_ask_price", ask_price) &&
-           NUMBER("best_ask_amount", ask_amount) && LAST("ask_iv", ask_iv);
-}
-
-/* Compiled twice: with `numbers`, and without. */
-INLINE const char *usual_ticker(const char *at, const char *end, struct quote *quote, struct numbers *numbers)
-{
-    struct commas commas;
-    struct literal literal;
-    if (!literal_begin(&literal, &commas, numbers, at, end))
-        return NULL;
-    bool is_usual = at[2] == 't' ? is_ticker_2026(&literal, quote) : is_ticker_2021(&literal, quote);
-    quote->head.flags |= RECORD_OPTION; /* it has Greeks */
-    return is_usual && literal_numbers(&literal) ? finish(&literal) : NULL;
-}
-
-const char *deribit_usual_ticker(const char *at, const char *end, struct quote *quote)
-{
-    struct numbers numbers;
-    return numbers_gain() ? usual_ticker(at, end, quote, &numbers) : usual_ticker(at, end, quote, NULL);
 }
 
 /* ------------------------------------------------------------------ book */
@@ -178,7 +115,7 @@ const char *deribit_usual_book(const char *at, const char *end, struct book_mess
 {
     struct commas commas;
     struct literal literal;
-    if (!literal_begin(&literal, &commas, NULL, at, end))
+    if (!literal_begin(&literal, &commas, at, end))
         return NULL;
     bool is_usual = at[3] == 'i' ? is_book_2026(&literal, message) : is_book_2021(&literal, message);
     return is_usual ? finish(&literal) : NULL;

@@ -18,7 +18,6 @@
 #include "block.h"
 #include "commas.h"
 #include "number.h"
-#include "numbers.h"
 
 enum {
     LITERAL_BEFORE = 2 * BLOCK_BYTES, /* readable bytes before the text, of any value */
@@ -30,15 +29,12 @@ struct literal {
     const char *text, *end;
     const char *at;       /* behind the comma before; beyond the end where that was the end */
     const uint16_t *next; /* comma */
-    struct numbers *numbers;
-    uint64_t count; /* of those noted */
 };
 
-/* Makes the text ready to be read; false where it is too short or too long (commas_find()). `commas` must stay, and `numbers`: where
- * that is NULL a number is read when its turn comes, else by literal_numbers() at the end. */
-INLINE bool literal_begin(struct literal *literal, struct commas *commas, struct numbers *numbers, const char *text, const char *end)
+/* Makes the text ready to be read; false where it is too short or too long (commas_find()). `commas` must stay. */
+INLINE bool literal_begin(struct literal *literal, struct commas *commas, const char *text, const char *end)
 {
-    *literal = (struct literal){text, end, text, commas->places, numbers, 0};
+    *literal = (struct literal){text, end, text, commas->places};
     return commas_find(commas, text, end);
 }
 
@@ -70,31 +66,9 @@ bool literal_any_number(const char *at, const char *end, const char *text_end, d
 INLINE bool literal_number(struct literal *literal, const char *key, size_t key_length, size_t closers, double *value)
 {
     const char *at = literal->at + key_length, *end = literal_comma(literal) - closers;
-    uint64_t length = (uint64_t)(end - at), i = literal->count++;
-    if (literal->numbers != NULL && LIKELY(length - NUMBERS_LENGTH_MIN <= NUMBERS_LENGTH_MAX - NUMBERS_LENGTH_MIN)) {
-        numbers_note(literal->numbers, i, end, length, value);
-        return literal_is_key(at, key, key_length);
-    }
     if (UNLIKELY(end - at <= 0 || !literal_is_key(at, key, key_length)))
         return false;
-    if (literal->numbers == NULL && LIKELY(number_plain_signed_until(at, end, value)))
-        return true;
-    if (literal->numbers != NULL)
-        numbers_note_nothing(literal->numbers, i);
-    return literal_any_number(at, end, literal->end, value);
-}
-
-/* Reads what was noted, so that all numbers are read. */
-INLINE bool literal_numbers(const struct literal *literal)
-{
-    if (literal->numbers == NULL)
-        return true;
-    for (uint64_t others = numbers_read(literal->numbers, literal->count); others != 0; others &= others - 1) {
-        const struct number *number = &literal->numbers->noted[block_first(others)];
-        if (!literal_any_number(number->end - number->length, number->end, literal->end, number->value))
-            return false;
-    }
-    return true;
+    return LIKELY(number_plain_signed_until(at, end, value)) || literal_any_number(at, end, literal->end, value);
 }
 
 /* A positive integer of at most 16 digits, in the same place. */
@@ -104,14 +78,21 @@ INLINE bool literal_u64(struct literal *literal, const char *key, size_t key_len
     return end - at > 0 && literal_is_key(at, key, key_length) && number_plain_u64_until(at, end, value);
 }
 
-/* Milliseconds, to nanoseconds. */
-INLINE bool literal_time_ms(struct literal *literal, const char *key, size_t key_length, int64_t *ns)
+/* Milliseconds from `at` to `end`, to nanoseconds. */
+INLINE bool literal_ms(const char *at, const char *end, int64_t *ns)
 {
     uint64_t ms = 0;
-    if (!literal_u64(literal, key, key_length, 0, &ms) || ms > INT64_MAX / LITERAL_NS_PER_MS)
+    if (!number_plain_u64_until(at, end, &ms) || ms > INT64_MAX / LITERAL_NS_PER_MS)
         return false;
     *ns = (int64_t)ms * LITERAL_NS_PER_MS;
     return true;
+}
+
+/* Milliseconds, to nanoseconds. */
+INLINE bool literal_time_ms(struct literal *literal, const char *key, size_t key_length, int64_t *ns)
+{
+    const char *at = literal->at + key_length, *end = literal_comma(literal);
+    return end - at > 0 && literal_is_key(at, key, key_length) && literal_ms(at, end, ns);
 }
 
 /* A member that is spelled so, key and value. Where it is another, nothing was taken. */
@@ -124,20 +105,27 @@ INLINE bool literal_member(struct literal *literal, const char *member, size_t l
     return true;
 }
 
-/* A string of printable ASCII without a backslash, of 1 byte to LITERAL_TEXT_MAX, into a field of `width` zeros, BLOCK_BYTES or more. */
-INLINE bool literal_text(struct literal *literal, const char *key, size_t key_length, char *out, size_t width)
+/* Printable ASCII without a backslash from `at` to `quote`, of 1 byte to LITERAL_TEXT_MAX, into a field of `width` zeros, BLOCK_BYTES
+ * or more. `quote` may be before `at`. */
+INLINE bool literal_string(const char *at, const char *quote, const char *end, char *out, size_t width)
 {
-    const char *at = literal->at + key_length + 1, *quote = literal_comma(literal) - 1;
     uint64_t length = (uint64_t)(quote - at);
-    if (UNLIKELY(length - 1 >= LITERAL_TEXT_MAX || length > width || literal->end - at < BLOCK_BYTES))
-        return false;
-    if (UNLIKELY(!literal_is_key(at - 1, key, key_length) || at[-1] != '"' || *quote != '"'))
+    if (UNLIKELY(length - 1 >= LITERAL_TEXT_MAX || length > width || end - at < BLOCK_BYTES || *quote != '"'))
         return false;
     uint64_t specials = block_specials(quote - 2 * BLOCK_BYTES) | (uint64_t)block_specials(quote - BLOCK_BYTES) << BLOCK_BYTES;
     if (UNLIKELY(specials >> (LITERAL_TEXT_MAX - length) != 0))
         return false;
     block_copy(out, at, length);
     return true;
+}
+
+/* A string (literal_string()). */
+INLINE bool literal_text(struct literal *literal, const char *key, size_t key_length, char *out, size_t width)
+{
+    const char *at = literal->at + key_length + 1, *quote = literal_comma(literal) - 1;
+    if (UNLIKELY(quote <= at || !literal_is_key(at - 1, key, key_length) || at[-1] != '"'))
+        return false;
+    return literal_string(at, quote, literal->end, out, width);
 }
 
 #endif

@@ -5,15 +5,18 @@
  * The digits are added up and divided as block_eights() and number_plain() do it, so the doubles are the same. */
 #include "numbers.h"
 
+#include <math.h>
+
 #include "number.h"
 
-static uint64_t read_each(const struct numbers *numbers, uint64_t count)
+static uint32_t read_each(const char *text, const struct numbers *numbers, double *values)
 {
-    uint64_t others = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        const struct number *number = &numbers->noted[i];
-        if (UNLIKELY(!number_plain_signed_until(number->end - number->length, number->end, number->value)))
-            others |= UINT64_C(1) << i;
+    uint32_t others = 0;
+    for (unsigned i = 0; i < NUMBERS; i++) {
+        const char *end = text + numbers->ends[i];
+        values[i] = NAN;
+        if (numbers->lengths[i] != 0 && UNLIKELY(!number_plain_signed_until(end - numbers->lengths[i], end, &values[i])))
+            others |= UINT32_C(1) << i;
     }
     return others;
 }
@@ -23,7 +26,7 @@ static uint64_t read_each(const struct numbers *numbers, uint64_t count)
 
 #define WITH_AVX512 __attribute__((target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,bmi,bmi2")))
 
-enum { AT_ONCE = 8 };
+enum { AT_ONCE = 8, FOUR = 4 };
 
 #define EACH(bits) (UINT64_C(0x0001000100010001) * (bits)) /* the same in each lane */
 #define LAST UINT64_C(0x8000)                              /* a lane's bit for the last byte */
@@ -35,21 +38,12 @@ struct four {
     uint64_t bad;   /* not 0 where one is not plain */
 };
 
-INLINE WITH_AVX512 __m512i load_four(const struct number *numbers)
+INLINE WITH_AVX512 __m512i load_four(const char *text, const uint16_t *ends)
 {
-    __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(block_load128(numbers[0].end - BLOCK_BYTES)),
-                                          block_load128(numbers[2].end - BLOCK_BYTES), 1);
-    __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(block_load128(numbers[4].end - BLOCK_BYTES)),
-                                           block_load128(numbers[6].end - BLOCK_BYTES), 1);
+    const char *before = text - BLOCK_BYTES;
+    __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(block_load128(before + ends[0])), block_load128(before + ends[1]), 1);
+    __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(block_load128(before + ends[2])), block_load128(before + ends[3]), 1);
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-}
-
-/* The bits of their first bytes. */
-INLINE WITH_AVX512 uint64_t firsts(const struct number *numbers)
-{
-    const uint64_t behind = LAST << 1; /* what is behind the last lane does not fit: there the shift is one less */
-    return behind >> numbers[0].length | behind << 16 >> numbers[2].length | behind << 32 >> numbers[4].length |
-           LAST << 48 >> (numbers[6].length - 1);
 }
 
 /* Keeps gcc from working on a mask where it was made: one of the processor's ports can, and all can on an integer. */
@@ -59,15 +53,15 @@ INLINE uint64_t as_integer(uint64_t mask)
     return mask;
 }
 
-INLINE WITH_AVX512 struct four read_four(const struct number *numbers)
+/* `first`: the bits of their first bytes. */
+INLINE WITH_AVX512 struct four read_four(const char *text, const uint16_t *ends, uint64_t first)
 {
     struct four four;
-    __m512i text = load_four(numbers), digits = _mm512_sub_epi8(text, _mm512_set1_epi8('0'));
+    __m512i bytes = load_four(text, ends), digits = _mm512_sub_epi8(bytes, _mm512_set1_epi8('0'));
     uint64_t digit = as_integer(_mm512_cmple_epu8_mask(digits, _mm512_set1_epi8(9)));
     uint64_t zero = as_integer(_mm512_testn_epi8_mask(digits, digits));
-    uint64_t point = as_integer(_mm512_cmpeq_epi8_mask(text, _mm512_set1_epi8('.')));
-    uint64_t minus = as_integer(_mm512_cmpeq_epi8_mask(text, _mm512_set1_epi8('-')));
-    uint64_t first = firsts(numbers);
+    uint64_t point = as_integer(_mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('.')));
+    uint64_t minus = as_integer(_mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('-')));
     minus &= first;
     first += minus; /* the first digit: behind the sign */
     uint64_t places = ~(first - EACH(1)); /* from there to the end */
@@ -99,40 +93,79 @@ INLINE WITH_AVX512 __m512d values_of(const struct four *even, const struct four 
     return _mm512_mask_xor_pd(values, two_marks, values, _mm512_set1_pd(-0.0));
 }
 
-/* Bits 0, 2, 4 and 6: the lanes that are not 0. */
-static uint64_t lanes_of(uint64_t bad)
+/* Those that are too short or too long. */
+INLINE WITH_AVX512 __mmask32 not_plain(__m512i lengths)
 {
-    uint64_t lanes = 0;
-    for (int i = 0; i < 4; i++)
-        lanes |= (uint64_t)((bad >> 16 * i & 0xffff) != 0) << 2 * i;
-    return lanes;
+    const __m512i shortest = _mm512_set1_epi16(NUMBERS_LENGTH_MIN), span = _mm512_set1_epi16(NUMBERS_LENGTH_MAX - NUMBERS_LENGTH_MIN);
+    return _mm512_cmpgt_epu16_mask(_mm512_sub_epi16(lengths, shortest), span);
 }
 
-INLINE WITH_AVX512 uint64_t read_eight(const struct number *numbers)
+/* Of each eight every second one first: so they come to lie beside each other when their digits are added up. */
+enum { FOURS = NUMBERS / FOUR };
+static const uint16_t order[NUMBERS] = {
+    0,  2,  4,  6,  1,  3,  5,  7,  8,  10, 12, 14, 9,  11, 13, 15, 16, 18, 20, 22, 17, 19, 21, 23, 24, 26, 28, 30, 25, 27, 29, 31,
+};
+struct ordered {
+    _Alignas(64) uint16_t ends[NUMBERS];
+    _Alignas(32) uint64_t firsts[FOURS]; /* the bits of their first bytes */
+    _Alignas(32) uint64_t are_there[FOURS]; /* all bits of those that are */
+};
+
+/* In two halves: of what was stored as one of 64 bytes, a load of less is served late from the upper half. */
+INLINE WITH_AVX512 void store_halves(void *out, __m512i value)
 {
-    struct four even = read_four(numbers), odd = read_four(numbers + 1);
-    double values[AT_ONCE];
-    _mm512_storeu_pd(values, values_of(&even, &odd));
-    if (LIKELY((even.bad | odd.bad) == 0)) {
-        for (int i = 0; i < AT_ONCE; i++)
-            *numbers[i].value = values[i];
-        return 0;
-    }
-    uint64_t others = lanes_of(even.bad) | lanes_of(odd.bad) << 1;
-    for (int i = 0; i < AT_ONCE; i++)
-        if ((others >> i & 1) == 0)
-            *numbers[i].value = values[i];
+    _mm256_store_si256((__m256i *)(void *)out, _mm512_castsi512_si256(value));
+    _mm256_store_si256((__m256i *)(void *)out + 1, _mm512_extracti64x4_epi64(value, 1));
+}
+
+/* Those whose length is none of a plain number get the shortest; what is read then is no matter. */
+INLINE WITH_AVX512 void put_in_order(const struct numbers *numbers, struct ordered *ordered)
+{
+    const __m512i by_fours = _mm512_loadu_si512(order), shortest = _mm512_set1_epi16(NUMBERS_LENGTH_MIN);
+    const __m512i last = _mm512_set1_epi16((int16_t)LAST), one = _mm512_set1_epi16(1);
+    __m512i lengths = _mm512_permutexvar_epi16(by_fours, _mm512_loadu_si512(numbers->lengths));
+    store_halves(ordered->are_there, _mm512_movm_epi16(_mm512_test_epi16_mask(lengths, lengths)));
+    lengths = _mm512_mask_mov_epi16(lengths, not_plain(lengths), shortest);
+    store_halves(ordered->ends, _mm512_permutexvar_epi16(by_fours, _mm512_load_si512(numbers->ends)));
+    store_halves(ordered->firsts, _mm512_srlv_epi16(last, _mm512_sub_epi16(lengths, one)));
+}
+
+/* Bits 0 to 3: the lanes that are not 0. */
+INLINE WITH_AVX512 uint32_t lanes_of(uint64_t bad)
+{
+    __m128i lanes = _mm_cvtsi64_si128((int64_t)bad);
+    return _mm_test_epi16_mask(lanes, lanes);
+}
+
+/* The numbers that are there and not plain, which become NaN. */
+WITH_AVX512 static uint32_t leave(const uint64_t *bad, __mmask32 are_there, __mmask32 not_plain, double *values)
+{
+    uint32_t others = not_plain;
+    for (int i = 0; i < FOURS; i++)
+        others |= _pdep_u32(lanes_of(bad[i]), UINT32_C(0x55) << i % 2) << i / 2 * AT_ONCE;
+    others &= are_there;
+    for (uint32_t left = others; left != 0; left &= left - 1)
+        values[block_first(left)] = NAN;
     return others;
 }
 
-WITH_AVX512 static uint64_t read_by_eight(const struct numbers *numbers, uint64_t count)
+WITH_AVX512 static uint32_t read_by_eight(const char *text, const struct numbers *numbers, double *values)
 {
-    uint64_t others = 0;
-    for (uint64_t i = 0; i < count; i += AT_ONCE) {
-        uint64_t begin = i + AT_ONCE <= count ? i : count - AT_ONCE; /* the last eight, some of them once more */
-        others |= read_eight(&numbers->noted[begin]) << begin;
+    struct ordered ordered;
+    uint64_t bad[FOURS], any = 0;
+    __m512i lengths = _mm512_loadu_si512(numbers->lengths);
+    __mmask32 are_there = _mm512_test_epi16_mask(lengths, lengths);
+    put_in_order(numbers, &ordered);
+    for (int i = 0; i < FOURS; i += 2) {
+        struct four even = read_four(text, ordered.ends + FOUR * i, ordered.firsts[i]);
+        struct four odd = read_four(text, ordered.ends + FOUR * (i + 1), ordered.firsts[i + 1]);
+        __mmask8 these = (__mmask8)(are_there >> FOUR * i);
+        _mm512_storeu_pd(values + FOUR * i, _mm512_mask_mov_pd(_mm512_set1_pd(NAN), these, values_of(&even, &odd)));
+        bad[i] = even.bad, bad[i + 1] = odd.bad;
+        any |= (even.bad & ordered.are_there[i]) | (odd.bad & ordered.are_there[i + 1]);
     }
-    return others;
+    __mmask32 others = not_plain(lengths) & are_there;
+    return LIKELY((any | others) == 0) ? 0 : leave(bad, are_there, others, values);
 }
 
 /* VBMI2 is not used here: it tells Ice Lake and Zen 4 from the processors before them, which lower their clock for such vectors. */
@@ -143,9 +176,9 @@ bool numbers_gain(void)
            __builtin_cpu_supports("bmi2");
 }
 
-uint64_t numbers_read(struct numbers *numbers, uint64_t count)
+uint32_t numbers_read(const char *text, const struct numbers *numbers, double *values)
 {
-    return count >= AT_ONCE && numbers_gain() ? read_by_eight(numbers, count) : read_each(numbers, count);
+    return numbers_gain() ? read_by_eight(text, numbers, values) : read_each(text, numbers, values);
 }
 
 #else
@@ -155,8 +188,8 @@ bool numbers_gain(void)
     return false;
 }
 
-uint64_t numbers_read(struct numbers *numbers, uint64_t count)
+uint32_t numbers_read(const char *text, const struct numbers *numbers, double *values)
 {
-    return read_each(numbers, count);
+    return read_each(text, numbers, values);
 }
 #endif

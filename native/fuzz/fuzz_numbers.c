@@ -1,6 +1,7 @@
 /* fuzz_numbers.c: any bytes between commas as plain numbers: together they are read as one by one. R8. */
 #include "../numbers.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,42 +18,39 @@ static void require(int holds, const char *what)
     }
 }
 
-/* What is between commas and may be a number. */
-static uint64_t note_all(struct numbers *numbers, const char *text, const char *end, double *values)
+/* What is between commas, of at most NUMBERS. */
+static void find_all(struct numbers *numbers, const char *text, const char *end)
 {
+    memset(numbers, 0, sizeof *numbers);
     uint64_t count = 0;
-    for (const char *at = text; at <= end && count < NUMBERS_MAX;) {
+    for (const char *at = text; at <= end && count < NUMBERS; count++) {
         const char *comma = memchr(at, ',', (size_t)(end - at));
         const char *behind = comma != NULL ? comma : end;
-        uint64_t length = (uint64_t)(behind - at);
-        if (length >= NUMBERS_LENGTH_MIN && length <= NUMBERS_LENGTH_MAX) {
-            numbers_note(numbers, count, behind, length, &values[count]);
-            count++;
-        }
+        numbers->ends[count] = (uint16_t)(behind - text);
+        numbers->lengths[count] = (uint16_t)(behind - at);
         at = behind + 1;
     }
-    return count;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct numbers numbers;
-    double values[NUMBERS_MAX];
+    double values[NUMBERS];
+    if (size > UINT16_MAX)
+        return 0;
     /* In memory that ends where the text does, so that a sanitizer sees one byte too many. */
-    char *room = malloc(NUMBER_BEFORE + size);
+    char *room = malloc(NUMBER_BEFORE + size), *text = room + NUMBER_BEFORE;
     require(room != NULL, "has memory");
     memset(room, '7', NUMBER_BEFORE);
-    memcpy(room + NUMBER_BEFORE, data, size);
-    uint64_t count = note_all(&numbers, room + NUMBER_BEFORE, room + NUMBER_BEFORE + size, values);
-    memset(values, 0x55, sizeof values);
-    uint64_t others = numbers_read(&numbers, count);
-    for (uint64_t i = 0; i < count; i++) {
-        const struct number *number = &numbers.noted[i];
-        double expected;
-        memset(&expected, 0x55, sizeof expected);
-        bool is_plain = number_plain_signed_until(number->end - number->length, number->end, &expected);
-        require(is_plain == !(others >> i & 1), "both take it, or none");
-        require(memcmp(&expected, &values[i], sizeof expected) == 0, "both give one double, or leave what was there");
+    memcpy(text, data, size);
+    find_all(&numbers, text, text + size);
+    uint32_t others = numbers_read(text, &numbers, values);
+    for (uint64_t i = 0; i < NUMBERS; i++) {
+        const char *end = text + numbers.ends[i];
+        double expected = NAN;
+        bool is_there = numbers.lengths[i] > 0, is_plain = is_there && number_plain_signed_until(end - numbers.lengths[i], end, &expected);
+        require((is_there && !is_plain) == (others >> i & 1), "both take it, or none");
+        require(isnan(expected) ? isnan(values[i]) : memcmp(&expected, &values[i], sizeof expected) == 0, "both give one double, or none");
         taken += is_plain;
     }
     free(room);
@@ -72,7 +70,7 @@ static unsigned below(unsigned bound) /* xorshift64* */
 static size_t make_list(char *text)
 {
     size_t length = 0;
-    for (unsigned count = below(NUMBERS_MAX + 2); count > 0; count--) {
+    for (unsigned count = below(NUMBERS + 2); count > 0; count--) {
         size_t begin = length;
         length += (size_t)sprintf(text + length, "%s%u.%0*u,", below(3) == 0 ? "-" : "", below(below(2) ? 10 : 1000000), 1 + (int)below(8),
                                   below(10));
@@ -84,7 +82,7 @@ static size_t make_list(char *text)
 
 int main(int argc, char **argv)
 {
-    static char text[64 * (NUMBERS_MAX + 2)];
+    static char text[64 * (NUMBERS + 2)];
     uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 10) : 10000;
     random_state = (argc > 2 ? strtoull(argv[2], NULL, 10) : 1) * 2 + 1; /* never 0 */
     for (uint64_t i = 0; i < count; i++)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "../decode.h"
+#include "../deribit_ticker.h"
 #include "../literal.h"
 #include "guarded_text.h"
 #include "usual_frames.h"
@@ -15,6 +16,7 @@ enum { ROOM = 2 * USUAL_LEVELS_MAX, ROUNDS = 400 };
 
 static union { struct quote quote; struct book books[ROOM]; } records, others;
 static struct book_message message;
+static const struct record_head head;
 static uint64_t random_state = 20261121;
 
 static unsigned below(unsigned bound) /* xorshift64* */
@@ -38,7 +40,7 @@ static bool is_taken(const char *frame, size_t length, bool is_front, uint64_t r
     const char *end = at + length - begin;
     memset(&records, 0, sizeof records);
     message = (struct book_message){.books = records.books, .max = room};
-    const char *behind = is_ticker ? deribit_usual_ticker(at, end, &records.quote) : deribit_usual_book(at, end, &message);
+    const char *behind = is_ticker ? deribit_ticker(at, end, &head, &records.quote) : deribit_usual_book(at, end, &message);
     check(behind == NULL || behind == end - 2, "taken to another place", frame);
     return behind != NULL;
 }

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "../numbers.h"
 
+#include <math.h>
+
 #include "../number.h"
 #include "guarded_text.h"
 
@@ -10,7 +12,7 @@ enum { LISTS = 100000, TEXT_MAX = NUMBERS_LENGTH_MAX + 1 };
 static uint64_t random_state = 20261121;
 static unsigned plain, others;
 static struct numbers numbers;
-static double values[NUMBERS_MAX];
+static const char *base; /* what its places are counted from */
 
 static unsigned below(unsigned bound) /* xorshift64* */
 {
@@ -37,60 +39,52 @@ static size_t random_text(char *text)
     return length;
 }
 
+static void none_yet(void)
+{
+    base = guarded + NUMBER_BEFORE;
+    memset(&numbers, 0, sizeof numbers);
+}
+
 /* Number `i` at `at`, behind anything. Returns its end. */
 static char *put(char *at, uint64_t i, const char *text, size_t length)
 {
     for (int byte = 0; byte < NUMBER_BEFORE; byte++)
         *at++ = below(2) ? "0123456789.-"[below(12)] : (char)below(256);
     memcpy(at, text, length);
-    numbers_note(&numbers, i, at + length, length, &values[i]);
+    numbers.ends[i] = (uint16_t)(at + length - base);
+    numbers.lengths[i] = (uint16_t)length;
     return at + length;
 }
 
-/* What was put at `list`, moved to the end of what is readable. */
-static void move_to_the_end(const char *list, size_t length, uint64_t count)
+/* Those that there are, read together and one by one. */
+static void same_as_one_by_one(void)
 {
-    const char *moved = against_the_end(list, length);
-    for (uint64_t i = 0; i < count; i++)
-        numbers.noted[i].end = moved + (numbers.noted[i].end - list);
-}
-
-/* Those that were noted, read together and one by one. */
-static void same_as_one_by_one(uint64_t count)
-{
-    static const double stays = -7;
-    for (uint64_t i = 0; i < NUMBERS_MAX; i++)
-        values[i] = stays;
-    uint64_t left = numbers_read(&numbers, count);
-    for (uint64_t i = 0; i < count; i++) {
-        const struct number *number = &numbers.noted[i];
-        double expected = stays;
-        bool is_plain = number_plain_signed_until(number->end - number->length, number->end, &expected);
+    double values[NUMBERS];
+    uint32_t left = numbers_read(base, &numbers, values);
+    for (uint64_t i = 0; i < NUMBERS; i++) {
+        const char *end = base + numbers.ends[i];
+        double expected = NAN;
+        bool is_there = numbers.lengths[i] > 0, is_plain = is_there && number_plain_signed_until(end - numbers.lengths[i], end, &expected);
         char text[TEXT_MAX] = "";
-        memcpy(text, number->end - number->length, number->length);
-        check(is_plain == !(left >> i & 1), is_plain ? "left" : "taken", text);
-        check(memcmp(&values[i], &expected, sizeof expected) == 0, "another value", text);
+        memcpy(text, end - numbers.lengths[i], numbers.lengths[i]);
+        check((is_there && !is_plain) == (left >> i & 1), is_plain ? "left" : "taken", text);
+        check(isnan(expected) ? isnan(values[i]) : memcmp(&values[i], &expected, sizeof expected) == 0, "another value", text);
         plain += is_plain;
-        others += !is_plain;
+        others += is_there && !is_plain;
     }
-    check(count == NUMBERS_MAX || left >> count == 0, "more than there are", "");
-    for (uint64_t i = count; i < NUMBERS_MAX; i++)
-        check(memcmp(&values[i], &stays, sizeof stays) == 0, "written, though not to be read", "");
 }
 
-/* At the beginning of what is readable, and at its end. */
+/* At the beginning of what is readable, and at its end; some places are empty. */
 static void any_list_is_read_as_one_by_one(void)
 {
     for (int list = 0; list < LISTS; list++) {
-        uint64_t count = below(NUMBERS_MAX + 1);
         char text[TEXT_MAX], *at = guarded;
-        for (uint64_t i = 0; i < count; i++) {
-            size_t length = random_text(text);
-            at = put(at, i, text, length);
-        }
-        same_as_one_by_one(count);
-        move_to_the_end(guarded, (size_t)(at - guarded), count);
-        same_as_one_by_one(count);
+        none_yet();
+        for (uint64_t i = 0; i < NUMBERS; i++)
+            at = below(6) == 0 ? at : put(at, i, text, random_text(text));
+        same_as_one_by_one();
+        base = against_the_end(guarded, (size_t)(at - guarded)) + NUMBER_BEFORE;
+        same_as_one_by_one();
     }
 }
 
@@ -104,22 +98,29 @@ static void one_wrong_byte_is_seen_and_harms_no_other(void)
             for (size_t place = 0; place < strlen(texts[which]); place++)
                 for (int byte = 0; byte < 256; byte++) {
                     char *at = guarded;
+                    none_yet();
                     for (unsigned i = 0; i < TEXTS; i++) {
                         const char *text = texts[(which + TEXTS - lane + i) % TEXTS];
                         at = put(at, i, text, strlen(text));
                         if (i == lane)
                             at[(ptrdiff_t)place - (ptrdiff_t)strlen(text)] = (char)byte;
                     }
-                    same_as_one_by_one(TEXTS);
+                    same_as_one_by_one();
                 }
 }
 
-static void nothing_is_noted_without_a_trace(void)
+static void a_length_of_no_number_is_left(void)
 {
-    for (uint64_t i = 0; i < NUMBERS_MAX; i++)
-        numbers_note_nothing(&numbers, i);
-    for (uint64_t count = 0; count <= NUMBERS_MAX; count++)
-        check(numbers_read(&numbers, count) == 0, "left", "nothing");
+    double values[NUMBERS];
+    memset(guarded, '1', 4096);
+    memset(guarded + 2000, '.', 1);
+    for (uint64_t i = 0; i < NUMBERS; i++) {
+        none_yet();
+        numbers.ends[i] = 2000;
+        for (numbers.lengths[i] = 1; numbers.lengths[i] < 2000; numbers.lengths[i]++)
+            if (numbers.lengths[i] < NUMBERS_LENGTH_MIN || numbers.lengths[i] > NUMBERS_LENGTH_MAX)
+                check(numbers_read(base, &numbers, values) == UINT32_C(1) << i && isnan(values[i]), "taken", "too short or too long");
+    }
 }
 
 int main(void)
@@ -127,7 +128,7 @@ int main(void)
     make_guards();
     any_list_is_read_as_one_by_one();
     one_wrong_byte_is_seen_and_harms_no_other();
-    nothing_is_noted_without_a_trace();
+    a_length_of_no_number_is_left();
     check(plain > others, "too few plain numbers to test", "");
     printf("test_numbers: %u plain numbers and %u others, %s\n", plain, others, numbers_gain() ? "eight at once" : "one by one");
     return failures != 0;

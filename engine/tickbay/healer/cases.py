@@ -17,8 +17,13 @@ class Cases:
         self._untold: dict[Key, Case] = {}  # those with windows: it is not known yet who traded in them
         self._wanting: dict[str, dict[Key, Case]] = {}  # instrument → those in which trades of it were missing
         self._moved: dict[Key, Case] = {}  # those without windows of whose trades something was learnt
+        self._checks = 0
         for case in cases:
             self.add(case)
+
+    @property
+    def checking(self) -> bool:
+        return self._checks > 0
 
     def __len__(self) -> int:
         return len(self._all)
@@ -29,12 +34,18 @@ class Cases:
     def __contains__(self, key: Key) -> bool:
         return key in self._all
 
+    @property
+    def gaps(self) -> int:
+        """How many there are; a check is none."""
+        return len(self._all) - self._checks
+
     def get(self, key: Key) -> Case | None:
         return self._all.get(key)
 
     def add(self, case: Case) -> None:
         key = case.key
         self._all[key] = case
+        self._checks += case.is_check
         (self._untold if case.windows else self._moved)[key] = case
         for instrument in case.wanted:
             self._wanting.setdefault(instrument, {})[key] = case
@@ -44,6 +55,7 @@ class Cases:
         case = self._all.pop(key, None)
         if case is None:
             return
+        self._checks -= case.is_check
         self._untold.pop(key, None)
         self._moved.pop(key, None)
         for instrument in case.wanted:

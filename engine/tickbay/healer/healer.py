@@ -322,7 +322,7 @@ class Healer:
         health.counters |= {"healed": plan.healed, "unhealed": plan.unhealed, "holes": self._intake.holes}
         health.gauges = {
             "instruments": len(plan.courses),
-            "cases": len(plan.cases),
+            "cases": plan.cases.gaps,
             "missing": plan.missing,
             "under_way": len(self._under_way),
         }

@@ -145,7 +145,7 @@ class Plan:
                 self._waits_ns = to_ns  # the feeds begin too: the next check is the first one
                 return
             self.checked_ns = (self._began_ns or self._waits_ns) + CLOCK_NS  # nothing before the first capture is ours
-        if any(case.is_check for case in self.cases):
+        if self.cases.checking:
             return
         gap = Gap(cause=Cause.SEQUENCE, kind=Kind.TRADE, from_ns=self.checked_ns, to_ns=to_ns, feed="healer")
         windows = _windows(gap, markets, mono_ns)

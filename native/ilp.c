@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "field.h"
 #include "record.h"
 
 /* Every x86-64 has SSE2; elsewhere bytes do (and with ILP_PORTABLE, so that a test on x86-64 can try them). */
@@ -18,20 +19,6 @@
 
 #define LONG_MAX_BYTES 20 /* -9223372036854775808 */
 #define SCRIBBLE 16       /* behind text and numbers */
-
-static uint32_t load32(const unsigned char *at)
-{
-    uint32_t value;
-    memcpy(&value, at, sizeof value);
-    return value;
-}
-
-static uint64_t load64(const unsigned char *at)
-{
-    uint64_t value;
-    memcpy(&value, at, sizeof value);
-    return value;
-}
 
 /* Eight decimal digits, the first in the lowest byte, each 0 to 9: halves, quarters and digits at the same time. */
 static uint64_t eight_digits(uint32_t value)
@@ -200,7 +187,7 @@ static unsigned char *put_double(unsigned char *out, const struct piece *piece, 
 static unsigned char *put_doubles(unsigned char *out, const struct step *step, const unsigned char *field)
 {
     for (uint32_t i = 0; i < step->count; i++) {
-        out = put_double(out, &step->pieces[i], load64(field + 8 * i));
+        out = put_double(out, &step->pieces[i], field_u64(field + 8 * i));
     }
     return out;
 }
@@ -217,25 +204,25 @@ static unsigned char *put_step(unsigned char *out, const struct step *step, cons
     case ILP_LONG_CONST:
         return put_piece(out, step->pieces);
     case ILP_LONG_U64:
-        return put_number(out, step, load64(field), 'i');
+        return put_number(out, step, field_u64(field), 'i');
     case ILP_LONG_U64_ABSENT0:
-        return load64(field) == 0 ? out : put_number(out, step, load64(field), 'i');
+        return field_u64(field) == 0 ? out : put_number(out, step, field_u64(field), 'i');
     case ILP_LONG_U32:
-        return put_number(out, step, load32(field), 'i');
+        return put_number(out, step, field_u32(field), 'i');
     case ILP_LONG_U32_ABSENT0:
-        return load32(field) == 0 ? out : put_number(out, step, load32(field), 'i');
+        return field_u32(field) == 0 ? out : put_number(out, step, field_u32(field), 'i');
     case ILP_LONG_U8_ABSENT255:
         return *field == 255 ? out : put_number(out, step, *field, 'i');
     case ILP_DOUBLE:
         return put_doubles(out, step, field);
     case ILP_TIMESTAMP:
-        return load64(field) == 0 ? out : put_number(out, step, load64(field), 'n');
+        return field_u64(field) == 0 ? out : put_number(out, step, field_u64(field), 'n');
     case ILP_STRING:
         return step->width == 0 || *field == '\0' ? out : put_string(out, step, field);
     case ILP_BOOL_U8:
         return put_bool(out, step, *field != 0);
     case ILP_BOOL_FLAG:
-        return put_bool(out, step, (load32(field) & step->mask) != 0);
+        return put_bool(out, step, (field_u32(field) & step->mask) != 0);
     }
     __builtin_unreachable(); /* column_bounds() has looked at every type */
 }
@@ -246,8 +233,8 @@ static unsigned char *put_row(unsigned char *out, const struct program *program,
     for (const struct step *step = program->steps; step < end; step++) {
         out = put_step(out, step, record);
     }
-    int64_t at = (int64_t)load64(record + program->at_offset);
-    at = at > 0 ? at : (int64_t)load64(record + program->at_else_offset);
+    int64_t at = (int64_t)field_u64(record + program->at_offset);
+    at = at > 0 ? at : (int64_t)field_u64(record + program->at_else_offset);
     *out++ = ' ';
     out = put_signed(out, (uint64_t)at);
     memcpy(out, "n\n", 2);
@@ -432,7 +419,7 @@ enum ilp_result ilp_encode(const struct ilp_table *table, const void *records, s
     unsigned char *at = out;
     size_t encoded = 0, done = 0;
     for (; done < count; done++, record += record_size) {
-        if ((load32(record + offsetof(struct record_head, flags)) & flag_mask) != flag_value) {
+        if ((field_u32(record + offsetof(struct record_head, flags)) & flag_mask) != flag_value) {
             continue;
         }
         if (out_max - (size_t)(at - out) < row_max) {

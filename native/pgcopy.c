@@ -18,6 +18,7 @@ _Static_assert(sizeof PGCOPY_TRAILER - 1 == PGCOPY_TRAILER_SIZE, "the trailer ha
 #define CELLS_MAX (PGCOPY_WORDS_MAX + PGCOPY_COLUMNS_MAX)
 struct program {
     size_t step_count, cell_count;
+    size_t row_max; /* pgcopy_row_max() */
     struct pgcopy_step steps[PGCOPY_COLUMNS_MAX + 2]; /* and add_asking()'s, and the end */
     struct pgcopy_cell cells[CELLS_MAX];
 };
@@ -131,15 +132,9 @@ static void column_bounds(const struct pgcopy_column *column, size_t *reads, siz
  * turn they are there when it comes. For a few lines of each it is not worth the asking: the processor sees the stride itself. */
 enum { RECORDS_AHEAD = 4, BYTES_MIN = 4 * 64 };
 
-static void add_asking(struct program *program, const struct pgcopy_column *columns, size_t column_count, size_t record_size)
+/* `begin` to `end`: what is read of a record. */
+static void add_asking(struct program *program, size_t begin, size_t end, size_t record_size)
 {
-    size_t begin = record_size, end = 0;
-    for (size_t i = 0; i < column_count; i++) {
-        size_t reads, writes;
-        column_bounds(&columns[i], &reads, &writes);
-        begin = reads > 0 && columns[i].offset < begin ? columns[i].offset : begin;
-        end = reads > 0 && columns[i].offset + reads > end ? columns[i].offset + reads : end;
-    }
     if (end >= begin + BYTES_MIN) {
         program->steps[program->step_count++] = (struct pgcopy_step){
             .put = pgcopy_put_ask,
@@ -149,19 +144,31 @@ static void add_asking(struct program *program, const struct pgcopy_column *colu
     }
 }
 
+enum { ROW_HEAD = 2 };
+
+/* Every field must lie in the record. */
 static void make_program(struct program *program, const struct pgcopy_column *columns, size_t column_count, size_t record_size)
 {
+    size_t begin = record_size, end = 0;
+    assert(column_count <= PGCOPY_COLUMNS_MAX && record_size >= sizeof(struct record_head));
     program->step_count = program->cell_count = 0;
-    for (size_t i = 0; i < column_count; i++) {
-        add_column(program, &columns[i]);
+    program->row_max = ROW_HEAD + PGCOPY_SCRIBBLE;
+    for (const struct pgcopy_column *column = columns; column < columns + column_count; column++) {
+        size_t reads, writes;
+        column_bounds(column, &reads, &writes);
+        assert(column->offset <= record_size && reads <= record_size - column->offset);
+        begin = reads > 0 && column->offset < begin ? column->offset : begin;
+        end = reads > 0 && column->offset + reads > end ? column->offset + reads : end;
+        program->row_max += 4 + writes;
+        add_column(program, column);
     }
-    add_asking(program, columns, column_count, record_size);
+    add_asking(program, begin, end, record_size);
     program->steps[program->step_count] = (struct pgcopy_step){.put = pgcopy_put_end};
 }
 
 size_t pgcopy_row_max(const struct pgcopy_column *columns, size_t column_count)
 {
-    size_t size = 2 + PGCOPY_SCRIBBLE;
+    size_t size = ROW_HEAD + PGCOPY_SCRIBBLE;
     for (size_t i = 0; i < column_count; i++) {
         size_t reads, writes;
         column_bounds(&columns[i], &reads, &writes);
@@ -170,25 +177,14 @@ size_t pgcopy_row_max(const struct pgcopy_column *columns, size_t column_count)
     return size;
 }
 
-static void assert_fields_lie_in_record(const struct pgcopy_column *columns, size_t column_count, size_t record_size)
-{
-    assert(column_count <= PGCOPY_COLUMNS_MAX && record_size >= sizeof(struct record_head));
-    for (size_t i = 0; i < column_count; i++) {
-        size_t reads, writes;
-        column_bounds(&columns[i], &reads, &writes);
-        assert(columns[i].offset <= record_size && reads <= record_size - columns[i].offset);
-    }
-}
-
 enum pgcopy_result pgcopy_encode(const struct pgcopy_column *columns, size_t column_count, const void *records, size_t record_size,
                                  size_t count, uint32_t flag_mask, uint32_t flag_value, unsigned char *out, size_t out_max,
                                  size_t *taken, size_t *rows, size_t *size)
 {
-    assert_fields_lie_in_record(columns, column_count, record_size);
     struct program program;
     make_program(&program, columns, column_count, record_size);
     const unsigned char *record = records, *end = out + out_max;
-    size_t row_max = pgcopy_row_max(columns, column_count), encoded = 0, done = 0;
+    size_t encoded = 0, done = 0;
     uint16_t count_field = __builtin_bswap16((uint16_t)column_count);
     unsigned char *at = out;
     for (; done < count; done++, record += record_size) {
@@ -197,7 +193,7 @@ enum pgcopy_result pgcopy_encode(const struct pgcopy_column *columns, size_t col
         if ((flags & flag_mask) != flag_value) {
             continue;
         }
-        if ((size_t)(end - at) < row_max) {
+        if ((size_t)(end - at) < program.row_max) {
             break;
         }
         memcpy(at, &count_field, sizeof count_field);

@@ -14,8 +14,9 @@ static uint32_t read_each(const char *text, const struct numbers *numbers, doubl
     uint32_t others = 0;
     for (unsigned i = 0; i < NUMBERS; i++) {
         const char *end = text + numbers->ends[i];
+        uint16_t length = numbers->lengths[i];
         values[i] = NAN;
-        if (numbers->lengths[i] != 0 && UNLIKELY(!number_plain_signed_until(end - numbers->lengths[i], end, &values[i])))
+        if (length != 0 && UNLIKELY(length > NUMBERS_LENGTH_MAX || !number_plain_signed_until(end - length, end, &values[i])))
             others |= UINT32_C(1) << i;
     }
     return others;

@@ -27,7 +27,7 @@ struct numbers {
 bool numbers_gain(void);
 
 /* Reads all that there are into `values`, as number_plain_signed_until() would; the others become NaN. Bit i of the answer is set
- * where it would not take number i. */
+ * where it would not take number i, or where that has more than NUMBERS_LENGTH_MAX bytes. */
 uint32_t numbers_read(const char *text, const struct numbers *numbers, double *values);
 
 #endif

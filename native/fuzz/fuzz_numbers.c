@@ -48,7 +48,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (uint64_t i = 0; i < NUMBERS; i++) {
         const char *end = text + numbers.ends[i];
         double expected = NAN;
-        bool is_there = numbers.lengths[i] > 0, is_plain = is_there && number_plain_signed_until(end - numbers.lengths[i], end, &expected);
+        bool is_there = numbers.lengths[i] > 0, is_short = numbers.lengths[i] <= NUMBERS_LENGTH_MAX;
+        bool is_plain = is_there && is_short && number_plain_signed_until(end - numbers.lengths[i], end, &expected);
         require((is_there && !is_plain) == (others >> i & 1), "both take it, or none");
         require(isnan(expected) ? isnan(values[i]) : memcmp(&expected, &values[i], sizeof expected) == 0, "both give one double, or none");
         taken += is_plain;

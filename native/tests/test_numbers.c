@@ -115,6 +115,10 @@ static void a_length_of_no_number_is_left(void)
     memset(guarded, '1', 4096);
     memset(guarded + 2000, '.', 1);
     for (uint64_t i = 0; i < NUMBERS; i++) {
+        none_yet(); /* a sign and sixteen more bytes are one too many */
+        put(guarded, i, "-1234567.12345678", 17);
+        check(numbers_read(base, &numbers, values) == UINT32_C(1) << i && isnan(values[i]), "taken", "seventeen bytes");
+        memset(guarded, '1', 64);
         none_yet();
         numbers.ends[i] = 2000;
         for (numbers.lengths[i] = 1; numbers.lengths[i] < 2000; numbers.lengths[i]++)

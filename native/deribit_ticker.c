@@ -1,4 +1,5 @@
-/* deribit_ticker.c: the two usual spellings, each as a form: as of 2026, and as of 2021, an alphabet from Z to A. */
+/* deribit_ticker.c: the usual spellings, each as a form: as of 2026, with a settlement price or, until its first settlement, without,
+ * and as of 2021, an alphabet from Z to A. */
 #include "deribit_ticker.h"
 
 #include <math.h>
@@ -12,7 +13,7 @@ enum { CLOSERS = 3 }; /* behind the last value: of the data, the params and the 
 
 /* A member: what is before its key, the key, what is behind it; the field that its value belongs to; bytes between that and the next
  * comma. */
-#define TICKER_2026(MEMBER)                                                                    \
+#define TICKER_2026_WITH(SETTLEMENT, MEMBER)                                                   \
     MEMBER("{",             timestamp,                "",   head.exch_ns,             0)       \
     MEMBER(",",             state,                    "\"", state,                    1)       \
     MEMBER(",\"stats\":{",  high,                     "",   high,                     0)       \
@@ -28,7 +29,7 @@ enum { CLOSERS = 3 }; /* behind the last value: of the data, the params and the 
     MEMBER(",",             index_price,              "",   index_price,              0)       \
     MEMBER(",",             instrument_name,          "\"", head.instrument,          1)       \
     MEMBER(",",             last_price,               "",   last_price,               0)       \
-    MEMBER(",",             settlement_price,         "",   settlement_price,         0)       \
+    SETTLEMENT                                                                                 \
     MEMBER(",",             min_price,                "",   min_price,                0)       \
     MEMBER(",",             max_price,                "",   max_price,                0)       \
     MEMBER(",",             open_interest,            "",   open_interest,            0)       \
@@ -44,6 +45,9 @@ enum { CLOSERS = 3 }; /* behind the last value: of the data, the params and the 
     MEMBER(",",             underlying_index,         "\"", underlying_index,         1)       \
     MEMBER(",",             best_ask_amount,          "",   ask_amount,               0)       \
     MEMBER(",",             best_bid_amount,          "",   bid_amount,               CLOSERS)
+
+#define TICKER_2026(MEMBER) TICKER_2026_WITH(MEMBER(",", settlement_price, "", settlement_price, 0), MEMBER)
+#define TICKER_2026_UNSETTLED(MEMBER) TICKER_2026_WITH(, MEMBER)
 
 #define TICKER_2021(MEMBER)                                                                    \
     MEMBER("{",             underlying_price,         "",   underlying_price,         0)       \
@@ -103,6 +107,7 @@ enum { CLOSERS = 3 }; /* behind the last value: of the data, the params and the 
         return &form;                                                 \
     }
 FORM(form_2026, TICKER_2026)
+FORM(form_2026_unsettled, TICKER_2026_UNSETTLED)
 FORM(form_2021, TICKER_2021)
 
 _Static_assert(offsetof(struct quote, bid_price) == sizeof(struct record_head) &&
@@ -141,7 +146,12 @@ const char *deribit_ticker(const char *at, const char *end, const struct record_
     struct form_places places;
     bool is_2026 = end - at > 2 && at[2] == 't';
     const struct form *form = is_2026 ? form_2026() : form_2021();
-    if (!form_read(form, at, end, &places, numbers_of(quote)))
+    bool is_read = form_read(form, at, end, &places, numbers_of(quote));
+    if (!is_read && is_2026) {
+        form = form_2026_unsettled();
+        is_read = form_read(form, at, end, &places, numbers_of(quote));
+    }
+    if (!is_read)
         return NULL;
     begin(head, quote);
     quote->head.flags |= RECORD_OPTION; /* it has Greeks */

@@ -1,4 +1,4 @@
-/* test_deribit_ticker.c: each value of both spellings comes into its field; what is absent is NaN; an object that does not end is left. */
+/* test_deribit_ticker.c: each value of each spelling comes into its field; what is absent is NaN; an object that does not end is left. */
 #define _GNU_SOURCE
 #include "../deribit_ticker.h"
 
@@ -60,6 +60,12 @@ static void every_value_comes_into_its_field(void)
 {
     struct quote all = expected(5.5);
     check(takes(of_2026) && memcmp(&quote, &all, sizeof all) == 0, "another quote", of_2026);
+    char unsettled[sizeof of_2026] = {0};
+    const char *settlement = strstr(of_2026, ",\"settlement_price\""), *behind = strstr(of_2026, ",\"min_price\"");
+    memcpy(unsettled, of_2026, (size_t)(settlement - of_2026));
+    strcat(unsettled, behind);
+    all.settlement_price = NAN;
+    check(takes(unsettled) && memcmp(&quote, &all, sizeof all) == 0, "another quote", unsettled);
     all = expected(NAN);
     check(takes(of_2021) && memcmp(&quote, &all, sizeof all) == 0, "another quote", of_2021);
 }
@@ -98,6 +104,6 @@ int main(void)
     every_value_comes_into_its_field();
     absent_is_nan_and_no_text();
     what_does_not_end_is_left();
-    printf("test_deribit_ticker: both spellings\n");
+    printf("test_deribit_ticker: each spelling\n");
     return failures != 0;
 }

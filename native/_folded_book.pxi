@@ -29,16 +29,17 @@ cdef class FoldedBook:
         PyMem_Free(self.book.asks.past)
 
     cdef int make_room(self, c.folded_side *side) except -1:
+        # Enough for most books at once: growing by a few now and then for an hour would look like a leak.
         cdef uint32_t room
         cdef void *grown
         if side.count == side.room:
-            room = 2 * side.room + 8
+            room = 2 * side.room + 32
             grown = PyMem_Realloc(side.ranks, room * sizeof(double))
             if grown == NULL:
                 raise MemoryError
             side.ranks, side.room = <double *> grown, room
         if side.past_count == side.past_room and side.past_count < c.FOLDED_PAST_MAX:
-            room = 2 * side.past_room + 4
+            room = 2 * side.past_room + 32
             grown = PyMem_Realloc(side.past, room * sizeof(c.folded_past))
             if grown == NULL:
                 raise MemoryError

@@ -51,13 +51,9 @@ def command(rig: Rig, *arguments: str, status: int = 0) -> str:
     return out + err
 
 
-def committed(rig: Rig, sink: str) -> int:
-    return sum(each.committed.get(sink, 0) for each in rig.streams())
-
-
 def wait_for_rows(rig: Rig, more: int) -> None:
-    before = {sink: committed(rig, sink) for sink in DATABASES}
-    wait_for(lambda: all(committed(rig, sink) > before[sink] + more for sink in DATABASES), "rows in both databases")
+    before = {sink: rig.committed(sink) for sink in DATABASES}
+    wait_for(lambda: all(rig.committed(sink) > before[sink] + more for sink in DATABASES), "rows in both databases")
 
 
 def empty_databases(rig: Rig, server: QuestdbServer) -> None:
@@ -117,7 +113,7 @@ def test_databases_that_were_lost_are_restored_under_a_running_engine_and_then_a
         told = command(rig, "restore", folder, "--quiet")
         assert told.count("restored") == 3
         rig.up()
-        wait_for(lambda: all(rig.state(f"writer-{sink}") == "live" for sink in DATABASES), "the writers to be live")
+        rig.wait_live(*(f"writer-{sink}" for sink in DATABASES))
         rig.stop()
         audit(rig)
         assert query(rig, "SELECT count(*) FROM data_gaps WHERE cause = 'journal_torn'") == [(1,)], "it is told"

@@ -18,7 +18,6 @@ import psycopg
 import pytest
 
 from faults.rig import HASTY, Rig, folders
-from patience import wait_for
 from servers.questdb import running as running_questdb
 from simulator import Simulator, simulating
 from tickbay.certificate.certificate import checksum_of
@@ -90,7 +89,7 @@ SILENT = re.search(r"```sql\n(SELECT instrument, minute.*?)```", SCHEMA_README.r
 
 def live_through(rig: Rig, simulator: Simulator) -> Day:
     rig.up()
-    wait_for(lambda: all(rig.state(name) == "live" for name in rig.names), "all live")
+    rig.wait_live()
     options = simulator.call("public/get_instruments", currency="ETH", kind="option")
     names = [item["instrument_name"] for item in options]
     clean = border(), border(10)
@@ -107,7 +106,7 @@ def live_through(rig: Rig, simulator: Simulator) -> Day:
     rig.stop()
     border(5)
     rig.up()
-    wait_for(lambda: all(rig.state(name) == "live" for name in rig.names), "all live again")
+    rig.wait_live()
     off = off_from, border(5)
     border(STEP_S)
     rig.stop()

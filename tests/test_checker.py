@@ -161,7 +161,7 @@ def test_a_book_of_which_something_is_missing_is_not_known_until_its_next_snapsh
 def test_a_message_that_was_sent_twice_changes_nothing(venue: Venue) -> None:
     venue.book([(BID, 10.0, 0.0)])
     venue.book([(BID, 10.0, 5.0)], again=True)
-    assert venue.tickers(9.0, 11.0, seconds=20) == []
+    assert venue.tickers(9.0, 11.0, seconds=20) == [] and venue.knows
 
 
 def test_a_ticker_of_another_connection_or_from_before_the_snapshot_is_not_compared(venue: Venue) -> None:

@@ -272,7 +272,7 @@ def test_killed_supervisor_is_followed_by_one_that_adopts_and_capture_goes_on(
         before = pids(rig)
         rig.kill("supervisor")
         rig.wait_commit()
-        wait_for(lambda: rig.state("supervisor") == "live", "the new supervisor to be live")
+        rig.wait_live("supervisor")
         assert pids(rig) == before and rig.restarts() == 0
         rig.wait_commit()
         verdict = rig.finish()

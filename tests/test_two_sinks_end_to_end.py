@@ -39,17 +39,17 @@ def test_both_databases_have_every_row_after_a_day_of_faults(tmp_path: Path, shm
         rig.up()
         wait_for(lambda: len(simulator.feeds()) == 2, "both feeds to be there")
         simulator.start()
-        wait_for(lambda: committed(rig) > 500, "rows in QuestDB")
+        wait_for(lambda: rig.committed("questdb") > 500, "rows in QuestDB")
         questdb.stop(signal.SIGKILL)
         rig.kill("writer-timescale")
         time.sleep(PAUSE_S)
         questdb.start()
-        wait_for(lambda: rig.state(QUESTDB) == "live", "QuestDB's writer to be back")
+        rig.wait_live(QUESTDB)
         rig.kill(QUESTDB)
         server.stop("immediate")
         time.sleep(PAUSE_S)
         server.start()
-        wait_for(lambda: rig.state("writer-timescale") == "live", "the other writer to be back")
+        rig.wait_live("writer-timescale")
         suspend_and_resume(rig, questdb)
         command(rig, "sink", "rewind", "questdb", "--minutes", "15")
         simulator.wait_until(lambda status: bool(status["done"]), timeout_s=120)
@@ -59,22 +59,18 @@ def test_both_databases_have_every_row_after_a_day_of_faults(tmp_path: Path, shm
 
 
 def suspend_and_resume(rig: Rig, questdb: QuestdbServer) -> None:
-    wait_for(lambda: rig.state(QUESTDB) == "live", "QuestDB's writer to be replaced")
+    rig.wait_live(QUESTDB)
     questdb.suspend("book_changes")
     wait_for(lambda: "suspended: book_changes" in listed(rig), "the suspended table to be noticed")
     assert "the journal can hold" in listed(rig)
     time.sleep(PAUSE_S)
     assert "book_changes: resumed" in command(rig, "sink", "resume", "questdb")
-    wait_for(lambda: rig.state(QUESTDB) == "live", "QuestDB's writer to go on")
+    rig.wait_live(QUESTDB)
 
 
 def listed(rig: Rig) -> str:
     """`tickbay sink ls`, whatever it says."""
     return tickbay("sink", "ls", env=rig.env | {"TICKBAY_CONFIG": str(rig.file)})[1]
-
-
-def committed(rig: Rig) -> int:
-    return sum(each.committed.get("questdb", 0) for each in rig.streams())
 
 
 def command(rig: Rig, *arguments: str, status: int = 0) -> str:

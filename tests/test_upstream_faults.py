@@ -39,7 +39,7 @@ def rig(postgres_server: EmbeddedServer) -> Iterator[Rig]:
 def since(rig: Rig) -> int:
     """Now, after what a test before has left is over."""
     wait_for(lambda: not gaps(rig, 0, "to_ns IS NULL"), "no hole to be open")
-    wait_for(lambda: all(rig.state(name) == "live" for name in rig.names), "all to be well")
+    rig.wait_live()
     return time.time_ns()
 
 

@@ -113,6 +113,7 @@ static void trade_sequences_grow_by_one(void)
     check(trade("A", 501) == CONTINUITY_OK, "the next");
     check(trade("A", 501) == CONTINUITY_REPEAT && trade("A", 400) == CONTINUITY_REPEAT, "known ones repeat");
     check(trade("A", 505) == CONTINUITY_BREAK && before.expected == 502, "a jump breaks");
+    check(before.recv_ns == 7, "and says when the one before it was heard");
     check(trade("A", 506) == CONTINUITY_OK, "and goes on from there");
     check(find("A")->trade_ns == 7, "when it was heard");
     find("B")->trade_seq = 40;

@@ -120,7 +120,7 @@ static void what_does_not_follow_makes_the_book_unknown(void)
     check(book.whole_ns == now_ns && folded_bid(&book) == 8 && isnan(folded_ask(&book)), "which replaces all that was");
     change_id -= 1;
     change(BOOK_BID, 9, 1);
-    check(folded_bid(&book) == 8, "a message that was sent twice changes nothing");
+    check(folded_bid(&book) == 8 && book.whole_ns == now_ns, "a message that was sent twice changes nothing");
 }
 
 static void a_best_price_is_remembered_for_its_time(void)
@@ -152,6 +152,7 @@ static void a_book_is_restored_as_it_was(void)
     folded_restore_price(&book.asks, -11);
     folded_restore(&book, now_ns - SECOND, CONN, change_id);
     check(ticker(10, 11) == FOLDED_AGREES && book.whole_ns == now_ns - SECOND, "its prices");
+    check(book.spoke_ns == now_ns - SECOND, "and that it spoke");
     change(BOOK_BID, 10, 0);
     check(folded_bid(&book) == 9, "and it goes on");
 }

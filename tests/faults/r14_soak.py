@@ -12,7 +12,7 @@ import numpy as np
 
 from faults.figure import Outcome
 from faults.rig import Rig, counted, rigged
-from patience import seconds_until, wait_for
+from patience import seconds_until
 
 ASKED = (
     "2 min at 20,000 frames/s with faults: RSS slope of each process <= 100 KiB/min, as the flatter of those of both "
@@ -103,7 +103,7 @@ def _reconnect_each(rig: Rig) -> None:
             rig.simulator.fault(f"kill connection={connection}")
             time.sleep(SAMPLE_S)
     feeds = [name for name in rig.names if name.startswith("feed-")]
-    wait_for(lambda: all(rig.state(name) == "live" for name in feeds), "every feed")
+    rig.wait_live(*feeds)
 
 
 def _fall_behind(rig: Rig) -> None:

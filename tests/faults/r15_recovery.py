@@ -52,7 +52,7 @@ def _supervisor(rig: Rig) -> float:
     children = {name: rig.identity(name) for name in rig.names[1:]}
     began = time.monotonic()
     rig.kill("supervisor")
-    wait_for(lambda: rig.state("supervisor") == "live", "the new supervisor")
+    rig.wait_live("supervisor")
     took_s = time.monotonic() - began
     assert {name: rig.identity(name) for name in rig.names[1:]} == children, "SUP-1: all of them live on"
     return took_s
@@ -70,7 +70,7 @@ def _grow_journal(rig: Rig, size: int) -> int:
     """Let the journal alone write `size` bytes of quotes, and end it as a power cut does: no clean end, no rings.
     Returns how large it is."""
     rig.start_journal()
-    wait_for(lambda: rig.state("journal") == "live", "the journal")
+    rig.wait_live("journal")
     own, ring = Identity.own(), Ring.attach(rig.run_dir / "rings" / f"{STREAM}.ring", Kind.QUOTE)
     ring.produce(own.pid, own.start_time)
     records = blank(Kind.QUOTE, CHUNK_ROWS)
@@ -100,7 +100,7 @@ def _cold_start(rig: Rig) -> float:
     began = time.monotonic()
     rig.up()
     feeds = [name for name in rig.names if name.startswith("feed-")]
-    wait_for(lambda: all(rig.state(name) == "live" for name in feeds), "every feed")
+    rig.wait_live(*feeds)
     before = {each.stream: each.durable for each in rig.streams()}
     quotes = [f"{feed}.quote" for feed in feeds]
     wait_for(

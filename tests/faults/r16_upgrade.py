@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from faults.figure import Outcome
 from faults.rig import counted, rigged
-from patience import wait_for
 
 ASKED = "10 rolling restarts of every process under load: 0 lost, 0 twice"
 SIZE, SIZE_DEEP = 10, 100
@@ -18,7 +17,7 @@ def run(size: int, seed: int) -> Outcome:
             before = {name: rig.identity(name) for name in rig.names}
             rig.restart_all()
             rig.kill("supervisor")  # by SIGTERM it would stop everything
-            wait_for(lambda: rig.state("supervisor") == "live", "the new supervisor")
+            rig.wait_live("supervisor")
             kept = [name for name, identity in before.items() if rig.identity(name) == identity]
             assert not kept, f"still the old process: {kept}"
             rig.wait_commit()

@@ -31,7 +31,6 @@ ASKED = (
 )
 SIZE, SIZE_DEEP = 10, 3600  # seconds of trouble, and as many before
 RATE = 2000.0  # frames/s
-SINKS = ("timescale", "questdb")
 UNCHANGED = 1.10 * 1.25  # a quantile is known to one bucket
 WARM_UP_S = 4.0  # what is on its way when a window begins belongs to neither
 
@@ -40,7 +39,7 @@ def run(size: int, seed: int) -> Outcome:
     with running_questdb() as questdb:
         more = f"{HASTY}[questdb]\nenabled = true\nport = {questdb.port}\n"
         with rigged(rate=RATE, seed=seed, supervisor=more) as rig:
-            wait_for(lambda: rig.state("writer-questdb") == "live", "QuestDB's writer")
+            rig.wait_live("writer-questdb")
             time.sleep(WARM_UP_S)
             told = []
             troubles: list[tuple[str, str, Callable[[], AbstractContextManager[None]]]] = [
@@ -53,8 +52,8 @@ def run(size: int, seed: int) -> Outcome:
                 with trouble():
                     time.sleep(WARM_UP_S)
                     told.append((sick, healthy, quiet, p99_ms(rig, healthy, size)))
-                wait_for(lambda: all(rig.state(f"writer-{name}") == "live" for name in SINKS), "both to be live again")
-                wait_for(lambda: behind(rig) < RATE, "both to have caught up")
+                rig.wait_live(*(f"writer-{name}" for name in rig.sinks))
+                wait_for(lambda: rig.lag() < RATE, "both to have caught up")
             verdict = rig.finish()
             other = audit_questdb(rig, questdb)
     text = "; ".join(f"{sick}: p99 of {healthy} {quiet:.0f} → {then:.0f} ms" for sick, healthy, quiet, then in told)
@@ -62,11 +61,6 @@ def run(size: int, seed: int) -> Outcome:
     return Outcome(
         f"{text}; audits: TimescaleDB {verdict}, QuestDB {other}", good=verdict.good and other.good and unchanged
     )
-
-
-def behind(rig: Rig) -> int:
-    """Rows that the slower of both has yet to take."""
-    return max(each.last - min(each.committed.get(sink, 0) for sink in SINKS) for each in rig.streams())
 
 
 def audit_questdb(rig: Rig, questdb: QuestdbServer) -> Verdict:

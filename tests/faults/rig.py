@@ -195,9 +195,14 @@ class Rig:
     def published(self) -> int:
         return sum(each.last for each in self.streams())
 
-    def committed(self) -> int:
-        """Rows of market data that the sink has, as of about the last second."""
-        return sum(each.committed.get("timescale", 0) for each in self.streams())
+    @property
+    def sinks(self) -> tuple[str, ...]:
+        """What the engine writes to."""
+        return ("timescale", "questdb") if load(self.file, self.env).questdb.enabled else ("timescale",)
+
+    def committed(self, sink: str = "timescale") -> int:
+        """Rows of market data that a sink has, as of about the last second."""
+        return sum(each.committed.get(sink, 0) for each in self.streams())
 
     def stored(self) -> int:
         """The same as the database has it, of all streams: it moves with every commit, whoever makes it."""
@@ -217,7 +222,14 @@ class Rig:
         return sum(int(child["restarts"]) for child in report.children.values())
 
     def lag(self) -> int:
-        return self.published() - self.committed()
+        """Rows that the slowest sink has yet to take."""
+        return self.published() - min(self.committed(sink) for sink in self.sinks)
+
+    def wait_live(self, *names: str) -> None:
+        """Until these processes are live; without names: all."""
+        wanted = names or self.names
+        log = self.folder / "engine.log"
+        wait_for(lambda: all(self.state(name) == "live" for name in wanted), f"{', '.join(wanted)} to be live", log=log)
 
     def wait_flowing(self) -> None:
         """Until every feed records and the sink stores."""

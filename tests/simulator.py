@@ -54,9 +54,6 @@ class Simulator:
         """No more of it; connections stay."""
         self._open(self._control("stop"), b"")
 
-    def stop_data(self) -> None:
-        self._open(self._control("stop"), b"")
-
     def fault(self, line: str) -> None:
         self._open(self._control("fault"), line.encode())
 

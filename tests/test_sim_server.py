@@ -285,7 +285,7 @@ def test_data_end_when_told_and_connections_stay(tmp_path: Path) -> None:
     with simulating(tmp_path, *arguments) as simulator, Client(simulator.ws_url) as client:
         client.subscribe(book())
         client.frames(100)
-        simulator.stop_data()
+        simulator.end_data()
         client.until_silent()
         assert client.until_reply(client.request("public/test"))[0] == []
 
@@ -295,7 +295,7 @@ def test_once_data_end_its_status_says_how_many_frames_each_client_has_read(tmp_
         client.subscribe(book())
         client.frames(100)
         assert simulator.status()["connections"][0]["read"] == 0, "nobody was asked"
-        simulator.stop_data()
+        simulator.end_data()
         sent = client.until_ping()
         (connection,) = simulator.status()["connections"]
         assert connection["frames"] == int.from_bytes(sent, "big") > 100 and connection["read"] == 0
@@ -350,7 +350,7 @@ def test_the_ledger_has_what_each_connection_received_in_order(tmp_path: Path, p
         for method in ("public/unsubscribe", "public/subscribe", "public/subscribe"):
             received[0] += first.until_reply(first.request(method, channels=mine[:7]))[0]
             received[0] += first.frames(50)
-        simulator.stop_data()
+        simulator.end_data()
         for client, frames in ((first, received[0]), (second, received[1])):
             frames += client.until_silent()
         assert sum(map(len, received)) == simulator.status()["frames"] > 1000

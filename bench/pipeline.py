@@ -108,6 +108,7 @@ def tell_both(result: Result, outcome: Outcome) -> None:
     result.add("both: frames a second, to the last row in both", outcome.frames / seconds, "/s")
     result.add("both: rows a second into each", outcome.stored.rows / seconds, "/s")
     result.add("both: rows a second into QuestDB, applied", applied.rows / applied.seconds, "/s")
+    result.add("both: bytes a row in QuestDB", applied.table_bytes / applied.rows, "B")
     result.add("both: records lost", outcome.lost_records, "")
     tell_cpu(result, outcome, "both")
 

@@ -74,6 +74,7 @@ class Applied:
 
     rows: int
     seconds: float  # from the start of the data until the last row was applied
+    table_bytes: int  # without its write-ahead log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,7 +313,8 @@ def until_applied(questdb: EmbeddedQuestdb, run_dir: Path, start_ns: int) -> App
         demo.wait_for(done, "QuestDB does not store what was received", DRAIN_S)
         seconds = (time.time_ns() - start_ns) / 1e9
         rows = sum(server.query(f"SELECT count() FROM {table}")[0][0] for table in TICKS)
-        return Applied(rows=rows, seconds=seconds)
+        sizes = [server.query(f"SELECT sum(diskSize) FROM table_partitions('{table}')")[0][0] for table in TICKS]
+        return Applied(rows=rows, seconds=seconds, table_bytes=sum(size or 0 for size in sizes))
     finally:
         server.close()
 

@@ -17,6 +17,7 @@ static double ranks[2][LEVELS + 1];
 static struct folded_past past[2][FOLDED_PAST_MAX];
 static int64_t now_ns;
 static uint64_t change_id;
+static uint32_t conn;
 
 static void check(int holds, const char *what)
 {
@@ -38,6 +39,7 @@ static void begin(void)
     book.bids.past_room = book.asks.past_room = FOLDED_PAST_MAX;
     now_ns = BEGIN_NS;
     change_id = 100;
+    conn = CONN;
 }
 
 /* One record; `first` and `last` of its message. */
@@ -47,7 +49,7 @@ static void record(bool first, bool last, bool snapshot, int side, double price,
     row.prev_change_id = snapshot ? 0 : change_id - !first;
     change_id += first;
     row.change_id = change_id;
-    row.head.conn = CONN;
+    row.head.conn = conn;
     row.head.recv_ns = now_ns;
     row.head.flags = (last ? RECORD_LAST : 0u) | (snapshot ? RECORD_SNAPSHOT : 0u);
     folded_take(&book, &row);
@@ -121,6 +123,18 @@ static void what_does_not_follow_makes_the_book_unknown(void)
     change_id -= 1;
     change(BOOK_BID, 9, 1);
     check(folded_bid(&book) == 8 && book.whole_ns == now_ns, "a message that was sent twice changes nothing");
+}
+
+static void what_another_connection_says_is_not_of_this_book(void)
+{
+    begin_with_a_snapshot();
+    conn = CONN + 1;
+    change(BOOK_BID, 10.5, 1);
+    check(folded_bid(&book) == 10 && book.whole_ns != 0, "though it would follow");
+    conn = CONN;
+    change_id -= 1;
+    change(BOOK_BID, 10.2, 1);
+    check(folded_bid(&book) == 10.2, "its own goes on");
 }
 
 static void a_best_price_is_remembered_for_its_time(void)
@@ -213,6 +227,7 @@ int main(int argc, char **argv)
     the_best_price_is_the_next_one_when_it_goes();
     a_message_counts_when_it_is_whole();
     what_does_not_follow_makes_the_book_unknown();
+    what_another_connection_says_is_not_of_this_book();
     a_best_price_is_remembered_for_its_time();
     a_book_is_restored_as_it_was();
     for (uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, end = seed + 5; seed < end; seed++)

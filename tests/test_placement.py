@@ -27,6 +27,13 @@ def test_830_options_spread_evenly_over_four_feeds_with_ticker_and_book_together
     assert not placement.refused
 
 
+def test_where_channels_are_not_enough_the_one_with_all_trades_is_not_left_out() -> None:
+    selection = select([Select()], listed(*(made(f"ETH-{number}") for number in range(600))), now_ns=NOW_NS)
+    placement = place({}, selection.units, feeds=["feed-1"], channels_max=1000)
+    assert "trades.option.ETH.100ms" in placement.feeds["feed-1"]
+    assert len(placement.refused) == 600 - (1000 - 1) // 2
+
+
 moves = st.lists(st.tuples(st.booleans(), st.integers(0, 60)), max_size=60)
 
 

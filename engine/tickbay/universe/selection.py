@@ -51,7 +51,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    units: Mapping[str, Unit]  # by instrument, or by channel for the trades of many
+    units: Mapping[str, Unit]  # by channel for the trades of many and for indices, then by instrument; placed in order
     instruments: frozenset[str]
     unlisted: tuple[str, ...]  # names in the rules that the venue does not list, and that have not ended
 
@@ -67,6 +67,7 @@ def select(
 ) -> Selection:
     """The rules united. `selected` is what was selected before: see _top(). Of these, one that has ended stays for
     `linger_ns`, for its last messages. `ended`: names of which it is known, though they may be listed no more."""
+    shared: dict[str, Unit] = {}
     units: dict[str, Unit] = {}
     instruments: set[str] = set()
     unlisted: set[str] = set()
@@ -90,11 +91,11 @@ def select(
             for channel in _own_channels(rule, item):
                 units.setdefault(item.name, Unit(expires_ns=item.end_ns)).add(channel)
             for channel in _index_channels(rule, item):
-                units.setdefault(channel, Unit(price_index=item.price_index)).add(channel)
+                shared.setdefault(channel, Unit(price_index=item.price_index)).add(channel)
         if "trades" in rule.channels and (rule.currency == ANY or rule.kind not in all_trades):
             channel = f"trades.{rule.kind}.{rule.currency}.{rule.interval}"
-            units.setdefault(channel, Unit()).add(channel)
-    return Selection(units, frozenset(instruments), tuple(sorted(unlisted - {*ended})))
+            shared.setdefault(channel, Unit()).add(channel)
+    return Selection(shared | units, frozenset(instruments), tuple(sorted(unlisted - {*ended})))
 
 
 def _own_channels(rule: Select, item: Instrument) -> Iterator[str]:
